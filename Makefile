@@ -1,0 +1,54 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo build check format test test-shiv bench clean system-packages
+
+# Any of these may be given on the command line: make test ARGS='-k archive' WORKERS=4
+ARGS =
+WORKERS = auto
+# Looked for at its first use, as a command may install it before.
+PYTHON ?= $(eval PYTHON := $(shell sh tests/find-python.sh))$(or $(PYTHON),$(error tlc needs Python 3.11 or newer; see README.md))
+
+SCRIPTS = $(wildcard *.sh tests/*.sh .ci/run)
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: build ## see tlc at work in a throwaway .demo/: no network, no accounts
+	PYTHON="$(PYTHON)" sh tests/demo.sh
+
+build: ## build dist/tlc.pyz
+	$(PYTHON) build.py
+
+check: .venv ## lint, format check, types, shell scripts
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/shellcheck $(SCRIPTS)
+
+format: .venv ## let ruff mend what it can
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+test: .venv ## run all tests on a freshly built tlc.pyz
+	.venv/bin/pytest -n $(WORKERS) $(ARGS)
+
+test-shiv: .venv ## run the same tests on the archive packed by shiv
+	.venv/bin/python build.py --shiv
+	TLC_ARCHIVE=dist/tlc-shiv.pyz .venv/bin/pytest -n $(WORKERS) $(ARGS)
+
+bench: .venv ## measure start, planning and cloning against their bars
+	.venv/bin/python tests/bench.py $(ARGS)
+
+clean: ## remove all that make has made
+	rm -rf .demo .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache __pycache__ tests/__pycache__
+
+# The development environment: made anew when pyproject.toml changes.
+.PHONY: .venv
+.venv: .venv/stamp
+.venv/stamp: pyproject.toml | system-packages
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install --quiet --upgrade 'pip>=25.1'
+	.venv/bin/pip install --quiet --group dev
+	touch $@
+
+system-packages:
+	@sh tests/system-packages.sh

@@ -1,0 +1,156 @@
+"""What all tests share: the archive under test, and a sandbox in which a person would run it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# Kept from the parent's environment: what a machine behind a proxy or a mirror needs to reach the network.
+KEPT = re.compile(
+    r"(https?|ftp|all|no)_proxy|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|GIT_SSL_CAINFO|NODE_EXTRA_CA_CERTS"
+    r"|PIP_(CERT|CONFIG_FILE|DEFAULT_TIMEOUT|\w*INDEX_URL|FIND_LINKS|TRUSTED_HOST)"
+    r"|UV_(CONFIG_FILE|\w*INDEX\w*|FIND_LINKS|NATIVE_TLS|SYSTEM_CERTS|INSECURE_HOST)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run of tlc."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Return what stdout holds as JSON; anything else there is an error."""
+        return json.loads(self.out)
+
+
+class Sandbox:
+    """A home of its own, with a clean environment, to run tlc in.
+
+    `.home` exists, `.root` (the code root) and `.state` (tlc's own state) do not yet.
+    """
+
+    def __init__(self, directory: Path, archive: Path) -> None:
+        self.archive = archive
+        self.home = directory / "home"
+        self.root = self.home / "code"
+        self.state = self.home / ".local" / "state" / "tlc"
+        self.home.mkdir(parents=True)
+        self.env: dict[str, str] = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+        self.env |= {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "XDG_CACHE_HOME": str(self.home / ".cache"),
+            "XDG_CONFIG_HOME": str(self.home / ".config"),
+            "XDG_DATA_HOME": str(self.home / ".local" / "share"),
+            "XDG_STATE_HOME": str(self.state.parent),
+            "LANG": "C.UTF-8",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            **{f"GIT_{who}_NAME": "Test" for who in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{who}_EMAIL": "test@example.com" for who in ("AUTHOR", "COMMITTER")},
+            # Where an archive packed by shiv unpacks itself; outside of the home, which tests look into.
+            "SHIV_ROOT": str(directory / "shiv"),
+        }
+
+    def config(self, text: str) -> Path:
+        """Write `text` as the code root's config.toml; return its path."""
+        path = self.root / "config.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def tlc(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+        cwd: Path | None = None,
+        timeout: float = 60,
+        python: str | Path = sys.executable,
+    ) -> Run:
+        """Run `python archive args...` with `env` added to the sandbox's; without `input` stdin is empty.
+
+        Whatever the exit code, a Python traceback in the output fails the test.
+        """
+        done = subprocess.run(
+            [str(python), str(self.archive), *args],
+            env={**self.env, **(env or {})},
+            cwd=cwd or self.home,
+            timeout=timeout,
+            encoding="utf-8",
+            errors="replace",
+            capture_output=True,
+            **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}),
+        )
+        run = Run(done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in run.out + run.err, f"tlc {args} showed a traceback:\n{run.out}{run.err}"
+        return run
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that builds an archive once for all workers of a test session: `built("--shiv")` -> Path."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def build(*options: str) -> Path:
+        archive = shared / ("-".join(["tlc", *(option.strip("-") for option in options)]) + ".pyz")
+        with archive.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not archive.exists():
+                command = [sys.executable, str(PROJECT / "build.py"), "--output", str(archive), *options]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return archive
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def archive(built: Callable[..., Path]) -> Path:
+    """The archive under test: TLC_ARCHIVE's, else a tlc.pyz built for this test session."""
+    given = os.environ.get("TLC_ARCHIVE")
+    return Path(given).resolve(strict=True) if given else built()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, archive: Path) -> Sandbox:
+    """A fresh home to run the archive under test in."""
+    return Sandbox(tmp_path, archive)
+
+
+def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """With CI=true nothing may be missing: make a skip a failure that says why."""
+    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    fail_if_skipped(report)
+    return report

@@ -1,0 +1,50 @@
+#!/bin/sh
+# Install the programs the tests drive for real, where that needs no question: as root or with a sudo that asks for no
+# password, on a system with apt-get. Where everything is there it does nothing; elsewhere it says what is missing,
+# and the tests that need it are skipped.
+set -eu
+here=$(dirname "$0")
+
+# missing PACKAGE COMMAND...: note the package when the command is not there or fails
+packages=
+missing() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || packages="$packages $package"
+}
+
+has() {
+    command -v "$1"
+}
+
+has_python_with_venv() {
+    python=$(sh "$here/find-python.sh") && "$python" -c 'import ensurepip, venv'
+}
+
+has_old_python() {
+    for python in python2 python2.7 python3 python3.6 python3.7 python3.8 python3.9 python3.10 pypy3; do
+        if "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 11))'; then return; fi
+    done
+    return 1
+}
+
+missing git has git
+missing openssh-client has ssh
+missing hyperfine has hyperfine      # make bench
+missing python3-venv has_python_with_venv
+missing pypy3 has_old_python         # a Python older than 3.11, up to Debian 12
+
+[ -n "$packages" ] || exit 0
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then as_root="sudo -n"; fi
+if has apt-get >/dev/null && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
+    echo "installing$packages"
+    # shellcheck disable=SC2086 # words are meant
+    if $as_root apt-get -qq update </dev/null &&
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $packages \
+            </dev/null >/dev/null; then
+        exit 0
+    fi
+fi
+echo "missing:$packages (for all tests: sudo apt-get install$packages, or your system's packages of those names)" >&2

@@ -1,0 +1,571 @@
+"""Life stories of checkouts, told to real git by the built archive."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from conftest import Run, Sandbox
+from upstream import Upstream
+
+import tlc
+
+CONFIG = """
+versions = ["17.0", "18.0"]
+[repos]
+odoo = ["odoo"]
+oca = ["web", ["queue", ["17.0"]]]
+"""
+
+
+@pytest.fixture
+def upstream(sandbox: Sandbox, tmp_path: Path) -> Upstream:
+    """Odoo and two OCA repositories, as CONFIG wants them."""
+    upstream = Upstream(tmp_path / "github", sandbox)
+    upstream.create("odoo/odoo", "17.0", "18.0")
+    upstream.create("OCA/web", "17.0", "18.0")
+    upstream.create("OCA/queue", "17.0")
+    sandbox.config(CONFIG)
+    return upstream
+
+
+def pull(sandbox: Sandbox, *options: str) -> Run:
+    """Run pull-repos without a question."""
+    return sandbox.tlc("--yes", "--json", "pull-repos", *options)
+
+
+def statuses(run: Run) -> dict[str, str]:
+    """Name of each item -> its status."""
+    return {result["name"]: result["status"] for result in run.json()["results"]}
+
+
+def result_of(run: Run, name: str = "oca/web@17.0") -> dict[str, str]:
+    """The result of one item."""
+    result: dict[str, str] = next(each for each in run.json()["results"] if each["name"] == name)
+    return result
+
+
+@pytest.fixture
+def web(sandbox: Sandbox, upstream: Upstream) -> Path:
+    """The checkout of oca/web@17.0, just cloned."""
+    assert pull(sandbox, "-f", "oca/web@17.0").code == 0
+    return sandbox.root / "oca/17.0/web"
+
+
+def snapshot(directory: Path) -> dict[str, bytes | str]:
+    """Every file below a directory but git's own -> its bytes, or where a link leads."""
+    return {
+        str(path.relative_to(directory)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if ".git" not in path.relative_to(directory).parts and (path.is_symlink() or path.is_file())
+    }
+
+
+# --- nothing there, and again
+
+
+def test_from_nothing_to_a_second_run(sandbox: Sandbox, upstream: Upstream) -> None:
+    planned = sandbox.tlc("--json", "pull-repos", "--dry-run")
+    assert planned.code == 0
+    assert set(statuses(planned).values()) == {"planned"}
+    assert os.listdir(sandbox.root) == ["config.toml"]
+
+    first = pull(sandbox)
+    assert first.code == 0
+    assert statuses(first) == dict.fromkeys(
+        ["odoo/odoo@17.0", "odoo/odoo@18.0", "oca/web@17.0", "oca/web@18.0", "oca/queue@17.0"], "changed"
+    )
+    for path, repository, branch in (
+        ("odoo/odoo/18.0", "odoo/odoo", "18.0"),
+        ("oca/17.0/web", "OCA/web", "17.0"),
+        ("oca/17.0/queue", "OCA/queue", "17.0"),
+    ):
+        checkout = sandbox.root / path
+        assert upstream.git("rev-parse", "HEAD", cwd=checkout) == upstream.tip(repository, branch)
+        assert upstream.git("rev-parse", "--abbrev-ref", "HEAD", cwd=checkout) == branch
+        assert upstream.git("rev-list", "--count", "HEAD", cwd=checkout) == "1"  # shallow
+        assert upstream.git("config", "remote.origin.url", cwd=checkout) == f"git@github.com:{repository}.git"
+
+    again = pull(sandbox)
+    assert again.code == 0
+    assert not again.json()["changed"]
+    assert set(statuses(again).values()) == {"ok"}
+
+
+def test_directories_that_init_made_are_filled(sandbox: Sandbox, upstream: Upstream) -> None:
+    assert sandbox.tlc("--yes", "init").code == 0
+    assert set(statuses(pull(sandbox)).values()) == {"changed"}
+
+
+def test_full_history_and_other_organisations(sandbox: Sandbox, upstream: Upstream, tmp_path: Path) -> None:
+    upstream.create("acme/tools", "main")
+    sandbox.config(
+        'versions = ["17.0"]\n[repos]\nacme = [["tools", ["main"]]]\n'
+        f'other = [{{ name = "x", branches = ["main"], url = "file://{tmp_path}/github/acme/tools.git", depth = 0 }}]\n'
+    )
+    assert pull(sandbox).code == 0
+    assert upstream.git("rev-list", "--count", "HEAD", cwd=sandbox.root / "acme/main/tools") == "1"
+    assert upstream.git("rev-list", "--count", "HEAD", cwd=sandbox.root / "other/main/x") == "2"
+
+
+# --- upstream moves
+
+
+@pytest.mark.parametrize("amend", [False, True], ids=["moved", "force-pushed"])
+def test_upstream_moved(sandbox: Sandbox, upstream: Upstream, web: Path, amend: bool) -> None:
+    tip = upstream.commit("OCA/web", "17.0", {"module/models.py": "second = 2\n"}, amend=amend)
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
+    assert upstream.git("rev-parse", "HEAD", cwd=web) == tip
+    assert upstream.git("status", "--porcelain", cwd=web) == ""
+    assert (web / "module/models.py").read_text() == "second = 2\n"
+    assert upstream.git("rev-list", "--count", "HEAD", cwd=web) == "1"
+
+
+def test_fetched_by_hand_and_force_pushed_is_not_the_persons_work(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "second = 2\n"}, amend=True)
+    upstream.git("fetch", "--quiet", "origin", cwd=web)
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
+
+
+def test_history_a_person_deepened_is_not_cut_short(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+    upstream.git("fetch", "--quiet", "--unshallow", "origin", "17.0", cwd=web)
+    for _ in range(2):
+        assert pull(sandbox, "-f", "web@17.0").code == 0
+        assert int(upstream.git("rev-list", "--count", "HEAD", cwd=web)) >= 2
+        upstream.commit("OCA/web", "17.0", {"module/models.py": "deeper\n"})
+
+
+# --- work is kept, and with --force recorded first
+
+
+def edit(web: Path) -> None:
+    (web / "module/models.py").write_text("mine = True\n")
+
+
+def stage_parts(web: Path) -> None:
+    (web / "module/models.py").write_text("staged = True\n")
+    (web / "added.py").write_text("new = 1\n")
+    git(web, "add", "module/models.py", "added.py")
+    (web / "module/models.py").write_text("unstaged = True\n")
+    (web / "module/data.xml").unlink()
+
+
+def untracked_in_the_way(web: Path) -> None:
+    (web / "arriving.py").write_text("mine\n")
+
+
+def ignored_in_the_way(web: Path) -> None:
+    (web / "ignored").write_text("mine\n")
+
+
+def untracked_directory_in_the_way(web: Path) -> None:
+    (web / "arriving.py").mkdir()
+    (web / "arriving.py" / "inner.txt").write_text("mine\n")
+
+
+def commit_of_their_own(web: Path) -> None:
+    edit(web)
+    git(web, "commit", "--quiet", "--all", "-m", "mine")
+
+
+def other_branch(web: Path) -> None:
+    git(web, "checkout", "--quiet", "-b", "feature")
+    commit_of_their_own(web)
+
+
+def other_branch_and_commits_on_both(web: Path) -> None:
+    commit_of_their_own(web)
+    git(web, "checkout", "--quiet", "-b", "feature")
+    (web / "feature.py").write_text("f = 1\n")
+    git(web, "add", "feature.py")
+    git(web, "commit", "--quiet", "-m", "feature")
+
+
+def detached(web: Path) -> None:
+    git(web, "checkout", "--quiet", "--detach")
+    commit_of_their_own(web)
+
+
+def conflict(web: Path, command: str) -> None:
+    git(web, "checkout", "--quiet", "-b", "theirs")
+    (web / "module/models.py").write_text("theirs\n")
+    git(web, "commit", "--quiet", "--all", "-m", "theirs")
+    git(web, "checkout", "--quiet", "17.0")
+    commit_of_their_own(web)
+    git(web, command, "theirs", fails=True)
+
+
+def rebase_in_progress(web: Path) -> None:
+    conflict(web, "rebase")
+
+
+def merge_in_progress(web: Path) -> None:
+    conflict(web, "merge")
+
+
+def hidden_from_status(web: Path) -> None:
+    git(web, "update-index", "--assume-unchanged", "module/models.py")
+    edit(web)
+
+
+def symlink(web: Path) -> None:
+    (web / "README.md").unlink()
+    (web / "README.md").symlink_to("module/models.py")
+
+
+def git(where: Path, *arguments: str, fails: bool = False) -> str:
+    """Run git as the person who works in a checkout."""
+    names = {f"GIT_{role}_{field}": "me@example.com" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+    env = {**os.environ, **names, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_EDITOR": "true"}
+    done = subprocess.run(["git", "-C", str(where), *arguments], env=env, capture_output=True, text=True)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout
+
+
+UNFINISHED = ("interactive rebase in progress", "You are currently rebasing", "You have unmerged paths")
+
+
+def state(web: Path) -> dict[str, object]:
+    """All that a person would miss: files, index, HEAD, the branches, and where an unfinished operation stands."""
+    return {
+        "files": snapshot(web),
+        "index": git(web, "ls-files", "--stage"),
+        "head": git(web, "rev-parse", "HEAD"),
+        "on": git(web, "rev-parse", "--abbrev-ref", "HEAD"),
+        "branches": git(web, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/stash"),
+        "status": git(web, "status", "--porcelain=v2"),
+        "unfinished": [line for line in git(web, "status").splitlines() if line.startswith(UNFINISHED)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("work", "found"),
+    [
+        (edit, "1 changed file (module/models.py)"),
+        (stage_parts, "3 changed files"),
+        (untracked_in_the_way, "overwrite (arriving.py)"),
+        (ignored_in_the_way, "overwrite (ignored)"),
+        (untracked_directory_in_the_way, "overwrite"),
+        (commit_of_their_own, "1 commit not on origin/17.0"),
+        (other_branch, "on branch feature"),
+        (other_branch_and_commits_on_both, "on branch feature"),
+        (detached, "detached"),
+        (rebase_in_progress, "an unfinished rebase"),
+        (merge_in_progress, "an unfinished merge"),
+        (hidden_from_status, "overwrite (module/models.py)"),
+        (symlink, "1 changed file (README.md)"),
+    ],
+)
+def test_work_is_kept_and_with_force_comes_back(
+    sandbox: Sandbox, upstream: Upstream, web: Path, work: Callable[[Path], None], found: str
+) -> None:
+    (web / "odoo.egg-info").mkdir()
+    (web / "odoo.egg-info" / "PKG-INFO").write_text("does not matter\n")
+    work(web)
+    tip = upstream.commit(
+        "OCA/web",
+        "17.0",
+        {"arriving.py": "upstream\n", "ignored": "upstream\n", "module/models.py": "upstream\n"},
+    )
+    before = state(web)
+
+    kept = pull(sandbox, "-f", "web@17.0")
+    assert kept.code == 0
+    assert (result_of(kept)["status"], state(web)) == ("kept", before)
+    assert found in result_of(kept)["message"]
+    assert "pull-repos --force -f oca/web@17.0" in result_of(kept)["fix"]
+    assert git(web, "rev-parse", "origin/17.0").strip() == tip
+
+    forced = pull(sandbox, "-f", "web@17.0", "--force")
+    assert result_of(forced)["status"] == "changed", result_of(forced)
+    assert git(web, "rev-parse", "HEAD").strip() == tip
+    assert git(web, "rev-parse", "--abbrev-ref", "HEAD").strip() == "17.0"
+    assert git(web, "status", "--porcelain", "--untracked-files=no") == ""
+    assert (web / "arriving.py").read_text() == "upstream\n"
+    assert (web / "odoo.egg-info" / "PKG-INFO").exists()
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
+
+    restore = result_of(forced)["fix"]
+    subprocess.run(["sh", "-c", restore], env=sandbox.env, check=True, capture_output=True)
+    assert state(web) == before
+
+
+def test_other_untracked_files_do_not_matter(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+    (web / "notes.txt").write_text("mine\n")
+    upstream.commit("OCA/web", "17.0", {"arriving.py": "upstream\n"})
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
+    assert (web / "notes.txt").read_text() == "mine\n"
+
+
+def test_force_where_there_is_no_work_just_updates(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+    upstream.commit("OCA/web", "17.0", {"arriving.py": "upstream\n"})
+    run = pull(sandbox, "-f", "web@17.0", "--force")
+    assert (result_of(run)["status"], result_of(run)["fix"]) == ("changed", "")
+    assert git(web, "for-each-ref", "refs/tlc") == ""
+
+
+def test_a_repository_inside_that_the_update_would_write_into_stops_even_force(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    upstream.git("init", "--quiet", str(web / "nested"))
+    (web / "nested" / "mine.txt").write_text("mine\n")
+    upstream.commit("OCA/web", "17.0", {"nested/mine.txt": "upstream\n"})
+    run = pull(sandbox, "-f", "web@17.0", "--force")
+    assert result_of(run)["status"] == "failed"
+    assert (web / "nested" / "mine.txt").read_text() == "mine\n"
+
+
+def test_the_plan_says_what_is_found_and_what_force_would_do(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+    edit(web)
+    plain = sandbox.tlc("pull-repos", "-n", "-f", "web@17.0").out
+    forced = sandbox.tlc("pull-repos", "-n", "-f", "web@17.0", "--force").out
+    assert "fetch, keep the work tree" in plain and "1 changed file (module/models.py)" in plain
+    assert "record the work, then update" in forced
+    assert (web / "module/models.py").read_text() == "mine = True\n"
+
+
+# --- what cannot be done
+
+
+def test_a_branch_that_upstream_lacks_is_skipped(sandbox: Sandbox, upstream: Upstream) -> None:
+    sandbox.config('versions = ["17.0", "18.0"]\n[repos]\noca = ["queue"]\n')
+    run = pull(sandbox)
+    assert run.code == 0
+    assert statuses(run) == {"oca/queue@17.0": "changed", "oca/queue@18.0": "skipped"}
+    assert result_of(run, "oca/queue@18.0")["message"] == "origin has no branch 18.0"
+    assert os.listdir(sandbox.root / "oca/18.0") == []
+
+
+def test_a_branch_that_upstream_dropped_is_skipped_and_stays(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+    upstream.git("branch", "-D", "17.0", cwd=upstream.directory / "OCA/web.git")
+    before = state(web)
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "skipped"}
+    assert state(web) == before
+
+
+def a_file(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text("mine\n")
+
+
+def a_directory_with_files(path: Path) -> None:
+    path.mkdir(parents=True)
+    (path / "notes.txt").write_text("mine\n")
+
+
+def a_repository_begun_by_hand(path: Path) -> None:
+    path.mkdir(parents=True)
+    git(path, "init", "--quiet")
+    (path / "notes.txt").write_text("mine\n")
+
+
+def a_broken_repository(path: Path) -> None:
+    (path / ".git").mkdir(parents=True)
+    (path / "notes.txt").write_text("mine\n")
+
+
+def a_clone_of_something_else(path: Path) -> None:
+    a_repository_begun_by_hand(path)
+    git(path, "add", "notes.txt")
+    git(path, "commit", "--quiet", "-m", "mine")
+    git(path, "remote", "add", "origin", "git@github.com:me/web.git")
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        (a_file, "not a directory"),
+        (a_directory_with_files, "not a git repository"),
+        (a_repository_begun_by_hand, "HEAD does not resolve"),
+        (a_broken_repository, "not a git repository"),
+        (a_clone_of_something_else, "its origin is git@github.com:me/web.git"),
+    ],
+)
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "force"])
+def test_what_is_not_the_checkout_is_not_touched(
+    sandbox: Sandbox, upstream: Upstream, there: Callable[[Path], None], message: str, force: list[str]
+) -> None:
+    git(sandbox.root, "init", "--quiet")  # a repository around it must not be taken for it
+    path = sandbox.root / "oca/17.0/web"
+    there(path)
+    before = snapshot(sandbox.root / "oca")
+    run = pull(sandbox, "-f", "web@17.0", *force)
+    assert run.code == 1
+    assert result_of(run)["status"] == "failed"
+    assert message in result_of(run)["message"]
+    assert result_of(run)["fix"]
+    assert snapshot(sandbox.root / "oca") == before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git@github.com:oca/web.git",
+        "ssh://git@github.com/OCA/web",
+        "https://github.com/OCA/web/",
+        "gh:OCA/web",
+    ],
+)
+def test_spellings_of_one_origin_are_one(sandbox: Sandbox, upstream: Upstream, web: Path, url: str) -> None:
+    upstream.git("config", "--global", "--add", f"url.file://{upstream.directory}/.insteadOf", "gh:")
+    upstream.git("config", "--global", "--add", f"url.file://{upstream.directory}/.insteadOf", "ssh://git@github.com/")
+    (upstream.directory / "oca").symlink_to("OCA")
+    git(web, "remote", "set-url", "origin", url)
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("git@github.com:a/b.git", "https://github.com/a/b"),
+        ("ssh://git@github.com/a/b", "git@github.com:a/b"),
+        ("ssh://git@github.com:22/a/b.git/", "https://GitHub.com/A/b.git"),
+    ],
+)
+def test_same_origin(url: str, same: str) -> None:
+    assert tlc.same_origin(url) == tlc.same_origin(same)
+    assert tlc.same_origin(url) != tlc.same_origin(same.replace("b", "c"))
+    assert tlc.host_of(url) == "github.com"
+
+
+def test_a_filter_that_matches_nothing_names_the_nearest(sandbox: Sandbox, upstream: Upstream) -> None:
+    run = sandbox.tlc("--yes", "pull-repos", "-f", "wbe")
+    assert run.code == 2
+    assert "wbe" in run.err and "web" in run.err
+    assert os.listdir(sandbox.root) == ["config.toml"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (["web"], {"oca/web@17.0", "oca/web@18.0"}),
+        (["oca/web"], {"oca/web@17.0", "oca/web@18.0"}),
+        (["web@18.0"], {"oca/web@18.0"}),
+        (["oca/web@18.0", "odoo@17.0"], {"oca/web@18.0", "odoo/odoo@17.0"}),
+    ],
+)
+def test_filters(sandbox: Sandbox, upstream: Upstream, filters: list[str], expected: set[str]) -> None:
+    options = [word for each in filters for word in ("--filter", each)]
+    assert set(statuses(sandbox.tlc("--json", "pull-repos", "-n", *options))) == expected
+
+
+def test_one_of_twenty_fails_and_nineteen_finish(sandbox: Sandbox, upstream: Upstream) -> None:
+    names = [f"repo{number}" for number in range(20)]
+    for name in names[:-1]:
+        shutil.copytree(upstream.directory / "OCA/web.git", upstream.directory / f"OCA/{name}.git")
+    quoted = ", ".join(f'"{name}"' for name in names)
+    sandbox.config(f'versions = ["17.0"]\n[repos]\noca = [{quoted}]\n')
+    run = sandbox.tlc("--yes", "pull-repos")
+    assert run.code == 1
+    assert "changed 19 · failed 1" in run.err
+    assert "oca/repo19@17.0: no such repository, or you have no access to it" in run.err
+    assert "→ git ls-remote git@github.com:OCA/repo19.git" in run.err
+    assert str(sandbox.state).replace(str(sandbox.home), "~") in run.err  # the log
+
+
+def test_without_git_it_says_so_once(sandbox: Sandbox, upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    run = sandbox.tlc("--yes", "pull-repos", env={"PATH": str(tmp_path / "empty")})
+    assert run.code == 1
+    assert run.err.count("git is not installed") == 1
+
+
+def test_inside_a_git_hook_it_works_on_the_checkouts_all_the_same(
+    sandbox: Sandbox, upstream: Upstream, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    git(tmp_path, "init", "--quiet", str(elsewhere))
+    run = sandbox.tlc("--yes", "pull-repos", env={"GIT_DIR": str(elsewhere / ".git"), "GIT_WORK_TREE": str(elsewhere)})
+    assert run.code == 0
+    assert os.listdir(elsewhere) == [".git"]
+
+
+# --- interrupted
+
+
+def half_clone(path: Path) -> None:
+    """What `git clone` leaves when it is killed: the right origin, no commit, a temporary pack."""
+    path.mkdir(parents=True)
+    git(path, "init", "--quiet")
+    git(path, "remote", "add", "origin", "git@github.com:OCA/web.git")
+    (path / ".git/objects/pack").mkdir(parents=True, exist_ok=True)
+    (path / ".git/objects/pack/tmp_pack_abc123").write_bytes(b"half")
+
+
+@pytest.mark.parametrize("name", ["web", ".web.tlc-partial-123"])
+def test_half_a_clone_is_cloned_anew(sandbox: Sandbox, upstream: Upstream, name: str) -> None:
+    half_clone(sandbox.root / "oca/17.0" / name)
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
+    assert os.listdir(sandbox.root / "oca/17.0") == ["web"]
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
+
+
+def test_a_beginning_with_something_staged_is_not_half_a_clone(sandbox: Sandbox, upstream: Upstream) -> None:
+    web = sandbox.root / "oca/17.0/web"
+    half_clone(web)
+    (web / "mine.py").write_text("mine\n")
+    git(web, "add", "mine.py")
+    (web / "mine.py").unlink()
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "failed"}
+    assert git(web, "ls-files") == "mine.py\n"
+
+
+def start(sandbox: Sandbox, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start pull-repos without waiting for it; `env` is added to the sandbox's."""
+    command = [sys.executable, str(sandbox.archive), "--yes", "pull-repos", *options]
+    full = {**sandbox.env, **(env or {})}
+    return subprocess.Popen(command, env=full, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def big_upstream(upstream: Upstream) -> None:
+    """Make OCA/web's 17.0 large enough that a clone takes a while."""
+    noise = random.Random(1)
+    upstream.commit("OCA/web", "17.0", {f"big/{n}.txt": noise.randbytes(40_000).hex() for n in range(150)})
+
+
+def test_killed_at_any_moment_the_next_run_completes(sandbox: Sandbox, upstream: Upstream) -> None:
+    big_upstream(upstream)
+    web = sandbox.root / "oca/17.0/web"
+    moments = random.Random(2)
+    for _ in range(6):
+        process = start(sandbox, "-f", "web@17.0")
+        time.sleep(moments.uniform(0.05, 0.8))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        tip = upstream.tip("OCA/web", "17.0")
+        assert pull(sandbox, "-f", "web@17.0").code == 0
+        assert git(web, "rev-parse", "HEAD").strip() == tip
+        assert git(web, "status", "--porcelain") == ""
+        shutil.rmtree(web) if moments.random() < 0.5 else upstream.commit(
+            "OCA/web", "17.0", {"n": str(moments.random())}
+        )
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_stops_soon_tells_and_goes_on_next_time(
+    sandbox: Sandbox, upstream: Upstream, signum: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections and never answers
+        url = f"url.https://127.0.0.1:{deaf.getsockname()[1]}/.insteadOf"
+        env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": url, "GIT_CONFIG_VALUE_0": "git@github.com:O"}
+        process = start(sandbox, env=env)
+        time.sleep(1.5)
+        began = time.monotonic()
+        process.send_signal(signum)
+        _out, err = process.communicate(timeout=10)
+    assert time.monotonic() - began < 3
+    assert process.returncode == 130
+    assert b"Interrupted." in err and b"interrupted" in err and b"Traceback" not in err
+    assert not list(sandbox.root.rglob("*.tlc-partial*"))
+    assert set(statuses(pull(sandbox)).values()) <= {"changed", "ok"}

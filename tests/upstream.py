@@ -1,0 +1,65 @@
+"""Real git repositories that play GitHub: bare ones in a directory, reached through git's own insteadOf."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from conftest import Sandbox
+
+
+class Upstream:
+    """A directory of bare repositories `{owner}/{name}.git`, and what their maintainers do to them."""
+
+    def __init__(self, directory: Path, sandbox: Sandbox) -> None:
+        self.directory, self.sandbox = directory, sandbox
+        for address in ("git@github.com:", "https://github.com/"):
+            self.git("config", "--global", "--add", f"url.file://{directory}/.insteadOf", address)
+
+    def git(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Run git as the sandbox's person; return its output, raise when it fails."""
+        where = cwd or self.sandbox.home
+        done = subprocess.run(["git", *arguments], cwd=where, env=self.sandbox.env, capture_output=True, text=True)
+        assert done.returncode == 0, f"git {arguments}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def create(self, repository: str, *branches: str) -> Path:
+        """Make a bare repository `owner/name` whose branches each have two commits; return its path."""
+        bare = self.directory / f"{repository}.git"
+        self.git("init", "--quiet", "--bare", str(bare))
+        for branch in branches:
+            self.commit(
+                repository,
+                branch,
+                {"README.md": f"{repository} {branch}\n", ".gitignore": "*.pyc\n/ignored\n"},
+            )
+            self.commit(repository, branch, {"module/models.py": "first = 1\n", "module/data.xml": "<odoo/>\n"})
+        return bare
+
+    def commit(self, repository: str, branch: str, files: Mapping[str, str | None], amend: bool = False) -> str:
+        """Commit files (text, or None to delete) to a branch, made if need be, and push; returns the commit."""
+        bare, work = self.directory / f"{repository}.git", self.directory / f"{repository}.work"
+        if not work.exists():
+            self.git("init", "--quiet", str(work))
+            self.git("remote", "add", "origin", str(bare), cwd=work)
+        if branch in self.git("branch", "--format=%(refname:short)", cwd=work).split():
+            self.git("checkout", "--quiet", branch, cwd=work)
+        else:
+            self.git("checkout", "--quiet", "--orphan", branch, cwd=work)
+            self.git("rm", "-rfq", "--ignore-unmatch", ".", cwd=work)
+        for name, text in files.items():
+            path = work / name
+            if text is None:
+                path.unlink()
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+        self.git("add", "--all", "--force", cwd=work)
+        self.git("commit", "--quiet", "--allow-empty", "-m", "a change", *(["--amend"] if amend else []), cwd=work)
+        self.git("push", "--quiet", "--force", "origin", branch, cwd=work)
+        return self.git("rev-parse", "HEAD", cwd=work)
+
+    def tip(self, repository: str, branch: str) -> str:
+        """The commit a branch is at."""
+        return self.git("rev-parse", f"refs/heads/{branch}", cwd=self.directory / f"{repository}.git")

@@ -1,0 +1,2621 @@
+#!/usr/bin/env python3
+"""Set up a machine for Odoo development from one config.toml, and keep it so.
+
+Everything the config declares is a resource: a directory, a repository at a branch, and so on.
+A resource says how it stands (check) and can be brought about (apply). Commands, plans, dry runs,
+questions, progress, JSON and the closing block all read the same list of resources.
+
+What tlc promises: a second run does only what is left; one item's failure stops no other; nothing
+a person wrote is overwritten, unless --force is given, and then it is recorded first.
+What it does not promise: to manage production servers, to be a git front end, or to understand
+what odoo-venv, uv, apt and git already do; it drives them.
+
+Sections, each knowing only those above it: constants, errors, terminal, processes, platform,
+config, engine, repositories, commands, command line.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit(f"tlc needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: python3.12 tlc.py")
+
+import functools
+import os
+
+TYPE_CHECKING = False  # checkers know this name; importing typing would cost 6 ms at each start
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, NoReturn, Self, TextIO, TypeVar, dataclass_transform
+
+    T = TypeVar("T")
+    View = Callable[["Settings", Sequence["Step"]], str]
+else:
+
+    def dataclass_transform(**_options):
+        return lambda cls: cls
+
+
+# ----------------------------------------------------------------------------------------------
+# constants
+# ----------------------------------------------------------------------------------------------
+
+__version__ = "0.1.0"
+
+DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
+MAX_JOBS = 64
+KEPT_LOGS = 10
+GRACE = 1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
+REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
+
+NEWEST_ODOO = "20.0"
+SUPPORTED_ODOO = ["18.0", "19.0", "20.0"]  # Odoo supports its three newest versions
+
+# Variables that would point a child somewhere else than where tlc sends it: those of
+# `git rev-parse --local-env-vars` (set while a git hook runs), and Python's own.
+CLEANED_ENVIRONMENT = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_DIR GIT_GRAFT_FILE GIT_IMPLICIT_WORK_TREE "
+    "GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS GIT_OBJECT_DIRECTORY GIT_PREFIX "
+    "GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE PYTHONHOME PYTHONPATH PYTHONSTARTUP"
+).split()
+
+# The install command of each package manager, in the order they are looked for.
+PACKAGE_MANAGERS = {
+    "apt-get": "sudo apt-get install -y",
+    "dnf": "sudo dnf install -y",
+    "pacman": "sudo pacman -S --noconfirm --needed",
+    "brew": "brew install",
+}
+
+OCA_COMMON = (
+    "account-financial-reporting account-financial-tools bank-payment hr partner-contact product-attribute "
+    "project purchase-workflow queue reporting-engine sale-workflow server-auth server-tools server-ux "
+    "stock-logistics-workflow web"
+).split()
+
+CONFIG_HEAD = """\
+# What this machine should have; `tlc` makes it so. Change it and run tlc again.
+"""
+
+
+def _profile(about: str, versions: list[str], odoo: list[str], oca: list[str], protocol: str) -> str:
+    """The text of a config.toml. `oca`: entries as they stand in TOML, quotes and all."""
+    from json import dumps  # a JSON list of strings is a TOML one
+
+    oca_lines = "".join(f"    {entry},\n" for entry in oca)
+    return (
+        f"{CONFIG_HEAD}# {about}\n"
+        f"versions = {dumps(versions)}\n\n"
+        '[tools]\nuv = ["odoo-venv", "pre-commit"]\nnpm = ["rtlcss"]\nsystem_packages = ["postgresql"]\n\n'
+        f"[repos]\nodoo = {dumps(odoo)}\n"
+        + (f"oca = [\n{oca_lines}]\n" if oca else "")
+        + f'\n[git]\nprotocol = "{protocol}"   # "ssh" needs a GitHub account, "https" does not\n'
+        "depth = 1            # 0: full history\n"
+    )
+
+
+def profiles() -> dict[str, str]:
+    """The built-in configs: name of the profile -> text of its config.toml."""
+    common = [f'"{name}"' for name in OCA_COMMON]
+    contributor = [*common, '["maintainer-tools", ["master"]]', '["oca-port", ["main"]]']
+    return {
+        "odoo-minimal": _profile("The newest stable Odoo; no account needed.", [NEWEST_ODOO], ["odoo"], [], "https"),
+        "odoo-dev": _profile(
+            "The supported Odoo versions, enterprise (needs access) and common OCA repositories.",
+            SUPPORTED_ODOO,
+            ["odoo", "enterprise"],
+            common,
+            "ssh",
+        ),
+        "oca-contributor": _profile(
+            "The supported Odoo versions and what OCA's contributors work with.",
+            SUPPORTED_ODOO,
+            ["odoo"],
+            contributor,
+            "ssh",
+        ),
+    }
+
+
+# What git says (LC_ALL=C) when it fails -> cause in one line, mend, whether trying again may help. Looked
+# through in order; cause and mend may use {host}, {url}, {path}, {name}. Tried with git 2.39 and OpenSSH 9.2.
+MOVE_AWAY = "mv {path} {path}.old && tlc pull-repos -f {name}"
+LATER = "tlc pull-repos -f {name}   # once the network is back"
+GIT_CAUSES = (
+    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "{host} shows another ssh host key than the one known for it",
+     "ssh-keygen -R {host}   # only once you have made sure that the new key is right", False),
+    (r"Host key verification failed", "the ssh host key of {host} is not known here", "ssh -T git@{host}", False),
+    (r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", "ssh -T git@{host}", False),
+    (r"could not read Username|Authentication failed|could not read Password|terminal prompts disabled",
+     "{host} wants a login, or the repository does not exist", "git ls-remote {url}", False),
+    (r"[Rr]epository not found|repository '.*' (?:not found|does not exist)|does not appear to be a git repository",
+     "no such repository, or you have no access to it", "git ls-remote {url}", False),
+    (r"Could not resolve host|Name or service not known|[Nn]ame resolution",
+     "the name {host} cannot be resolved", LATER, True),
+    (r"Connection (?:refused|reset|closed)|[Nn]etwork is unreachable|No route to host|timed out|early EOF|hung up",
+     "the connection to {host} failed or was cut", LATER, True),
+    (r"No space left on device|[Dd]isk quota exceeded", "the disk is full", "df -h {path}", False),
+    (r"not a git repository", "not a git repository", MOVE_AWAY, False),
+    (r"dubious ownership", "it belongs to another user", "git config --global --add safe.directory {path}", False),
+    (r"\.lock'?: File exists|another git process|cannot lock ref",
+     "another git process is at work there, or was killed there",
+     "ls {path}/.git/*.lock   # remove it when no git runs", True),
+    (r"Read-only file system|Permission denied|cannot mkdir|could not create", "{path} cannot be written to",
+     "ls -ld {path}", False),
+)  # fmt: skip
+NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
+RETRY_PAUSES = (1.0, 3.0)  # seconds before the second and the third try, each times 0.5 to 1.5 at random
+
+# What an unfinished operation leaves in git's directory -> its name.
+GIT_OPERATIONS = {
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "MERGE_HEAD": "merge",
+    "MERGE_MSG": "merge",
+    "MERGE_MODE": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+}
+GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each names a commit
+
+
+# ----------------------------------------------------------------------------------------------
+# errors
+# ----------------------------------------------------------------------------------------------
+
+
+class TlcError(Exception):
+    """A failure a person can act on; main() shows it. `code` names its kind in JSON."""
+
+    code = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+
+class UsageError(TlcError):
+    """The command line or an environment variable is wrong."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(TlcError):
+    """config.toml is missing or wrong."""
+
+    code = "config"
+
+
+class ExecutableNotFoundError(TlcError):
+    """A program tlc drives is not on PATH."""
+
+    code = "executable-not-found"
+
+
+class DeclinedError(TlcError):
+    """A question was answered with no, or could not be asked."""
+
+    code = "declined"
+
+
+class Interrupted(Exception):
+    """Raised in a worker that wants to start something after Ctrl-C."""
+
+
+@dataclass_transform(frozen_default=True)
+class Record:
+    """Base of the frozen records: the annotations are the fields, in order; class values are defaults.
+
+    It stands in for dataclasses, which cost more at each start (14 ms) than Python itself.
+    """
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        fields = type(self).__annotations__
+        given = dict(zip(fields, values, strict=False)) | named
+        wrong = [name for name in fields if name not in given and not hasattr(type(self), name)]
+        wrong += [name for name in given if name not in fields]
+        if wrong or len(values) > len(fields):
+            raise TypeError(f"{type(self).__name__}: missing or unknown fields: {wrong or values}")
+        self.__dict__.update(given)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.as_dict().items())})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields and their values, in order."""
+        return {name: getattr(self, name) for name in type(self).__annotations__}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return type(self)(**(self.as_dict() | changes))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word most like `word`, or "" when none is near."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
+
+
+# ----------------------------------------------------------------------------------------------
+# terminal: the only section that prints
+# ----------------------------------------------------------------------------------------------
+
+COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+# status of a result -> colour, and where a short mark is wanted, its mark
+STATUS_STYLE = {
+    "ok": ("green", "✓"),
+    "changed": ("cyan", "●"),
+    "kept": ("yellow", "■"),
+    "skipped": ("dim", "–"),
+    "failed": ("red", "✗"),
+    "planned": ("cyan", "○"),
+}
+
+
+def wants_colour(mode: str, is_terminal: bool, environ: Mapping[str, str]) -> bool:
+    """Whether to colour a stream: --color first, then FORCE_COLOR, NO_COLOR (each when not empty), TERM."""
+    if mode != "auto":
+        return mode == "always"
+    if environ.get("FORCE_COLOR") or environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return True
+    return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+class Terminal:
+    """What a person sees. `say` goes to stderr, `show` (what was asked for) to stdout.
+
+    With `json` nothing but the document goes to stdout. `quiet` silences `say` except `important`.
+    """
+
+    def __init__(self, *, color: str, quiet: bool, json: bool, environ: Mapping[str, str]) -> None:
+        import threading
+
+        def usable(stream: TextIO | None) -> TextIO:
+            stream = stream or open(os.devnull, "w")  # noqa: SIM115  a closed stdout is None in Python
+            reconfigure = getattr(stream, "reconfigure", None)
+            if reconfigure:
+                reconfigure(errors="replace")  # an ASCII terminal shows ? and does not stop the work
+            return stream
+
+        self.stdout, self.stderr = usable(sys.stdout), usable(sys.stderr)
+        self.quiet, self.json = quiet, json
+        self.colour = {s: wants_colour(color, s.isatty(), environ) for s in (self.stdout, self.stderr)}
+        self.animated = self.stderr.isatty() and environ.get("TERM") != "dumb" and not quiet
+        self.interactive = self.stderr.isatty() and bool(sys.stdin) and sys.stdin.isatty()
+        self._lock = threading.RLock()
+        self._region: list[str] = []  # the lines of the live display now on the screen
+
+    def style(self, text: str, name: str, stream: TextIO | None = None) -> str:
+        """`text` in a colour of COLOURS, where `stream` (default stderr) shows colours."""
+        return f"\x1b[{COLOURS[name]}m{text}\x1b[0m" if self.colour[stream or self.stderr] else text
+
+    def say(self, text: str = "", important: bool = False) -> None:
+        """A line for the person, on stderr, above the live display if there is one."""
+        if self.quiet and not important:
+            return
+        with self._lock:
+            self._draw([], above=text + "\n")
+
+    def show(self, text: str) -> None:
+        """What the command was asked for, on stdout; on stderr when stdout carries JSON."""
+        stream = self.stderr if self.json else self.stdout
+        if not (self.quiet and self.json):
+            stream.write(text.rstrip("\n") + "\n")
+
+    def document(self, data: dict[str, Any]) -> None:
+        """The one JSON document of a --json run."""
+        import json
+
+        self.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def fail(self, error: TlcError) -> int:
+        """Shows an error that ended the run, as a document too with --json; returns its exit code."""
+        if self.json:
+            self.document({"ok": False, "error": {"code": error.code, "message": error.message, "fix": error.fix}})
+        self.say(f"{self.style('tlc:', 'red')} {error.message}", important=True)
+        if error.fix:
+            self.say(f"→ {error.fix}", important=True)
+        return error.exit_code
+
+    def flush(self) -> bool:
+        """Writes out what is still held back; False when stdout is a full disk or the like."""
+        try:
+            self.stdout.flush()
+            self.stderr.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())  # or Python complains at its exit
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+            self.say(f"tlc: the output could not be written: {error.strerror}", important=True)
+            return False
+        return True
+
+    def picture(self, lines: list[str]) -> None:
+        """Replaces the live display at the bottom of the screen by `lines`."""
+        with self._lock:
+            self._draw(lines)
+            self._region = lines
+
+    def _draw(self, lines: list[str], above: str = "") -> None:
+        erase = f"\r\x1b[{len(self._region)}A\x1b[J" if self._region else ""
+        keep = lines or (self._region if above else [])
+        self.stderr.write(erase + above + "".join(line + "\n" for line in keep))
+        self.stderr.flush()
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; 100 where there is none."""
+        import shutil
+
+        return shutil.get_terminal_size((100, 24)).columns
+
+    def ask(self, question: str) -> str | None:
+        """The answer to a question, or None when nobody can answer (end of input)."""
+        self.stderr.write(question)
+        self.stderr.flush()
+        answer = sys.stdin.readline() if sys.stdin else ""
+        if not answer.endswith("\n"):
+            self.stderr.write("\n")
+        return answer.strip() if answer else None
+
+
+def confirm_step(terminal: Terminal, question: str) -> None:
+    """Asks a yes-or-no question, yes by default. Raises DeclinedError on no and when nobody can answer."""
+    answer = terminal.ask(f"{question} [Y/n] ")
+    if answer is None:
+        raise DeclinedError("tlc asks before it changes anything, and nobody can answer here.", "add --yes")
+    if answer.lower() not in ("", "y", "yes"):
+        raise DeclinedError("Nothing was changed.")
+
+
+def tree(root: str, entries: Mapping[str, str]) -> str:
+    """A directory tree as text. `entries`: relative path, a directory's ending in / -> remark, in the order to show."""
+    children: dict[str, list[str]] = {}
+    for path in entries:
+        parts = path.split("/")
+        names = [part + "/" for part in parts[:-1]] + [parts[-1]] * bool(parts[-1])
+        for depth, name in enumerate(names):
+            siblings = children.setdefault("".join(names[:depth]), [])
+            if name not in siblings:
+                siblings.append(name)
+
+    def rows(parent: str, indent: str) -> Iterator[tuple[str, str]]:
+        for name in children.get(parent, []):
+            last = name == children[parent][-1]
+            yield indent + ("└── " if last else "├── ") + name, entries.get(parent + name, "")
+            yield from rows(parent + name, indent + ("    " if last else "│   "))
+
+    shown = list(rows("", ""))
+    width = max((len(left) for left, _ in shown), default=0)
+    return "\n".join([f"{root}/", *(f"{left:{width}}  {remark}".rstrip() for left, remark in shown)])
+
+
+class Progress:
+    """How far a stage is. Work reports to it from many threads; it prints a line for what ended.
+
+    On a terminal it also keeps a live display: a line for each item at work, and the overall count.
+    """
+
+    def __init__(self, terminal: Terminal, total: int, silent: Sequence[str] = ("ok",)) -> None:
+        import threading
+        import time
+
+        self.terminal, self.total, self.silent = terminal, total, silent
+        self.now = time.monotonic
+        self.started = self.now()
+        self.done = 0
+        self.active: dict[str, tuple[float, str, float | None]] = {}  # name -> since, phase, fraction
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._redraw, daemon=True) if terminal.animated else None
+
+    def __enter__(self) -> Self:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._thread:
+            self._ended.set()
+            self._thread.join()
+            self.terminal.picture([])
+
+    def update(self, name: str, phase: str = "", fraction: float | None = None) -> None:
+        """An item is at work: `phase` in a few words, `fraction` of it done (0 to 1) where known."""
+        with self._lock:
+            since = self.active[name][0] if name in self.active else self.now()
+            self.active[name] = (since, phase, fraction)
+
+    def finish(self, name: str, status: str, message: str, seconds: float) -> None:
+        """An item ended; shown unless its status is one of `silent`."""
+        with self._lock:
+            self.active.pop(name, None)
+            self.done = done = self.done + 1
+        if status not in self.silent:
+            colour, mark = STATUS_STYLE[status]
+            head = self.terminal.style(f"{mark} {status:7}", colour)
+            count = "" if self.terminal.animated else f"[{done}/{self.total}] "
+            took = f"  {seconds:.1f} s" if seconds >= 0.05 else ""
+            self.terminal.say(f"{count}{head} {name}: {message}{self.terminal.style(took, 'dim')}")
+
+    def _redraw(self) -> None:
+        while not self._ended.wait(REDRAW):
+            self.terminal.picture(self.lines())
+
+    def lines(self) -> list[str]:
+        """The live display, as it should look now."""
+        with self._lock:
+            active, done = dict(self.active), self.done
+        width = self.terminal.width - 1
+        name_width = min(max((len(name) for name in active), default=0), width // 2)
+        lines = []
+        for name, (_since, phase, fraction) in active.items():
+            bar = "" if fraction is None else f"{'━' * int(fraction * 20):20} {fraction:4.0%} "
+            lines.append(f"  {name[:name_width]:{name_width}}  {bar}{phase}"[:width])
+        total = f"  {done} of {self.total} done, {self.now() - self.started:.0f} s"
+        if active:
+            since, slowest = min((since, name) for name, (since, _, _) in active.items())
+            total += f"; longest at work: {slowest}, {self.now() - since:.0f} s"
+        return [*lines, total[:width]]
+
+
+# ----------------------------------------------------------------------------------------------
+# processes: run() is the only door to a child process
+# ----------------------------------------------------------------------------------------------
+
+
+class Log:
+    """The log of one run: every command with its output. Held in memory until `open` gives it a file,
+
+    so that a run that changes nothing leaves nothing behind. `path` is "" while there is no file.
+    """
+
+    def __init__(self, directory: str, command: str) -> None:
+        import threading
+        import time
+
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.wanted = os.path.join(directory, f"{stamp}-{command}-{os.getpid()}.log")
+        self.path = ""
+        self._kept: list[str] = []
+        self._file: TextIO | None = None
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """From now on to a file, beside the last few. A directory that cannot be written to means no log."""
+        if self._file:
+            return
+        directory = os.path.dirname(self.wanted)
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            for old in sorted(name for name in os.listdir(directory) if name.endswith(".log"))[: 1 - KEPT_LOGS]:
+                os.unlink(os.path.join(directory, old))
+            self._file = open(self.wanted, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
+        except OSError:
+            return
+        self.path = self.wanted
+        self.write("".join(self._kept))
+
+    def write(self, text: str) -> None:
+        """Adds text to the log, whole, whichever thread it comes from."""
+        import contextlib
+
+        with self._lock:
+            if not self._file:
+                self._kept.append(text)
+                return
+            with contextlib.suppress(OSError):  # a full disk must not stop the work for its log's sake
+                self._file.write(text)
+                self._file.flush()
+
+
+class Completed(Record):
+    """A child process that ended: what was run, its exit code, its output as text, seconds it took."""
+
+    argv: list[str]
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with exit code 0."""
+        return self.code == 0
+
+
+class Runner:
+    """Starts the child processes of one run, and stops them all when the run is interrupted.
+
+    `environ`: what children inherit. `on_command`, if given, is told each command and its seconds.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], log: Log, on_command: Callable[[str, float], None] | None = None
+    ) -> None:
+        import threading
+
+        self.environ = {name: value for name, value in environ.items() if name not in CLEANED_ENVIRONMENT}
+        self.log, self.on_command = log, on_command
+        self.stopped_at: float | None = None
+        self.lock_fd: int | None = None  # the lock on the code root, while it is held
+        self._stopped = threading.Event()
+        self._live: set[subprocess.Popen[bytes]] = set()
+
+    def which(self, program: str) -> str:
+        """The full path of a program. Raises ExecutableNotFoundError with the command that installs it."""
+        import shutil
+
+        path = shutil.which(program, path=self.environ.get("PATH"))
+        if path is None:
+            raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
+        return os.path.abspath(path)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: str = "",
+        on_stderr: Callable[[str], None] | None = None,
+        terminal: bool = False,
+        keeps_lock: bool = False,
+    ) -> Completed:
+        """Runs a program (argv[0]: its full path) to its end, in a process group of its own.
+
+        `env` is added to the environment; `stdin` is its input; `on_stderr` gets its messages as they
+        come. With `terminal` it has the terminal instead, and its output is not captured. With `keeps_lock`
+        it holds the lock on the code root too, so that the next run waits for it should tlc be killed.
+        Raises Interrupted when the run was stopped, OSError when the program cannot be started.
+        """
+        import shlex
+        import subprocess
+        import time
+
+        if self.stopped_at:
+            raise Interrupted
+        started = time.monotonic()
+        pipe = None if terminal else subprocess.PIPE
+        process = subprocess.Popen(
+            argv,
+            stdin=None if terminal else self._as_input(stdin),
+            stdout=pipe,
+            stderr=pipe,
+            cwd=cwd,
+            env={**self.environ, **(env or {})},
+            start_new_session=not terminal,
+            pass_fds=[self.lock_fd] if keeps_lock and self.lock_fd is not None else [],
+        )
+        self._live.add(process)
+        try:
+            if self.stopped_at:  # stop() came between the look above and the start
+                self._signal(process, "SIGTERM")
+            out, err = (b"", b"") if terminal else self._read(process, on_stderr)
+            process.wait()
+        finally:
+            self._live.discard(process)
+        seconds = time.monotonic() - started
+        # Names of files need not be UTF-8; surrogateescape brings them back as they were.
+        texts = [data.decode(errors="surrogateescape") for data in (out, err)]
+        done = Completed(list(argv), process.returncode, texts[0], texts[1], seconds)
+        quoted = shlex.join(argv)
+        messages = "".join(line.rpartition("\r")[2] + "\n" for line in done.err.split("\n") if line.strip())
+        self.log.write(f"$ {quoted}\n{done.out}{messages}# exit {done.code}, {seconds:.3f} s\n\n")
+        if self.on_command:
+            self.on_command(quoted, seconds)
+        if self.stopped_at:
+            raise Interrupted
+        return done
+
+    def _as_input(self, text: str) -> Any:
+        """What a child reads `text` from: a file, for a pipe could fill up while nobody reads the child's output."""
+        import subprocess
+        import tempfile
+
+        if not text:
+            return subprocess.DEVNULL
+        file = tempfile.TemporaryFile()  # noqa: SIM115  closed with its last reference
+        file.write(text.encode(errors="surrogateescape"))
+        file.seek(0)
+        return file
+
+    def _read(self, process: subprocess.Popen[bytes], on_stderr: Callable[[str], None] | None) -> tuple[bytes, bytes]:
+        """Reads a child until it ends; does not wait for grandchildren that keep its pipes open."""
+        import selectors
+        import time
+
+        output: dict[Any, list[bytes]] = {process.stdout: [], process.stderr: []}
+        with selectors.DefaultSelector() as selector:
+            for stream in output:
+                selector.register(stream, selectors.EVENT_READ)
+            while selector.get_map():
+                ended = process.poll() is not None
+                ready = selector.select(timeout=0 if ended else 0.1)
+                if ended and not ready:
+                    break
+                for key, _events in ready:
+                    data = os.read(key.fd, 65536)
+                    if not data:
+                        selector.unregister(key.fileobj)
+                    output[key.fileobj].append(data)
+                    if on_stderr and key.fileobj is process.stderr:
+                        on_stderr(data.decode(errors="replace"))
+                if self.stopped_at and time.monotonic() > self.stopped_at + GRACE:
+                    self._signal(process, "SIGKILL")
+        for stream in output:
+            stream.close()
+        return b"".join(output[process.stdout]), b"".join(output[process.stderr])
+
+    def stop(self) -> None:
+        """Ends all children, whole process groups: asked first, killed after GRACE seconds. Starts no more."""
+        import time
+
+        self.stopped_at = time.monotonic()
+        self._stopped.set()
+        for process in list(self._live):
+            self._signal(process, "SIGTERM")
+
+    def pause(self, seconds: float) -> None:
+        """Waits, but not beyond the end of the run. Raises Interrupted then."""
+        if self._stopped.wait(seconds):
+            raise Interrupted
+
+    def _signal(self, process: subprocess.Popen[bytes], name: str) -> None:
+        import contextlib
+        import signal
+
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if process.poll() is None and os.getpgid(process.pid) == process.pid:
+                os.killpg(process.pid, getattr(signal, name))
+
+
+# ----------------------------------------------------------------------------------------------
+# platform
+# ----------------------------------------------------------------------------------------------
+
+
+class OsInfo(Record):
+    """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager."""
+
+    id: str
+    manager: str
+
+
+def get_os_info() -> OsInfo:
+    """Looks at os-release (freedesktop.org's) and PATH; manager is "" where none is known."""
+    import platform
+    import shutil
+
+    if sys.platform == "darwin":
+        system = "macos"
+    else:
+        try:
+            system = platform.freedesktop_os_release().get("ID", "linux")
+        except OSError:
+            system = "linux"
+    return OsInfo(system, next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""))
+
+
+def install_hint(package: str) -> str:
+    """The command that installs a package here, or words to that effect on an unknown system."""
+    manager = get_os_info().manager
+    command = PACKAGE_MANAGERS.get(manager, "install")
+    return f"{command.removeprefix('sudo ') if os.geteuid() == 0 else command} {package}"
+
+
+# ----------------------------------------------------------------------------------------------
+# config
+# ----------------------------------------------------------------------------------------------
+
+
+class Settings(Record):
+    """What the command line and the environment say about this run."""
+
+    code_root: str
+    state_dir: str
+    program: str  # how tlc was called, for the commands it prints
+    newcomer: bool
+    yes: bool
+    dry_run: bool
+    jobs: int  # 0: the config's, else DEFAULT_JOBS
+    json: bool
+    color: str
+    verbose: bool
+    quiet: bool
+    environ: Mapping[str, str]
+
+    @property
+    def config_path(self) -> str:
+        """Where config.toml is."""
+        return os.path.join(self.code_root, "config.toml")
+
+
+def tilde(path: str) -> str:
+    """A path as a person writes it: ~ for the home directory."""
+    home = os.path.expanduser("~").rstrip("/")
+    return "~" + path[len(home) :] if home and (path == home or path.startswith(home + "/")) else path
+
+
+def _text(pattern: str, description: str, **more: Any) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^{pattern}$", "description": description, **more}
+
+
+def _number(minimum: int, maximum: int | None, description: str, **more: Any) -> dict[str, Any]:
+    limits = {"minimum": minimum} if maximum is None else {"minimum": minimum, "maximum": maximum}
+    return {"type": "integer", **limits, "description": description, **more}
+
+
+def _choice(*words: str) -> dict[str, Any]:
+    return {"enum": list(words), "default": words[0], "description": " or ".join(f'"{word}"' for word in words)}
+
+
+def _list(items: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items, "description": description, "uniqueItems": True, "default": [], **more}
+
+
+def _table(properties: dict[str, Any], description: str = "a table", **more: Any) -> dict[str, Any]:
+    """A table with these keys; with `propertyNames` and `additionalProperties` one with keys of the user's."""
+    known = {"properties": properties} if properties else {"default": {}}
+    return {"type": "object", "description": description, **known, "additionalProperties": False, **more}
+
+
+VERSION = _text(r"(?:\d+\.\d+|master)", 'a version such as "17.0", or "master"')
+REPOSITORY_NAME = _text(
+    r"(?!-)(?!\.{1,2}$)(?!.*\.git$)[a-zA-Z0-9._-]+",
+    "a repository's name: letters, digits, . _ -, not starting with -, not ending in .git",
+)
+# git check-ref-format(1), less the characters nobody uses
+BRANCH = _text(
+    r"(?![-/.])(?!.*(?:\.\.|//|/[.-]|@\{|\.lock(?:/|$)|[/.]$))[a-zA-Z0-9._/+@#=-]+", 'a branch\'s name such as "17.0"'
+)
+BRANCHES = _list(BRANCH, 'a list of branches, such as ["17.0"]', minItems=1)
+DEPTH = _number(0, None, "a number of commits, 0 for the full history")
+ADDRESS = _text(
+    r"(?:https://(?![-/])[^\s@\x00-\x1f]+|file:///[^\s\x00-\x1f]+|ssh://(?:[\w.-]+@)?(?![-/])[^\s@\x00-\x1f]+"
+    r"|\w[\w.-]*@\w[\w.-]*:(?!-)[^\s\x00-\x1f]+)",
+    "an address that starts with https://, ssh://, file:/// or user@host:, without a password",
+)
+REPOSITORY = {
+    "description": 'a name, [name, [branch, ...]], or { name = "...", branches = [...], url = "...", depth = 1 }',
+    "anyOf": [
+        REPOSITORY_NAME,
+        {
+            "type": "array",
+            "prefixItems": [REPOSITORY_NAME, BRANCHES],
+            "description": '[name, [branch, ...]], such as ["oca-port", ["main"]]',
+        },
+        _table({"name": REPOSITORY_NAME, "branches": BRANCHES, "url": ADDRESS, "depth": DEPTH}, required=["name"]),
+    ],
+}
+SCRIPT = _table(
+    {
+        "url": _text(r"https://(?!-)[^\s@\x00-\x1f]+", "an https:// address"),
+        "name": _text(r"(?!-)[^\x00-\x1f]+", "a display name"),
+        "sha256": _text(r"[0-9a-fA-F]{64}", "the 64 hexadecimal digits of a sha256"),
+    },
+    "a table with url, and name and sha256 if wanted",
+    required=["url"],
+)
+
+# The rules of config.toml, as a JSON Schema. `description` says what is allowed, in the words of the messages;
+# a pattern matches the whole value.
+SCHEMA: dict[str, Any] = _table(
+    {
+        "versions": _list(VERSION, 'a list of versions, such as ["17.0", "master"]', minItems=1),
+        "jobs": _number(1, MAX_JOBS, f"a number from 1 to {MAX_JOBS}"),
+        "create_launcher": {"type": "boolean", "default": True, "description": "true or false"},
+        "init_dirs": _list(
+            _text(
+                r"(?![~/-])(?!(?:.*/)?\.{0,2}(?:/|$))[^\x00-\x1f\\]+",
+                "a relative path inside the code root, without . or ..",
+            ),
+            'a list of directories, such as ["customer/projects"]',
+        ),
+        "tools": _table(
+            {
+                "uv": _list(
+                    _text(
+                        r"[a-zA-Z0-9][a-zA-Z0-9._\-\[\]@=<>!,]*",
+                        'a Python package such as "pre-commit" or "black[d]>=24.0"',
+                    ),
+                    "a list of Python packages",
+                ),
+                "npm": _list(
+                    _text(
+                        r"(@[a-z0-9-~][a-z0-9-._~]*/)?(?!-)[a-z0-9-~][a-z0-9-._~]*",
+                        'an npm package such as "rtlcss" or "@scope/name"',
+                    ),
+                    "a list of npm packages",
+                ),
+                "system_packages": _list(
+                    _text(r"[a-zA-Z0-9][a-zA-Z0-9.+_@/:-]*", 'a system package such as "postgresql"'),
+                    "a list of system packages",
+                ),
+                "script": _list(SCRIPT, "a list of tables, each headed [[tools.script]]"),
+            }
+        ),
+        "repos": _table(
+            {},
+            "a table of organisations, each with a list of repositories",
+            propertyNames=_text(
+                r"(?!(?:venvs|conf|config\.toml)$)(?!.*\.git$)[a-zA-Z0-9][a-zA-Z0-9._-]*",
+                "an organisation's name: letters, digits, . _ -, starting with a letter or digit, and not one of "
+                "the code root's own names",
+            ),
+            additionalProperties={
+                "type": "array",
+                "items": REPOSITORY,
+                "description": 'a list of repositories, such as ["web", ["oca-port", ["main"]]]',
+            },
+        ),
+        "git": _table(
+            {
+                "protocol": _choice("ssh", "https"),
+                "depth": {**DEPTH, "default": 1},
+                "layout": _choice("clones", "worktrees"),
+            }
+        ),
+        "venvs": _table(
+            {
+                "preset": _text(r"[a-zA-Z0-9][a-zA-Z0-9_-]*", 'a preset of odoo-venv, such as "demo"', default="demo"),
+                "python": _table(
+                    {},
+                    'a table of versions and Pythons, such as { "18.0" = "3.12" }',
+                    propertyNames=VERSION,
+                    additionalProperties=_text(r"3\.\d+(?:\.\d+)?", 'a Python version such as "3.12"'),
+                ),
+            }
+        ),
+        "postgres": _table(
+            {
+                "user": _text(
+                    r"[a-zA-Z_][a-zA-Z0-9_-]{0,62}",
+                    "a role's name: up to 63 letters, digits, _ and -, starting with a letter or _",
+                    default="odoo",
+                ),
+                "password": _text(
+                    r"[^\x00-\x1f\x7f]+", "a password without control characters", default="odoo", secret=True
+                ),
+                "host": _text(r"[a-zA-Z0-9][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost"),
+                "port": _number(1, 65535, "a port from 1 to 65535", default=5432),
+            }
+        ),
+    },
+    required=["versions"],
+)
+
+Path = tuple[str | int, ...]
+
+
+class TomlFloat(str):
+    """A float of a TOML file, as it was written: 16.10 is not 16.1 to the person who meant a version."""
+
+
+# JSON Schema's name of a type -> the Python types, and the words for it
+JSON_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "boolean": (bool, "true or false"),
+    "integer": (int, "a whole number"),
+    "number": (TomlFloat, "a number"),
+    "string": (str, "text"),
+    "array": (list, "a list"),
+    "object": (dict, "a table"),
+}
+
+# (wanted, found) -> how to write it right; {value} is the value as found
+TYPE_HINTS = {
+    ("string", "number"): 'write it in quotes: "{value}"',
+    ("string", "integer"): 'write it in quotes: "{value}"',
+    ("integer", "string"): "write it without quotes",
+    ("boolean", "string"): "write true or false, without quotes",
+    ("array", "string"): "write a list: [{value}]",
+}
+
+
+def json_type(value: object) -> str:
+    """JSON Schema's name for the type of a TOML value; "date" for dates and times."""
+    return next((name for name, (types, _) in JSON_TYPES.items() if isinstance(value, types)), "date")
+
+
+def toml_text(value: object) -> str:
+    """A TOML value as a person would write it, shortened."""
+    import json
+
+    if isinstance(value, TomlFloat) or json_type(value) == "date":
+        return str(value)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def field_name(path: Path) -> str:
+    """A path into the config as people write it: repos.oca[2], venvs.python."18.0"."""
+    import re
+
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if re.fullmatch(r"[\w-]+", part) else f'"{part}"')
+    return text or "the file"
+
+
+class Problem(Record):
+    """Something wrong in the config; a warning does not stop tlc."""
+
+    path: Path
+    text: str
+    warning: bool = False
+
+
+def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator[Problem]:
+    """The problems of a value under the part of JSON Schema that SCHEMA uses."""
+    import re
+
+    found = json_type(value)
+    if "anyOf" in schema:
+        kinds = {kind["type"]: kind for kind in schema["anyOf"]}
+        if found not in kinds:
+            yield Problem(path, f"found {toml_text(value)}; allowed: {schema['description']}")
+            return
+        schema = kinds[found]
+    wanted = schema.get("type", "string")
+    shown = "the value" if schema.get("secret") and found == "string" else toml_text(value)
+    wrong = f"found {shown}; allowed: {schema['description']}"
+    if found != wanted:
+        hint = TYPE_HINTS.get((wanted, found), "").format(value=shown)
+        words = JSON_TYPES[found][1] if found in JSON_TYPES else "a date"
+        yield Problem(path, f"found {shown}, {words}; " + (hint or f"allowed: {schema['description']}"))
+    elif "enum" in schema:
+        if value not in schema["enum"]:
+            near = nearest(value, schema["enum"])
+            yield Problem(path, wrong + (f'; did you mean "{near}"?' if near else ""))
+    elif wanted == "string":
+        if not re.fullmatch(schema["pattern"], value):
+            yield Problem(path, wrong)
+    elif wanted == "integer":
+        if not schema["minimum"] <= value <= schema.get("maximum", value):
+            yield Problem(path, wrong)
+    elif wanted == "array":
+        if len(value) < schema.get("minItems", 0) or (
+            "prefixItems" in schema and len(value) != len(schema["prefixItems"])
+        ):
+            yield Problem(path, wrong)
+            return
+        for index, item in enumerate(value):
+            yield from validate(
+                item, schema["prefixItems"][index] if "prefixItems" in schema else schema["items"], (*path, index)
+            )
+            if schema.get("uniqueItems") and item in value[:index]:
+                yield Problem((*path, index), f"found {toml_text(item)} again; name it once")
+    elif wanted == "object":
+        yield from validate_table(value, schema, path)
+
+
+def validate_table(value: dict[str, Any], schema: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """The problems of a table; a key nobody knows is a warning, with the nearest known one."""
+    known = schema.get("properties", {})
+    for key in schema.get("required", []):
+        if key not in value:
+            yield Problem(path, f"{key} is missing; allowed: {known[key]['description']}")
+    for key, item in value.items():
+        if key in known:
+            yield from validate(item, known[key], (*path, key))
+        elif schema["additionalProperties"]:
+            yield from validate(key, schema["propertyNames"], (*path, key))
+            yield from validate(item, schema["additionalProperties"], (*path, key))
+        else:
+            near = nearest(key, known)
+            hint = f'did you mean "{near}"?' if near else f"known here: {', '.join(known)}"
+            yield Problem((*path, key), f"unknown key, ignored; {hint}", warning=True)
+
+
+def with_defaults(value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A valid table, completed with the defaults of its schema."""
+    full = dict(value)
+    for key, part in schema.get("properties", {}).items():
+        if part.get("type") == "object" and "properties" in part:
+            full[key] = with_defaults(value.get(key, {}), part)
+        elif "default" in part:
+            full.setdefault(key, part["default"])
+    return full
+
+
+def toml_lines(text: str) -> dict[Path, int]:
+    """The line of each key and list item of a valid TOML text; tomllib does not tell.
+
+    TOML v1.0.0 is tokenised; values are skipped over, not interpreted.
+    """
+    import re
+    import tomllib
+
+    token = re.compile(
+        r"(?P<skip>[ \t\r]+|\#[^\n]*)|(?P<newline>\n)|(?P<mark>[\[\]{}=,])|(?P<bare>[^\s\[\]{}=,#\"']+)"
+        r"|(?P<string>\"\"\"(?:\\.|[^\\])*?\"\"\"\"{0,2}|'''.*?''''{0,2}|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*')",
+        re.DOTALL,
+    )
+    tokens: list[tuple[str, str, int]] = []
+    line = 1
+    for match in token.finditer(text):
+        if match.lastgroup != "skip":
+            tokens.append((str(match.lastgroup), match[0], line))
+        line += match[0].count("\n")
+    tokens += [("newline", "\n", line)]
+    lines: dict[Path, int] = {(): 1}
+    arrays: dict[Path, int] = {}  # array of tables -> index of its last table
+    at = 0
+
+    def keys() -> Path:
+        nonlocal at
+        parts: list[str] = []
+        while tokens[at][0] in ("bare", "string"):
+            kind, word, _line = tokens[at]
+            parts += [tomllib.loads(f"k = {word}")["k"]] if kind == "string" else [p for p in word.split(".") if p]
+            at += 1
+        return tuple(parts)
+
+    def skip(*words: str) -> None:
+        nonlocal at
+        while tokens[at][1] in words:
+            at += 1
+
+    def pair(table: Path) -> None:
+        nonlocal at
+        line = tokens[at][2]
+        path = table
+        for key in keys():
+            path = (*path, key)
+            lines.setdefault(path, line)
+        at += 1  # the =
+        value(path)
+
+    def value(path: Path) -> None:
+        nonlocal at
+        lines.setdefault(path, tokens[at][2])
+        opening = tokens[at][1]
+        if opening in ("[", "{"):
+            at += 1
+            skip("\n", ",")
+            index = 0
+            while tokens[at][1] not in ("]", "}"):
+                if opening == "[":
+                    value((*path, index))
+                    index += 1
+                else:
+                    pair(path)
+                skip("\n", ",")
+            at += 1
+        else:
+            while tokens[at][0] in ("bare", "string"):  # a date and its time are two words
+                at += 1
+
+    table: Path = ()
+    skip("\n")
+    while at < len(tokens):
+        if tokens[at][1] == "[":
+            line = tokens[at][2]
+            is_array = tokens[at + 1][1] == "["
+            skip("[")
+            table = ()
+            names = keys()
+            for position, name in enumerate(names):
+                table = (*table, name)
+                if is_array and position == len(names) - 1:
+                    arrays[table] = arrays.get(table, -1) + 1
+                lines.setdefault(table, line)
+                if table in arrays:
+                    table = (*table, arrays[table])
+                    lines.setdefault(table, line)
+            skip("]")
+        else:
+            pair(table)
+        while at < len(tokens) and tokens[at][1] == "\n":
+            at += 1
+    return lines
+
+
+class Repository(Record):
+    """One repository at one branch, as the config declares it; `path` is relative to the code root."""
+
+    organisation: str
+    name: str
+    branch: str
+    path: str
+    url: str
+    depth: int
+
+    @property
+    def item(self) -> str:
+        """Its name everywhere: display, filter, JSON."""
+        return f"{self.organisation}/{self.name}@{self.branch}"
+
+
+# organisation in the config -> its name at GitHub, where that differs
+GITHUB_NAMES = {"oca": "OCA"}
+# organisation -> where its checkouts stand; any other: OTHER_LAYOUT
+LAYOUTS = {"odoo": "odoo/{name}/{branch}", "oca": "oca/{branch}/{name}"}
+OTHER_LAYOUT = "{organisation}/{branch}/{name}"
+GITHUB_URLS = {"ssh": "git@github.com:{owner}/{name}.git", "https": "https://github.com/{owner}/{name}.git"}
+
+
+def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]]:
+    """Each repository at each of its branches, with its path in the config. `data`: valid, with defaults."""
+    for organisation, entries in data["repos"].items():
+        for index, entry in enumerate(entries):
+            if isinstance(entry, str):
+                entry = {"name": entry}
+            elif isinstance(entry, list):
+                entry = {"name": entry[0], "branches": entry[1]}
+            name = entry["name"]
+            owner = GITHUB_NAMES.get(organisation, organisation)
+            url = entry.get("url") or GITHUB_URLS[data["git"]["protocol"]].format(owner=owner, name=name)
+            layout = LAYOUTS.get(organisation, OTHER_LAYOUT)
+            for branch in entry.get("branches", data["versions"]):
+                path = layout.format(organisation=organisation, branch=branch, name=name)
+                depth = entry.get("depth", data["git"]["depth"])
+                yield ("repos", organisation, index), Repository(organisation, name, branch, path, url, depth)
+
+
+def misplaced(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Checkouts named twice, and anything that would stand inside a checkout."""
+    checkouts: dict[str, str] = {}
+    places: list[tuple[Path, str, str]] = [
+        (("init_dirs", index), path.rstrip("/"), path) for index, path in enumerate(data["init_dirs"])
+    ]
+    for field, repository in repositories_of(data):
+        if repository.path in checkouts:
+            yield Problem(field, f"{repository.item} would stand where {checkouts[repository.path]} does; name it once")
+        checkouts[repository.path] = repository.item
+        places.append((field, os.path.dirname(repository.path), repository.item))
+    for field, path, name in places:
+        while path:
+            if path in checkouts:
+                yield Problem(field, f"{name} would stand inside the checkout of {checkouts[path]}")
+            path = os.path.dirname(path)
+
+
+class Config(Record):
+    """A valid config.toml. `data`: all of it, completed with the defaults of SCHEMA."""
+
+    path: str
+    data: dict[str, Any]
+    repositories: list[Repository]
+    warnings: list[str]
+
+    @property
+    def versions(self) -> list[str]:
+        """The Odoo versions, in the order of the file."""
+        versions: list[str] = self.data["versions"]
+        return versions
+
+
+def parse_config(text: str, path: str = "config.toml") -> Config:
+    """Reads the text of a config.toml. Raises ConfigError with every problem, a line each."""
+    import re
+    import tomllib
+
+    try:
+        raw = tomllib.loads(text, parse_float=TomlFloat)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"line (\d+), column (\d+)", str(error))
+        message = re.sub(r" \(at .*\)$", "", str(error))
+        # "at end of document" is all that tomllib says there
+        line, column = place.groups() if place else (str(text.count("\n") + 1), "1")
+        raise ConfigError(f"config.toml:{line}:{column}: {message}", f"edit {tilde(path)}") from None
+    lines = toml_lines(text)
+    problems = list(validate(raw, SCHEMA))
+    if all(problem.warning for problem in problems):
+        data = with_defaults(raw, SCHEMA)
+        problems += misplaced(data)
+
+    def rendered(warning: bool) -> list[str]:
+        places = []
+        for problem in problems:
+            if problem.warning == warning:
+                known = next(problem.path[:n] for n in range(len(problem.path), -1, -1) if problem.path[:n] in lines)
+                places.append((lines[known], f"{field_name(problem.path)}: {problem.text}"))
+        return [f"config.toml:{line}: {text}" for line, text in sorted(places)]
+
+    if rendered(warning=False):
+        example = "".join(
+            f"\n    {line}" for line in profiles()["odoo-minimal"].splitlines() if line and line[0] != "#"
+        )
+        shown = "\n".join(rendered(warning=True) + rendered(warning=False))
+        raise ConfigError(f"{shown}\nA short valid example:{example}", f"edit {tilde(path)}")
+    return Config(path, data, [repository for _, repository in repositories_of(data)], rendered(warning=True))
+
+
+def load_config(path: str) -> Config:
+    """Reads config.toml. Raises ConfigError when it is missing, unreadable or wrong."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return parse_config(file.read(), path)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no {tilde(path)} yet: `tlc init` writes a small one, `tlc generate-config` a larger one.",
+            "tlc init",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config.toml: byte {error.start} is not UTF-8.", f"save {tilde(path)} as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{tilde(path)} cannot be read: {error.strerror}.", f"ls -l {tilde(path)}") from None
+
+
+# ----------------------------------------------------------------------------------------------
+# engine: resources, plans, stages
+# ----------------------------------------------------------------------------------------------
+
+
+class CheckStatus:
+    """How a resource stands. Plain strings, since they are JSON too and enum costs 3 ms at each start."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+class CheckResult(Record):
+    """What check() found. `action`: what apply() would do about it, "" when it has nothing to do.
+
+    `forced`: what it would do with --force, where that differs. `asks`: it would replace what a person
+    made, so it is asked about even outside newcomer mode. `fix`: the command that mends it.
+    """
+
+    status: str
+    message: str
+    action: str = ""
+    forced: str = ""
+    asks: bool = False
+    fix: str = ""
+    detail: str = ""
+
+
+class TaskResult(Record):
+    """What apply() did. `status`: ok, changed, kept, skipped or failed. `fix`: the command that mends it.
+
+    `needs_terminal`: it failed only because a person must answer something (a passphrase).
+    """
+
+    status: str
+    message: str
+    fix: str = ""
+    detail: str = ""
+    needs_terminal: bool = False
+
+
+class Task(Record):
+    """What apply() is given: the --force setting, whether it has the terminal, and where to report.
+
+    `report(phase, fraction)`: what it is doing, and how much of that is done (0 to 1) where known.
+    """
+
+    force: bool
+    terminal: bool
+    report: Callable[..., None]
+
+
+class Resource:
+    """Something the config declares. Subclasses set `kind` and write check() and apply()."""
+
+    kind = ""
+    batch = ""  # resources of one kind and batch are applied together, by apply_batch
+    remark = ""  # what it is for, in a few words
+    needed_programs: tuple[str, ...] = ()  # without these no resource of its kind can do anything
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def check(self) -> CheckResult:
+        """How it stands: looks on this machine only, changes nothing, needs no privilege."""
+        raise NotImplementedError
+
+    def probe(self) -> CheckResult | None:
+        """How it stands as far as only the network can tell; None when there is nothing to add."""
+        return None
+
+    def apply(self, task: Task) -> TaskResult:
+        """Makes it so. Called after check() named an action, and never by two threads at once."""
+        raise NotImplementedError
+
+    @classmethod
+    def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
+        """Makes several of one batch so, in one go; a result for each, in their order."""
+        return [resource.apply(task) for resource in resources]
+
+    def privileged(self) -> list[str]:
+        """The commands that its apply() runs as root, as a person would type them."""
+        return []
+
+
+class Stage(Record):
+    """Resources that are applied side by side, `width` at once (0: --jobs).
+
+    `needs`: names of stages without which this one makes no sense. `during`: what lasts as long as the
+    stage: context managers, made with (terminal). One whose __enter__ returns True had to wait so
+    long that the resources are checked again.
+    """
+
+    name: str
+    resources: Sequence[Resource]
+    width: int = 0
+    needs: tuple[str, ...] = ()
+    during: tuple[Callable[[Terminal], Any], ...] = ()
+
+
+class Outcome(Record):
+    """The result of one resource in one run, as --json prints it."""
+
+    kind: str
+    name: str
+    status: str
+    message: str
+    detail: str
+    fix: str
+    seconds: float
+
+
+def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable[[], None]) -> list[T | None]:
+    """Calls all tasks, `max_workers` at once, in threads; returns their results in order.
+
+    On Ctrl-C calls `stop`, which must make the running ones end soon, and starts no more; what did not
+    end has None. The tasks themselves must not raise anything but Interrupted.
+    """
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    if not tasks:
+        return []
+    pool = ThreadPoolExecutor(max_workers)
+    futures = [pool.submit(task) for task in tasks]
+    try:
+        wait(futures)
+    except KeyboardInterrupt:
+        stop()
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait([future for future in futures if not future.cancelled()], timeout=GRACE + 1)
+    pool.shutdown(wait=False)
+    ended = [future.done() and not future.cancelled() and future.exception() is None for future in futures]
+    return [future.result() if done else None for future, done in zip(futures, ended, strict=True)]
+
+
+class CodeRootLock:
+    """Keeps two runs off one code root: a lock on the directory itself, gone with the process."""
+
+    def __init__(self, code_root: str, runner: Runner) -> None:
+        self.code_root, self.runner = code_root, runner
+
+    def __call__(self, terminal: Terminal) -> Self:
+        self.terminal = terminal
+        return self
+
+    def __enter__(self) -> bool:
+        import fcntl
+        import time
+
+        os.makedirs(self.code_root, exist_ok=True)
+        self.fd = os.open(self.code_root, os.O_RDONLY)
+        waited = False
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waited:
+                    self.terminal.say(
+                        f"Another tlc is at work in {tilde(self.code_root)}; waiting for it.", important=True
+                    )
+                waited = True
+                time.sleep(0.1)
+            except OSError:  # a file system without locks
+                break
+        self.runner.lock_fd = self.fd
+        return waited
+
+    def __exit__(self, *_exception: object) -> None:
+        self.runner.lock_fd = None
+        os.close(self.fd)
+
+
+class Step(Record):
+    """One line of a plan: a resource of a stage, how it stands, and what would be done about it."""
+
+    stage: Stage
+    resource: Resource
+    found: CheckResult
+    seconds: float
+    action: str
+
+
+class Engine:
+    """Checks the resources of stages, plans, asks, applies, and tells how it went."""
+
+    def __init__(
+        self, settings: Settings, terminal: Terminal, runner: Runner, command: str, force: bool, jobs: int
+    ) -> None:
+        self.settings, self.terminal, self.runner = settings, terminal, runner
+        self.command, self.force, self.jobs = command, force, jobs
+        self.outcomes: list[Outcome] = []
+        self.silent: tuple[str, ...] = ("ok",)  # results that need no line of their own
+
+    def run(self, stages: Sequence[Stage], view: View | None, after: str) -> int:
+        """The whole of a command; returns its exit code.
+
+        `view` renders the steps where a command has its own picture of them (init's tree); `after` is
+        the next command worth running. Raises DeclinedError.
+        """
+        import time
+
+        started = time.monotonic()
+        if self.settings.verbose:
+            self.silent = ()
+        elif view:
+            self.silent = ("ok", "changed")  # the picture shows them
+        for program in {name for stage in stages for each in stage.resources for name in each.needed_programs}:
+            self.runner.which(program)
+        try:
+            steps = self.check(stages)
+            if self.runner.stopped_at is not None:
+                raise KeyboardInterrupt
+            todo = [step for step in steps if step.action]
+            must_ask = (self.settings.newcomer or any(step.found.asks for step in todo)) and not self.settings.yes
+            announce = self.settings.dry_run or (self.settings.newcomer and todo)
+            if announce:
+                self.announce(steps, view)
+            if self.settings.dry_run:
+                self.outcomes = [self.outcome(step, self.planned(step), step.seconds) for step in steps]
+            else:
+                if todo and must_ask:
+                    if not announce:
+                        self.announce([step for step in todo if step.found.asks], None)
+                    confirm_step(self.terminal, "Go ahead?")
+                self.apply(stages, steps, stale=bool(todo) and must_ask)
+        except KeyboardInterrupt:
+            self.runner.stop()
+        interrupted = self.runner.stopped_at is not None
+        failed = any(outcome.status == "failed" for outcome in self.outcomes)
+        if view and not announce and not interrupted:
+            self.terminal.show(view(self.settings, steps))
+        self.close(time.monotonic() - started, interrupted, "" if self.settings.dry_run else after)
+        if self.settings.dry_run and not interrupted:
+            return 0
+        return 130 if interrupted else int(failed)
+
+    # --- looking
+
+    def check(self, stages: Sequence[Stage]) -> list[Step]:
+        """Checks all resources side by side."""
+        pairs = [(stage, resource) for stage in stages for resource in stage.resources]
+        # Checks wait for short local processes: two for each processor keep it busy.
+        width = max(self.jobs, 2 * (os.cpu_count() or 1))
+        tasks = [functools.partial(self._check, *pair) for pair in pairs]
+        steps = run_tasks(tasks, width, self.runner.stop)
+        return [step for step in steps if step is not None]
+
+    def _check(self, stage: Stage, resource: Resource) -> Step:
+        import time
+
+        started = time.monotonic()
+        found = self.guarded(resource.check, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
+        action = found.forced if self.force and found.forced else found.action
+        return Step(stage, resource, found, time.monotonic() - started, action)
+
+    def guarded(self, work: Callable[[], T], failure: Callable[[str, str], T]) -> T:
+        """The result of `work`, or what `failure` makes of the message and the mend of its exception."""
+        try:
+            return work()
+        except Interrupted:
+            raise
+        except TlcError as error:
+            return failure(error.message, error.fix)
+        except OSError as error:
+            place = tilde(str(error.filename)) + ": " if error.filename else ""
+            return failure(f"{place}{error.strerror or error}", "")
+        except Exception as error:
+            import traceback
+
+            self.runner.log.write(traceback.format_exc())
+            self.runner.log.open()
+            return failure(f"internal error ({type(error).__name__}: {error}); the log has the details", "")
+
+    # --- telling
+
+    def planned(self, step: Step) -> TaskResult:
+        """What a dry run says of a step."""
+        if step.action:
+            return TaskResult("planned", f"{step.action} ({step.found.message})", detail=step.found.detail)
+        return self.untouched(step)
+
+    def untouched(self, step: Step) -> TaskResult:
+        """The result of a step that needs no action, or that no action can help."""
+        status = "ok" if step.found.status == CheckStatus.OK else "failed"
+        return TaskResult(status, step.found.message, step.found.fix, step.found.detail)
+
+    def announce(self, steps: Sequence[Step], view: View | None) -> None:
+        """Shows the plan: what would be done, grouped by action, and what will run as root."""
+        show = self.terminal.show if self.settings.dry_run else self.terminal.say
+        few = 10  # of each action, where a question follows; a dry run shows all
+        actions: dict[tuple[str, str], list[Step]] = {}
+        for step in steps:
+            if step.action:
+                actions.setdefault((step.stage.name, step.action), []).append(step)
+        if view:
+            show(view(self.settings, steps))
+            actions = {}
+        elif not actions:
+            show("Nothing to do.")
+        for (_stage, action), group in actions.items():
+            count = f" ({len(group)})" if len(group) > 1 else ""
+            show(self.terminal.style(f"{action}{count}", "bold"))
+            for step in group if self.settings.dry_run else group[:few]:
+                show(f"  {step.resource.name}: {step.found.message}")
+            if len(group) > few and not self.settings.dry_run:
+                show(f"  ... and {len(group) - few} more; --dry-run shows all")
+        for step in steps:
+            if not step.action and step.found.status != CheckStatus.OK:
+                show(f"{self.terminal.style('cannot', 'red')} {step.resource.name}: {step.found.message}")
+        as_root = [command for step in steps if step.action for command in step.resource.privileged()]
+        if as_root:
+            show(self.terminal.style("as root", "bold"))
+            for command in dict.fromkeys(as_root):
+                show(f"  {command}")
+
+    def outcome(self, step: Step, result: TaskResult, seconds: float) -> Outcome:
+        """A result, made complete: with kind and name, and mends that call tlc the way it was called."""
+        fix = result.fix
+        if fix.startswith("tlc "):
+            fix = self.settings.program + fix[3:]
+        resource = step.resource
+        return Outcome(
+            resource.kind, resource.name, result.status, result.message, result.detail, fix, round(seconds, 3)
+        )
+
+    # --- doing
+
+    def apply(self, stages: Sequence[Stage], steps: Sequence[Step], stale: bool) -> None:
+        """Applies what the checks named an action for, stage by stage. `stale`: check again before."""
+        import contextlib
+
+        if any(step.action for step in steps):
+            self.runner.log.open()
+        broken: set[str] = set()
+        for stage in stages:
+            mine = [step for step in steps if step.stage is stage]
+            missing = [name for name in stage.needs if name in broken]
+            if missing:
+                broken.add(stage.name)
+                reason = TaskResult("skipped", f"needs {missing[0]}, which failed")
+                self.outcomes += [self.outcome(step, reason, 0.0) for step in mine]
+                continue
+            before = len(self.outcomes)
+            if any(step.action for step in mine):
+                with contextlib.ExitStack() as stack:
+                    waited = [stack.enter_context(context(self.terminal)) for context in stage.during]
+                    if stale or any(waited):
+                        mine = self.check([stage])
+                    self._apply_stage(stage, mine)
+            else:
+                self.outcomes += [self.outcome(step, self.untouched(step), step.seconds) for step in mine]
+            if any(outcome.status == "failed" for outcome in self.outcomes[before:]):
+                broken.add(stage.name)
+            if self.runner.stopped_at is not None:
+                break
+
+    def _apply_stage(self, stage: Stage, steps: Sequence[Step]) -> None:
+        by_key: dict[object, list[Step]] = {}
+        for step in steps:
+            if step.action:
+                key = (step.resource.kind, step.resource.batch) if step.resource.batch else id(step)
+                by_key.setdefault(key, []).append(step)
+        groups = list(by_key.values())
+        with Progress(self.terminal, sum(map(len, groups)), self.silent) as progress:
+            apply = functools.partial(self._apply_group, progress=progress, terminal=False)
+            done = run_tasks(
+                [functools.partial(apply, group) for group in groups], stage.width or self.jobs, self.runner.stop
+            )
+        pairs = zip(groups, done, strict=True)
+        outcomes = {
+            id(step): outcome for group, found in pairs for step, outcome in zip(group, found or [], strict=False)
+        }
+        for step in steps:
+            outcome = outcomes.get(id(step))
+            if not step.action:
+                outcome = self.outcome(step, self.untouched(step), step.seconds)
+            elif self.runner.stopped_at is not None:
+                outcome = outcome or self.outcome(step, TaskResult("failed", "interrupted"), 0.0)
+            elif outcome is None:  # it needs the terminal
+                alone = Progress(self.terminal, 1, self.silent)  # not entered: no live display
+                [outcome] = self._apply_group([step], progress=alone, terminal=True)
+            self.outcomes += [outcome] if outcome else []
+
+    def _apply_group(self, group: Sequence[Step], progress: Progress, terminal: bool) -> list[Outcome | None]:
+        """Applies what belongs together; None for what must be done again with the terminal."""
+        import time
+
+        name, started = group[0].resource.name, time.monotonic()
+        progress.update(name)
+        task = Task(self.force, terminal, functools.partial(progress.update, name))
+        resources = [step.resource for step in group]
+        results = self.guarded(
+            lambda: type(resources[0]).apply_batch(resources, task),
+            lambda message, fix: [TaskResult("failed", message, fix)] * len(group),
+        )
+        outcomes: list[Outcome | None] = []
+        for step, result in zip(group, results, strict=True):
+            if result.needs_terminal and self.terminal.interactive and not terminal:
+                outcomes.append(None)
+                continue
+            outcome = self.outcome(step, result, time.monotonic() - started)
+            progress.finish(outcome.name, outcome.status, outcome.message, outcome.seconds)
+            outcomes.append(outcome)
+        return outcomes
+
+    # --- the closing block
+
+    def close(self, seconds: float, interrupted: bool, after: str) -> None:
+        """Prints the closing block on stderr, and the JSON document on stdout with --json."""
+        say = self.terminal.say
+        style = self.terminal.style
+        counts = [(status, sum(outcome.status == status for outcome in self.outcomes)) for status in STATUS_STYLE]
+        shown = " · ".join(style(f"{status} {count}", STATUS_STYLE[status][0]) for status, count in counts if count)
+        head = style("Interrupted. ", "red") if interrupted else ""
+        say(f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True)
+        for status in ("changed", "kept", "skipped", "failed"):
+            by_fix: dict[str, list[Outcome]] = {}
+            for outcome in self.outcomes:
+                if outcome.status == status and (status != "changed" or outcome.fix):
+                    by_fix.setdefault(outcome.fix, []).append(outcome)
+            for fix, outcomes in by_fix.items():
+                for outcome in outcomes:
+                    say(
+                        f"{style(f'{status:8}', STATUS_STYLE[status][0])} {outcome.name}: {outcome.message}",
+                        important=True,
+                    )
+                    for line in outcome.detail.splitlines():
+                        say(f"         {style(line, 'dim')}", important=True)
+                if fix:
+                    say(f"         → {fix}", important=True)
+        failed = any(outcome.status == "failed" for outcome in self.outcomes)
+        if failed and self.runner.log.path:
+            say(f"log      {tilde(self.runner.log.path)}", important=True)
+        if interrupted:
+            after = f"tlc {self.command}"
+        elif failed:
+            after = ""
+        if after:
+            say(f"next     {self.settings.program}{after.removeprefix('tlc')}", important=True)
+        if self.settings.json:
+            self.terminal.document(
+                {
+                    "tlc": __version__,
+                    "command": self.command,
+                    "ok": not failed and not interrupted,
+                    "changed": any(outcome.status == "changed" for outcome in self.outcomes),
+                    "results": [outcome.as_dict() for outcome in self.outcomes],
+                }
+            )
+
+
+# ----------------------------------------------------------------------------------------------
+# files: the directory tree and config.toml itself
+# ----------------------------------------------------------------------------------------------
+
+
+class Directory(Resource):
+    """A directory of the tree. `name`: relative to the code root."""
+
+    kind = "directory"
+
+    def __init__(self, code_root: str, name: str, remark: str) -> None:
+        super().__init__(name)
+        self.path, self.remark = os.path.join(code_root, name), remark
+
+    def check(self) -> CheckResult:
+        if os.path.isdir(self.path):
+            return CheckResult(CheckStatus.OK, "there")
+        if os.path.lexists(self.path):
+            return CheckResult(
+                CheckStatus.FAIL, "something that is not a directory is in the way", fix=f"ls -l {self.path}"
+            )
+        return CheckResult(CheckStatus.FAIL, "missing", "make directory")
+
+    def apply(self, task: Task) -> TaskResult:
+        os.makedirs(self.path, exist_ok=True)
+        return TaskResult("changed", "made")
+
+
+def write_file(path: str, text: str) -> None:
+    """Writes a text file whole or not at all: beside, to the disk, renamed. Makes its directory.
+
+    A link is written through: people keep their config in a repository of dotfiles.
+    """
+    path = os.path.realpath(path)
+    beside = f"{path}.{os.getpid()}.tmp"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        with open(beside, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        if os.path.lexists(beside):
+            os.unlink(beside)
+
+
+class ConfigFile(Resource):
+    """config.toml with the text of a profile; an existing one is replaced only when `replace` is set."""
+
+    kind = "config"
+    remark = "what this machine should have"
+
+    def __init__(self, path: str, text: str, replace: bool) -> None:
+        super().__init__("config.toml")
+        self.path, self.text, self.replace = path, text, replace
+
+    def check(self) -> CheckResult:
+        if not os.path.lexists(self.path):
+            return CheckResult(CheckStatus.FAIL, "not there yet", f"write {tilde(self.path)}")
+        if not self.replace:
+            return CheckResult(CheckStatus.OK, "there")
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            if file.read() == self.text:
+                return CheckResult(CheckStatus.OK, "as the profile has it")
+        action = f"replace {tilde(self.path)}, keeping the old one beside it"
+        return CheckResult(CheckStatus.WARN, "another one is there", action, asks=True)
+
+    def apply(self, task: Task) -> TaskResult:
+        import shutil
+        import time
+
+        kept = ""
+        if os.path.lexists(self.path):
+            kept = f"{self.path}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
+            shutil.copy2(self.path, kept)
+        write_file(self.path, self.text)
+        return TaskResult("changed", "written" + (f"; the old one is {tilde(kept)}" if kept else ""))
+
+
+# ----------------------------------------------------------------------------------------------
+# repositories: git does git's work
+# ----------------------------------------------------------------------------------------------
+
+# Housekeeping in the background would write into a repository that is being read (git prints "shallow
+# file has changed since we read it"); recursing into submodules would reset work there.
+GIT_OPTIONS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "submodule.recurse=false")
+
+# English messages, and no prompt of any kind: neither git's, nor a helper's window.
+GIT_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "",
+    "SSH_ASKPASS_REQUIRE": "never",
+    "GIT_MERGE_AUTOEDIT": "no",
+}
+
+# The identity of the commits in which --force records work, whatever the user has set or not set.
+BACKUP_IDENTITY = {
+    f"GIT_{role}_{field}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for field, value in (("NAME", "tlc"), ("EMAIL", "tlc@localhost"))
+}
+
+
+def same_origin(url: str) -> str:
+    """A repository's address in a form in which all spellings of one repository are equal."""
+    import re
+
+    match = re.fullmatch(r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)", url)
+    host, path = (match[1] or match[3] or "", match[2] or match[4] or "") if match else ("", url)
+    return f"{host.lower()}/{path.strip('/').removesuffix('.git').lower()}"
+
+
+def host_of(url: str) -> str:
+    """The host in a repository's address, or "the remote" where there is none."""
+    return same_origin(url).partition("/")[0] or "the remote"
+
+
+class CheckoutState(Record):
+    """What stands where a checkout belongs. `absent`: nothing of anyone's, so it may be cloned.
+
+    `broken`: why tlc cannot work with it, with its mend; `work`: what a person has there that an
+    update would lose. `head`: the commit checked out; `branch`: the branch, "" when detached.
+    """
+
+    absent: bool = False
+    broken: str = ""
+    fix: str = ""
+    work: tuple[str, ...] = ()
+    head: str = ""
+    branch: str = ""
+    commits: bool = False  # there are commits of the person's own
+
+
+class Checkout(Resource):
+    """A clone of one branch of one repository."""
+
+    kind = "repository"
+    needed_programs = ("git",)
+
+    def __init__(self, code_root: str, repository: Repository, runner: Runner) -> None:
+        super().__init__(repository.item)
+        self.repository, self.runner = repository, runner
+        self.path = os.path.join(code_root, repository.path)
+        self.upstream = f"refs/remotes/origin/{repository.branch}"
+        self.state = CheckoutState()
+
+    # --- looking
+
+    def check(self) -> CheckResult:
+        self.state = state = self.look()
+        if state.absent:
+            return CheckResult(
+                CheckStatus.FAIL,
+                f"not there; from {self.repository.url}",
+                "clone",
+                fix=f"tlc pull-repos -f {self.name}",
+            )
+        if state.broken:
+            return CheckResult(CheckStatus.FAIL, state.broken, fix=state.fix)
+        if state.work:
+            found = "; ".join(state.work)
+            return CheckResult(
+                CheckStatus.WARN, found, "fetch, keep the work tree", "record the work, then update", fix=self.force_fix
+            )
+        return CheckResult(CheckStatus.OK, f"on {state.branch}, clean", "update")
+
+    @property
+    def force_fix(self) -> str:
+        return f"tlc pull-repos --force -f {self.name}   # records the work first, and says how to get it back"
+
+    def look(self) -> CheckoutState:
+        """Looks at what is there, without the network and without writing anything."""
+        if not os.path.lexists(self.path):
+            return CheckoutState(absent=True)
+        if not os.path.isdir(self.path):
+            return CheckoutState(broken="not a directory", fix=f"ls -l {self.path}")
+        names = os.listdir(self.path)
+        if not names:
+            return CheckoutState(absent=True)
+        if ".git" not in names:
+            return CheckoutState(broken="not a git repository", fix=MOVE_AWAY.format(path=self.path, name=self.name))
+        status = self.git("status", "--porcelain=v2", "--branch", "--untracked-files=no", read_only=True)
+        if not status.ok:
+            cause, fix, _passing = self.cause(status)
+            return CheckoutState(broken=cause, fix=fix)
+        lines = status.out.splitlines()
+        headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+        changes = [line for line in lines if not line.startswith("# ")]
+        origin = self.git("config", "--get", "remote.origin.url", read_only=True).out.strip()
+        if headers["branch.oid"] == "(initial)":
+            return self.look_unborn(names, origin)
+        if not self.is_origin(origin):
+            fix = f"git -C {self.path} remote set-url origin {self.repository.url}"
+            return CheckoutState(
+                broken=f"its origin is {origin or 'not set'}, the config says {self.repository.url}", fix=fix
+            )
+        head, branch = headers["branch.oid"], headers["branch.head"]
+        branch = "" if branch == "(detached)" else branch
+        work = [f"an unfinished {operation}" for operation in dict.fromkeys(self.operations().values())]
+        if branch != self.repository.branch:
+            work.append(f"on branch {branch}" if branch else "not on a branch (detached HEAD)")
+        if changes:
+            files = ", ".join(
+                line.split(" ", {"1": 8, "2": 9, "u": 10}[line[0]])[-1].split("\t")[0] for line in changes[:3]
+            )
+            count = "1 changed file" if len(changes) == 1 else f"{len(changes)} changed files"
+            work.append(f"{count} ({files}{', ...' if len(changes) > 3 else ''})")
+        own = self.own_commits(headers)
+        if own:
+            work.append(f"{own} commit{'s' * (own > 1)} not on origin/{self.repository.branch}")
+        return CheckoutState(work=tuple(work), head=head, branch=branch, commits=own > 0)
+
+    def look_unborn(self, names: list[str], origin: str) -> CheckoutState:
+        """What to make of a repository without a commit checked out: half a clone, or somebody's beginning."""
+        refs = self.git("for-each-ref", "--count=1", read_only=True).out
+        index = os.path.exists(os.path.join(self.git_directory(), "index"))
+        if names == [".git"] and not refs and not index and self.is_origin(origin):
+            return CheckoutState(absent=True)  # what git leaves when it is killed in the middle of a clone
+        return CheckoutState(
+            broken="no commit is checked out (HEAD does not resolve)",
+            fix=MOVE_AWAY.format(path=self.path, name=self.name),
+        )
+
+    def is_origin(self, url: str) -> bool:
+        """Whether an address is that of the config, as it stands or as the user's insteadOf rewrites both."""
+        if same_origin(url) == same_origin(self.repository.url):
+            return True
+        rewritten = [
+            self.git("ls-remote", "--get-url", "--", each, read_only=True).out.strip()
+            for each in (url, self.repository.url)
+            if each
+        ]
+        return len(rewritten) == 2 and same_origin(rewritten[0]) == same_origin(rewritten[1])
+
+    def own_commits(self, headers: Mapping[str, str]) -> int:
+        """How many commits of HEAD were never on the remote's branch, as far as this repository knows.
+
+        In a shallow clone the new tip has no history, so after a fetch without its reset (the run was
+        killed) the old tip looks like work; the remote-tracking branch's reflog knows better.
+        """
+        upstream = f"origin/{self.repository.branch}"
+        if headers.get("branch.upstream") == upstream and headers.get("branch.ab", "").startswith("+0 "):
+            return 0
+        seen = self.git("reflog", "show", "--format=%H", self.upstream, read_only=True).out.split()
+        first = self.git(
+            "rev-parse", "--verify", "--quiet", f"{self.upstream}@{{{len(seen)}}}", read_only=True
+        ).out.split()
+        known = [*dict.fromkeys([*seen, *first])] or [self.upstream]
+        count = self.git("rev-list", "--count", "HEAD", "--not", *known, read_only=True)
+        if not count.ok:  # nothing is known of the remote's branch: all commits may be the person's own
+            count = self.git("rev-list", "--count", "HEAD", read_only=True)
+        return int(count.out or 1)
+
+    def git_directory(self) -> str:
+        """The directory of git's own files of this work tree (gitrepository-layout(5))."""
+        path = os.path.join(self.path, ".git")
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8") as file:
+                path = os.path.join(self.path, file.read().removeprefix("gitdir:").strip())
+        return path
+
+    def operations(self) -> dict[str, str]:
+        """What unfinished operations left in git's directory -> the operation's name."""
+        directory = self.git_directory()
+        return {name: what for name, what in GIT_OPERATIONS.items() if os.path.exists(os.path.join(directory, name))}
+
+    # --- doing
+
+    def apply(self, task: Task) -> TaskResult:
+        state = self.state
+        if state.absent:
+            return self.clone(task)
+        fetched = self.fetch(task)
+        if not fetched.ok:
+            return self.failure(fetched)
+        tips = self.git("rev-parse", self.upstream, "HEAD").out.split()
+        if len(tips) != 2 or tips[1] != state.head:
+            return TaskResult("kept", "somebody committed there meanwhile", f"tlc pull-repos -f {self.name}")
+        if not state.work and tips[0] == tips[1]:
+            return TaskResult("ok", "up to date")
+        if state.work and not task.force:
+            return TaskResult("kept", "; ".join(state.work), self.force_fix)
+        restore = self.record_work() if state.work else ""
+        return self.move_to(tips[0], restore, task)
+
+    def clone(self, task: Task) -> TaskResult:
+        """Clones into a sibling and renames it, so that a checkout is there whole or not at all."""
+        import glob
+        import shutil
+
+        parent, name = os.path.split(self.path)
+        # A name of its own: a git that outlived a killed run may still be writing to that run's.
+        partial = os.path.join(parent, f".{name}.tlc-partial-{os.getpid()}")
+        for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.tlc-partial-*")):
+            shutil.rmtree(left, ignore_errors=True)
+        os.makedirs(parent, exist_ok=True)
+        depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
+        command = ["clone", "--progress", "--single-branch", *depth, f"--branch={self.repository.branch}"]
+        try:
+            done = self.git_online(*command, "--", self.repository.url, partial, where=parent, task=task)
+            if not done.ok:
+                return self.failure(done)
+            if os.path.isdir(self.path) and os.listdir(self.path) == [".git"]:
+                shutil.rmtree(self.path)  # half a clone, as look_unborn() found it
+            os.rename(partial, self.path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return TaskResult("changed", f"cloned {self.repository.branch}")
+
+    def fetch(self, task: Task) -> Completed:
+        """Fetches the branch. A shallow clone stays as shallow as the config says, and is never cut shorter.
+
+        Where there are commits of the person's own, the history since the last fetch comes too: without it
+        they could not be rebased.
+        """
+        options: list[str] = []
+        if os.path.exists(os.path.join(self.git_directory(), "shallow")):
+            depth = self.repository.depth
+            count = ["rev-list", "--count", "--first-parent", f"--max-count={depth + 1}", self.upstream]
+            if not depth:
+                options = ["--unshallow"]
+            elif not self.state.commits and int(self.git(*count).out or 0) <= depth:
+                options = [f"--depth={depth}"]
+        refspec = f"+refs/heads/{self.repository.branch}:{self.upstream}"
+        return self.git_online(
+            "fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--", "origin", refspec, task=task
+        )
+
+    def move_to(self, commit: str, restore: str, task: Task) -> TaskResult:
+        """Puts the branch and the work tree at a commit. `restore`: the command that brings recorded work back.
+
+        Without recorded work git itself refuses to overwrite anything, ignored files included.
+        """
+        import shutil
+
+        if not restore:
+            fresh = self.look()
+            if fresh.work or fresh.head != self.state.head:
+                return TaskResult("kept", "; ".join(fresh.work) or "somebody committed there meanwhile", self.force_fix)
+        how = ["--force"] if restore else ["--no-overwrite-ignore"]
+        target = [f"origin/{self.repository.branch}"]
+        command = ["checkout", "--progress", *how, "-B", self.repository.branch, *target, "--"]
+        moved = self.git(*command, task=task, keeps_lock=True)
+        if (
+            not moved.ok
+            and not restore
+            and ("would be overwritten" in moved.err or "would lose untracked" in moved.err)
+        ):
+            if task.force:
+                return self.move_to(commit, self.record_work(), task)
+            files = [line.strip() for line in moved.err.splitlines() if line.startswith("\t")]
+            shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+            return TaskResult("kept", f"untracked files that the update would overwrite ({shown})", self.force_fix)
+        if not moved.ok:
+            return self.failure(moved)
+        if not restore:
+            return TaskResult("changed", f"updated to {commit[:9]}")
+        for name in self.operations():
+            path = os.path.join(self.git_directory(), name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        return TaskResult("changed", f"updated to {commit[:9]}; the work that was there comes back with", restore)
+
+    def record_work(self) -> str:
+        """Records all that a forced update would lose under refs/tlc/backup/<time>; returns the restoring command.
+
+        The record is a stash commit (git-stash(1), "Discussion"): its parents are HEAD, the index and, where
+        there are some, the untracked files that stand in the way. Tips of branches that nothing else would hold
+        have refs beside it; an unfinished operation and an index with conflicts are copied to `tlc-backup/<time>`
+        in git's directory. Nothing in the work tree or the index is touched.
+        """
+        import shlex
+        import time
+
+        state, directory, branch = self.state, self.git_directory(), f"refs/heads/{self.repository.branch}"
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        while self.git("rev-parse", "--verify", "--quiet", f"refs/tlc/backup/{stamp}").ok:
+            stamp += "x"
+        ref, index = f"refs/tlc/backup/{stamp}", os.path.join(directory, f"tlc-index-{stamp}")
+        own_index = {"GIT_INDEX_FILE": index, **BACKUP_IDENTITY}
+
+        def must(*command: str, env: Mapping[str, str] = {}, stdin: str = "") -> str:
+            done = self.git(*command, env=env, stdin=stdin)
+            if not done.ok:
+                raise TlcError(f"its work could not be recorded, so nothing was touched: {self.cause(done)[0]}")
+            return done.out
+
+        def tree_of(start: str, paths: str) -> str:
+            must("read-tree", start, env=own_index)
+            must("update-index", "--add", "--remove", "-z", "--stdin", env=own_index, stdin=paths)
+            return must("write-tree", env=own_index).strip()
+
+        def commit(tree: str, *parents: str) -> str:
+            links = [word for parent in parents for word in ("-p", parent)]
+            return must("commit-tree", tree, *links, "-m", f"tlc: {self.name}", env=own_index).strip()
+
+        try:
+            conflicts = must("ls-files", "--unmerged")
+            tags = {line[2:]: line[0] for line in must("ls-files", "-v", "-z").split("\0") if line}
+            there = {path for path in tags if os.path.lexists(os.path.join(self.path, path))}
+            # skip-worktree (S) and no file: a sparse checkout, not a deletion
+            tracked = tree_of("HEAD", "\0".join(path for path, tag in tags.items() if path in there or tag != "S"))
+            staged = tracked if conflicts else must("write-tree").strip()
+            in_the_way = self.in_the_way()
+            untracked = [commit(tree_of("--empty", "\0".join(in_the_way)))] if in_the_way else []
+            record = commit(tracked, state.head, commit(staged, state.head), *untracked)
+        finally:
+            if os.path.exists(index):
+                os.unlink(index)
+        must("update-ref", ref, record)
+
+        back = ["-B", state.branch] if state.branch else ["--detach"]
+        commands = [["git", "-C", self.path, "checkout", "--quiet", *back, f"{ref}^1", "--"]]
+        if state.branch != self.repository.branch and self.git("rev-parse", "--verify", "--quiet", branch).ok:
+            must("update-ref", f"{ref}-branch", branch)
+            commands.append(["git", "-C", self.path, "branch", "--force", self.repository.branch, f"{ref}-branch"])
+        if untracked or {tracked, staged} != {must("rev-parse", f"{ref}^1^{{tree}}").strip()}:
+            with_index = [] if conflicts else ["--index"]
+            commands.append(["git", "-C", self.path, "stash", "apply", "--quiet", *with_index, ref])
+        saved = os.path.join(directory, "tlc-backup", stamp)
+        for bit, marked in (("assume-unchanged", str.islower), ("skip-worktree", lambda tag: tag in "Ss")):
+            hidden = sorted(path for path in there if marked(tags[path]))
+            if hidden:  # git would refuse to overwrite these even with --force
+                must("update-index", f"--no-{bit}", "-z", "--stdin", stdin="\0".join(hidden))
+                commands.append(["git", "-C", self.path, "update-index", f"--{bit}", "--", *hidden])
+        if self.save_operation(saved, ["index"] if conflicts else []):
+            commands.append(["cp", "-R", f"{saved}/.", directory])
+        return " && ".join(shlex.join(command) for command in commands)
+
+    def save_operation(self, saved: str, more: list[str]) -> bool:
+        """Copies what unfinished operations left in git's directory, and `more` from there; whether there was any."""
+        import shutil
+
+        directory = self.git_directory()
+        names = [*self.operations(), *more]
+        for name in names:
+            source, target = os.path.join(directory, name), os.path.join(saved, name)
+            os.makedirs(saved, exist_ok=True)
+            if os.path.isdir(source):
+                shutil.copytree(source, target)
+            else:
+                shutil.copy2(source, target)
+            if name in GIT_COMMIT_FILES:
+                self.git("update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-{name.lower()}", name)
+        return bool(names)
+
+    def in_the_way(self) -> list[str]:
+        """The untracked files, ignored ones too, that a checkout of the remote's branch would overwrite."""
+        wanted = set(self.git("ls-tree", "-r", "-z", "--name-only", self.upstream).out.split("\0")) - {""}
+        taken = wanted | {parent for path in wanted for parent in parents_of(path)}
+        others = [path for path in self.git("ls-files", "--others", "-z").out.split("\0") if path]
+        found = [path for path in others if path.rstrip("/") in taken or not wanted.isdisjoint(parents_of(path))]
+        for path in found:
+            if path.endswith("/"):
+                nested = os.path.join(self.path, path.rstrip("/"))
+                message = f"{path} is a repository of its own, where the update would write; nothing was touched"
+                raise TlcError(message, f"mv {nested} {nested}.old")
+        return found
+
+    # --- git
+
+    def git(
+        self,
+        *arguments: str,
+        where: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        read_only: bool = False,
+        task: Task | None = None,
+        keeps_lock: bool = False,
+    ) -> Completed:
+        """Runs git in the checkout, or in `where`. Its progress goes to `task`; `read_only` writes no index."""
+        return self.runner.run(
+            [self.runner.which("git"), *GIT_OPTIONS, "-C", where or self.path, *arguments],
+            env={
+                **GIT_ENVIRONMENT,
+                # A checkout whose .git is broken must not be taken for a part of a repository around it.
+                "GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.realpath(self.path)),
+                **({"GIT_OPTIONAL_LOCKS": "0"} if read_only else {}),
+                **(env or {}),
+            },
+            stdin=stdin,
+            on_stderr=git_progress(task) if task else None,
+            keeps_lock=keeps_lock,
+        )
+
+    def git_online(self, *arguments: str, where: str = "", task: Task) -> Completed:
+        """Runs a git command that needs the network; where the cause of a failure may pass, tries again."""
+        import random
+
+        for pause in RETRY_PAUSES:
+            done = self.git(*arguments, where=where, task=task)
+            if done.ok or not self.cause(done)[2]:
+                return done
+            task.report(f"{self.cause(done)[0]}; trying again")
+            self.runner.pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  nothing secret about it
+        return self.git(*arguments, where=where, task=task)
+
+    def cause(self, done: Completed) -> tuple[str, str, bool]:
+        """Why git failed, in one line; the mend; and whether trying again may help."""
+        import re
+
+        names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
+        for pattern, cause, fix, passing in GIT_CAUSES:
+            if re.search(pattern, done.err):
+                return cause.format(**names), fix.format(**names), passing
+        lines = [line.strip() for line in done.err.replace("\r", "\n").splitlines() if line.strip()]
+        said = (
+            [line for line in lines if line.startswith(("fatal:", "error:"))]
+            or lines
+            or [f"git ended with {done.code}"]
+        )
+        return said[-1], "", False
+
+    def failure(self, done: Completed) -> TaskResult:
+        """The result of a git command that failed."""
+        import re
+
+        if re.search(NO_BRANCH, done.err):
+            show = (
+                f"git ls-remote --heads {self.repository.url}   # its branches; the config can name them for this one"
+            )
+            return TaskResult("skipped", f"origin has no branch {self.repository.branch}", show)
+        cause, fix, _passing = self.cause(done)
+        said = [line for line in done.err.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
+        return TaskResult("failed", cause, fix, detail="\n".join(line for line in said if line != cause))
+
+
+def parents_of(path: str) -> Iterator[str]:
+    """The directories a relative path goes through, innermost first."""
+    while path := os.path.dirname(path.rstrip("/")):
+        yield path
+
+
+def git_progress(task: Task) -> Callable[[str], None]:
+    """A reader of git's progress lines that reports phase and fraction to a task."""
+    import re
+
+    phase = re.compile(
+        r"(Counting objects|Compressing objects|Receiving objects|Resolving deltas|Updating files): +(\d+)%"
+    )
+
+    def read(text: str) -> None:
+        for match in phase.finditer(text):
+            task.report(match[1], int(match[2]) / 100)
+
+    return read
+
+
+# ----------------------------------------------------------------------------------------------
+# commands: which resources, in which stages
+# ----------------------------------------------------------------------------------------------
+
+
+class Command(Record):
+    """A command: `stages` says what it is about; `after` is the next command worth running."""
+
+    name: str
+    about: str
+    example: str
+    stages: Callable[[Context], list[Stage]]
+    arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
+    view: View | None = None
+    after: str = ""
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def command(name: str, about: str, example: str, **more: Any) -> Callable[[Callable[[Context], list[Stage]]], Any]:
+    """Registers a function that lists the stages of a command; `more`: the other fields of Command."""
+
+    def register(stages: Callable[[Context], list[Stage]]) -> Callable[[Context], list[Stage]]:
+        COMMANDS[name] = Command(name, about, example, stages, **more)
+        return stages
+
+    return register
+
+
+def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """An argument of a command, as argparse's add_argument() takes it."""
+    return names, options
+
+
+class Context:
+    """What a command works with. `arguments`: its own, by name."""
+
+    def __init__(self, settings: Settings, terminal: Terminal, runner: Runner, arguments: Mapping[str, Any]) -> None:
+        self.settings, self.terminal, self.runner, self.arguments = settings, terminal, runner, arguments
+        self.jobs = settings.jobs or DEFAULT_JOBS
+
+    def config(self, or_profile: str = "") -> Config:
+        """The config, its warnings said; that of a profile where there is none and one is named."""
+        path = self.settings.config_path
+        if or_profile and not os.path.lexists(path):
+            config = parse_config(profiles()[or_profile], path)
+        else:
+            config = load_config(path)
+        for warning in config.warnings:
+            self.terminal.say(self.terminal.style(warning, "yellow"))
+        self.jobs = self.settings.jobs or config.data.get("jobs", DEFAULT_JOBS)
+        return config
+
+    def stage(self, name: str, resources: Sequence[Resource], **more: Any) -> Stage:
+        """A stage that keeps other runs off the code root."""
+        return Stage(name, resources, during=(CodeRootLock(self.settings.code_root, self.runner),), **more)
+
+
+@command(
+    "generate-config",
+    "write config.toml from a built-in profile",
+    "tlc generate-config odoo-dev",
+    arguments=(argument("profile", metavar="PROFILE", help="odoo-minimal, odoo-dev or oca-contributor"),),
+    after="tlc init",
+)
+def generate_config(context: Context) -> list[Stage]:
+    profile, known = context.arguments["profile"], profiles()
+    if profile not in known:
+        near = nearest(profile, known)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+        raise UsageError(f"There is no profile {profile}; {hint}", f"tlc generate-config {near or 'odoo-minimal'}")
+    return [context.stage("config", [ConfigFile(context.settings.config_path, known[profile], replace=True)])]
+
+
+# directory of the tree -> what is in it; {version} stands for each version of the config
+TREE = {
+    "venvs": "virtual environments, one for each version",
+    "odoo/odoo/{version}": "Odoo Community",
+    "odoo/enterprise/{version}": "Odoo Enterprise",
+    "oca/{version}": "OCA repositories",
+    "conf": "a configuration file for each version",
+    "trobz/projects": "projects",
+    "trobz/packages": "packages",
+}
+
+
+def directories_of(config: Config, code_root: str) -> list[Directory]:
+    """The directories of the tree of a config, in the order to show them."""
+    tree = {path.format(version=version): remark for path, remark in TREE.items() for version in config.versions}
+    tree |= {path: "" for path in config.data["init_dirs"] if path not in tree}
+    return [Directory(code_root, path, remark) for path, remark in tree.items()]
+
+
+def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
+    """The directory tree that init makes, with what is new in it."""
+    entries = {}
+    for step in steps:
+        slash = "/" if step.resource.kind == "directory" else ""
+        new = ["new"] if step.action else []
+        entries[step.resource.name + slash] = ", ".join([step.resource.remark, *new])
+    return tree(tilde(settings.code_root), entries)
+
+
+@command(
+    "init",
+    "make the directory tree, and a small config.toml if there is none",
+    "tlc init",
+    view=view_tree,
+    after="tlc pull-repos",
+)
+def init(context: Context) -> list[Stage]:
+    root = context.settings.code_root
+    config = context.config(or_profile="odoo-minimal")
+    file = ConfigFile(context.settings.config_path, profiles()["odoo-minimal"], replace=False)
+    return [context.stage("init", [file, *directories_of(config, root)])]
+
+
+def chosen(repositories: Sequence[Repository], filters: Sequence[str]) -> list[Repository]:
+    """The repositories that any of the filters names: name, org/name, either with @branch; all without filters."""
+
+    def names(repository: Repository) -> set[str]:
+        name, full, branch = repository.name, f"{repository.organisation}/{repository.name}", f"@{repository.branch}"
+        return {name, full, name + branch, full + branch}
+
+    known = {name for repository in repositories for name in names(repository)}
+    for wanted in filters:
+        if wanted not in known:
+            near = nearest(wanted, known)
+            hint = f"; did you mean {near}?" if near else ""
+            raise UsageError(
+                f"No repository of the config is called {wanted}{hint}", f"tlc pull-repos -f {near}" if near else ""
+            )
+    return [each for each in repositories if not filters or names(each) & set(filters)]
+
+
+@command(
+    "pull-repos",
+    "clone the repositories that are missing, update the rest",
+    "tlc pull-repos -f web -f oca/queue@18.0",
+    arguments=(
+        argument(
+            "-f",
+            "--filter",
+            metavar="NAME",
+            action="append",
+            default=[],
+            help="only this one: name, org/name or name@branch; repeatable",
+        ),
+        argument(
+            "--force", action="store_true", help="update checkouts with work in them too; the work is recorded first"
+        ),
+    ),
+)
+def pull_repos(context: Context) -> list[Stage]:
+    repositories = chosen(context.config().repositories, context.arguments["filter"])
+    root, runner = context.settings.code_root, context.runner
+    return [context.stage("repositories", [Checkout(root, each, runner) for each in repositories])]
+
+
+# ----------------------------------------------------------------------------------------------
+# command line
+# ----------------------------------------------------------------------------------------------
+
+ABOUT = "Set up a machine for Odoo development from one config.toml, and keep it so."
+ENVIRONMENT_HELP = """environment:
+  TLC_CODE_DIR    the code root (~/code); config.toml is in it
+  TLC_JOBS        as --jobs
+  NEWCOMER_MODE   true or false: as --newcomer, --no-newcomer
+  NO_COLOR, FORCE_COLOR"""
+
+# flag -> what argparse is told; each is accepted before and after the command
+GLOBAL_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--newcomer",): {"action": "store_true", "help": "explain the plan and ask before doing it (the default)"},
+    ("--no-newcomer",): {"action": "store_false", "dest": "newcomer", "help": "do it without asking"},
+    ("-y", "--yes"): {"action": "store_true", "help": "answer yes to tlc's own questions"},
+    ("-n", "--dry-run"): {"action": "store_true", "help": "show the plan, change nothing"},
+    ("-j", "--jobs"): {
+        "metavar": "N",
+        "help": f"tasks at once, 1 to {MAX_JOBS} (the config's jobs, else {DEFAULT_JOBS})",
+    },
+    ("--json",): {"action": "store_true", "help": "one JSON document on stdout, everything else on stderr"},
+    ("--color",): {"choices": ["auto", "always", "never"], "help": "when to use colours"},
+    ("-v", "--verbose"): {"action": "store_true", "help": "show each command that is run, with its duration"},
+    ("-q", "--quiet"): {"action": "store_true", "help": "only failures and the closing block"},
+}
+
+TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
+    """The command line as a dict: `command` ("" for none), and the options that were given. Raises UsageError."""
+    import argparse
+    import re
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            unknown = re.search(r"<command>: invalid choice: '(.*?)'", message)
+            if unknown:
+                near = nearest(unknown[1], COMMANDS)
+                message = f"there is no command {unknown[1]}" + (f"; did you mean {near}?" if near else "")
+            raise UsageError(f"{message[:1].upper()}{message[1:]}", f"{self.prog} --help")
+
+    def add_globals(parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("options of every command")
+        for flags, options in GLOBAL_OPTIONS.items():
+            group.add_argument(*flags, default=argparse.SUPPRESS, **options)
+
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="tlc", description=ABOUT, epilog=ENVIRONMENT_HELP, allow_abbrev=False, formatter_class=plain)
+    parser.add_argument("--version", action="version", version=f"tlc {__version__}")
+    add_globals(parser)
+    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="<command>")
+    for each in COMMANDS.values():
+        about = each.about[0].upper() + each.about[1:] + "."
+        sub = subparsers.add_parser(
+            each.name,
+            help=each.about,
+            description=about,
+            epilog=f"example:\n  {each.example}",
+            allow_abbrev=False,
+            formatter_class=plain,
+        )
+        for names, options in each.arguments:
+            sub.add_argument(*names, **options)
+        add_globals(sub)
+    parsed = vars(parser.parse_args(argv))
+    if parsed["command"] is None:
+        parser.print_help()
+    return {**parsed, "command": parsed["command"] or ""}
+
+
+def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """The one place where options and environment become settings. Raises UsageError."""
+    newcomer = environ.get("NEWCOMER_MODE", "").strip().lower() or "true"
+    if newcomer not in TRUTH:
+        raise UsageError(f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}", "unset NEWCOMER_MODE")
+    jobs = str(given.get("jobs") or environ.get("TLC_JOBS") or 0)
+    if (
+        not jobs.isascii()
+        or not jobs.isdigit()
+        or int(jobs) > MAX_JOBS
+        or (int(jobs) == 0 and (given.get("jobs") or environ.get("TLC_JOBS")))
+    ):
+        raise UsageError(f"--jobs or TLC_JOBS is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}", "tlc --jobs 4")
+    state_home = environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state_home):  # the XDG specification has relative ones ignored
+        state_home = os.path.expanduser("~/.local/state")
+    called = sys.argv[0] if sys.argv else "tlc"
+    return Settings(
+        code_root=os.path.abspath(os.path.expanduser(environ.get("TLC_CODE_DIR") or "~/code")),
+        state_dir=os.path.join(state_home, "tlc"),
+        program=f"python3 {called}" if called.endswith((".py", ".pyz")) else "tlc",
+        newcomer=given.get("newcomer", TRUTH[newcomer]),
+        yes=given.get("yes", False),
+        dry_run=given.get("dry_run", False),
+        jobs=int(jobs),
+        json=given.get("json", False),
+        color=given.get("color", "auto"),
+        verbose=given.get("verbose", False),
+        quiet=given.get("quiet", False),
+        environ=environ,
+    )
+
+
+def standing(context: Context) -> str:
+    """Where this machine stands, in a line, and the next command to run."""
+    root = tilde(context.settings.code_root)
+    try:
+        config = context.config()
+    except ConfigError as error:
+        missing = not os.path.lexists(context.settings.config_path)
+        return f"No {root}/config.toml yet.\nnext: tlc init" if missing else f"{error.message}\nnext: {error.fix}"
+    if any(directory.check().action for directory in directories_of(config, context.settings.code_root)):
+        return f"{root}: config.toml is there, directories are missing.\nnext: tlc init"
+    there = sum(
+        os.path.exists(os.path.join(context.settings.code_root, each.path, ".git")) for each in config.repositories
+    )
+    return f"{root}: {there} of {len(config.repositories)} repositories are there.\nnext: tlc pull-repos"
+
+
+def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal, log: Log) -> int:
+    """Runs the command that was given; returns the exit code. Raises TlcError, KeyboardInterrupt."""
+
+    def on_command(command: str, seconds: float) -> None:
+        terminal.say(terminal.style(f"$ {command}  # {seconds:.2f} s", "dim"))
+
+    runner = Runner(settings.environ, log, on_command if settings.verbose else None)
+    context = Context(settings, terminal, runner, given)
+    if not given["command"]:
+        terminal.show(standing(context).replace("next: tlc", f"next: {settings.program}"))
+        return 0
+    command = COMMANDS[given["command"]]
+    stages = command.stages(context)
+    engine = Engine(settings, terminal, runner, command.name, given.get("force", False), context.jobs)
+    return engine.run(stages, command.view, command.after)
+
+
+def interrupt_on_signals() -> None:
+    """From now on the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt; further ones are ignored."""
+    import signal
+
+    handled = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+    def interrupt(*_signal: object) -> None:
+        for number in handled:  # once is enough: what follows takes at most a few seconds
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in handled:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, interrupt)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs tlc; returns its exit code. `argv`: the arguments, sys.argv's by default."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv == ["--version"]:  # before anything is imported that it does not need
+        print(f"tlc {__version__}")
+        return 0
+    terminal = Terminal(color="auto", quiet=False, json="--json" in argv, environ=os.environ)
+    log: Log | None = None
+    try:
+        interrupt_on_signals()
+        given = parse_arguments(argv)
+        settings = make_settings(given, os.environ)
+        terminal = Terminal(color=settings.color, quiet=settings.quiet, json=settings.json, environ=os.environ)
+        log = Log(settings.state_dir, given["command"] or "tlc")
+        code = run_command(given, settings, terminal, log)
+    except TlcError as error:
+        code = terminal.fail(error)
+    except KeyboardInterrupt:
+        terminal.say("Interrupted.", important=True)
+        code = 130
+    except BrokenPipeError:  # whoever read the output has seen enough
+        code = 0
+    except OSError as error:
+        place = f"{tilde(str(error.filename))}: " if error.filename else ""
+        code = terminal.fail(TlcError(f"{place}{error.strerror or error}"))
+    except Exception as error:
+        code = terminal.fail(internal_error(error, log))
+    sys.stdout, sys.stderr = terminal.stdout, terminal.stderr
+    if not terminal.flush():
+        code = code or 1
+    if code == 130:
+        os._exit(code)  # a thread that is still at work must not hold up the exit
+    return code
+
+
+def internal_error(error: Exception, log: Log | None) -> TlcError:
+    """An error nobody foresaw, as a person may see it; the details go to the log."""
+    import traceback
+
+    where = ""
+    if log:
+        log.write(traceback.format_exc())
+        log.open()
+        where = f" The details are in {tilde(log.path)}." if log.path else ""
+    wrong = TlcError(f"Internal error ({type(error).__name__}: {error}).{where}")
+    wrong.code = "internal"
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -145,6 +145,7 @@ GIT_CAUSES = (
     (r"Read-only file system|Permission denied|cannot mkdir|could not create", "{path} cannot be written to",
      "ls -ld {path}", False),
 )  # fmt: skip
+NAME_BRANCHES = '${EDITOR:-nano} config.toml   # name the branches it has, as in ["queue", ["17.0"]]'
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
 RETRY_PAUSES = (1.0, 3.0)  # seconds before the second and the third try, each times 0.5 to 1.5 at random
 
@@ -2224,10 +2225,7 @@ class Checkout(Resource):
         import re
 
         if re.search(NO_BRANCH, done.err):
-            show = (
-                f"git ls-remote --heads {self.repository.url}   # its branches; the config can name them for this one"
-            )
-            return TaskResult("skipped", f"origin has no branch {self.repository.branch}", show)
+            return TaskResult("skipped", f"origin has no branch {self.repository.branch}", NAME_BRANCHES)
         cause, fix, _passing = self.cause(done)
         said = [line for line in done.err.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
         return TaskResult("failed", cause, fix, detail="\n".join(line for line in said if line != cause))
@@ -2544,7 +2542,7 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
     runner = Runner(settings.environ, log, on_command if settings.verbose else None)
     context = Context(settings, terminal, runner, given)
     if not given["command"]:
-        terminal.show(standing(context).replace("next: tlc", f"next: {settings.program}"))
+        terminal.show("\n" + standing(context).replace("next: tlc", f"next: {settings.program}"))
         return 0
     command = COMMANDS[given["command"]]
     stages = command.stages(context)

@@ -21,8 +21,11 @@ import sys
 if sys.version_info < (3, 11):
     sys.exit(f"tlc needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: python3.12 tlc.py")
 
+import contextlib
 import functools
 import os
+import threading
+import time
 
 TYPE_CHECKING = False  # checkers know this name; importing typing would cost 6 ms at each start
 if TYPE_CHECKING:
@@ -119,31 +122,34 @@ def profiles() -> dict[str, str]:
     }
 
 
-# What git says (LC_ALL=C) when it fails -> cause in one line, mend, whether trying again may help. Looked
-# through in order; cause and mend may use {host}, {url}, {path}, {name}. Tried with git 2.39 and OpenSSH 9.2.
+# What git says (LC_ALL=C) when it fails -> cause in one line, mend, and what may help: trying again, or a person
+# at the terminal. Looked through in order; cause and mend may use {host}, {url}, {path}, {name}. Tried with git 2.39
+# and OpenSSH 9.2.
+AGAIN, TERMINAL = "again", "terminal"
+REPAIR = "git -C {store} worktree repair {path}"
 MOVE_AWAY = "mv {path} {path}.old && tlc pull-repos -f {name}"
 LATER = "tlc pull-repos -f {name}   # once the network is back"
 GIT_CAUSES = (
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "{host} shows another ssh host key than the one known for it",
-     "ssh-keygen -R {host}   # only once you have made sure that the new key is right", False),
-    (r"Host key verification failed", "the ssh host key of {host} is not known here", "ssh -T git@{host}", False),
-    (r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", "ssh -T git@{host}", False),
+     "ssh-keygen -R {host}   # only once you have made sure that the new key is right", ""),
+    (r"Host key verification failed", "the ssh host key of {host} is not known here", "ssh -T git@{host}", TERMINAL),
+    (r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", "ssh -T git@{host}", TERMINAL),
     (r"could not read Username|Authentication failed|could not read Password|terminal prompts disabled",
-     "{host} wants a login, or the repository does not exist", "git ls-remote {url}", False),
+     "{host} wants a login, or the repository does not exist", "git ls-remote {url}", TERMINAL),
     (r"[Rr]epository not found|repository '.*' (?:not found|does not exist)|does not appear to be a git repository",
-     "no such repository, or you have no access to it", "git ls-remote {url}", False),
+     "no such repository, or you have no access to it", "git ls-remote {url}", ""),
     (r"Could not resolve host|Name or service not known|[Nn]ame resolution",
-     "the name {host} cannot be resolved", LATER, True),
+     "the name {host} cannot be resolved", LATER, AGAIN),
     (r"Connection (?:refused|reset|closed)|[Nn]etwork is unreachable|No route to host|timed out|early EOF|hung up",
-     "the connection to {host} failed or was cut", LATER, True),
-    (r"No space left on device|[Dd]isk quota exceeded", "the disk is full", "df -h {path}", False),
-    (r"not a git repository", "not a git repository", MOVE_AWAY, False),
-    (r"dubious ownership", "it belongs to another user", "git config --global --add safe.directory {path}", False),
+     "the connection to {host} failed or was cut", LATER, AGAIN),
+    (r"No space left on device|[Dd]isk quota exceeded", "the disk is full", "df -h {path}", ""),
+    (r"not a git repository", "not a git repository", MOVE_AWAY, ""),
+    (r"dubious ownership", "it belongs to another user", "git config --global --add safe.directory {path}", ""),
     (r"\.lock'?: File exists|another git process|cannot lock ref",
      "another git process is at work there, or was killed there",
-     "ls {path}/.git/*.lock   # remove it when no git runs", True),
+     "ls {path}/.git/*.lock   # remove it when no git runs", AGAIN),
     (r"Read-only file system|Permission denied|cannot mkdir|could not create", "{path} cannot be written to",
-     "ls -ld {path}", False),
+     "ls -ld {path}", ""),
 )  # fmt: skip
 NAME_BRANCHES = '${EDITOR:-nano} config.toml   # name the branches it has, as in ["queue", ["17.0"]]'
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
@@ -202,6 +208,20 @@ class DeclinedError(TlcError):
     """A question was answered with no, or could not be asked."""
 
     code = "declined"
+
+
+def tilde(path: str) -> str:
+    """A path as a person writes it: ~ for the home directory."""
+    home = os.path.expanduser("~").rstrip("/")
+    return "~" + path[len(home) :] if home and (path == home or path.startswith(home + "/")) else path
+
+
+def describe(error: TlcError | OSError) -> tuple[str, str]:
+    """What an error is in one line, and its mend."""
+    if isinstance(error, TlcError):
+        return error.message, error.fix
+    place = f"{tilde(str(error.filename))}: " if error.filename else ""
+    return f"{place}{error.strerror or error}", ""
 
 
 class Interrupted(Exception):
@@ -279,7 +299,6 @@ class Terminal:
     """
 
     def __init__(self, *, color: str, quiet: bool, json: bool, environ: Mapping[str, str]) -> None:
-        import threading
 
         def usable(stream: TextIO | None) -> TextIO:
             stream = stream or open(os.devnull, "w")  # noqa: SIM115  a closed stdout is None in Python
@@ -408,8 +427,6 @@ class Progress:
     """
 
     def __init__(self, terminal: Terminal, total: int, silent: Sequence[str] = ("ok",)) -> None:
-        import threading
-        import time
 
         self.terminal, self.total, self.silent = terminal, total, silent
         self.now = time.monotonic
@@ -482,8 +499,6 @@ class Log:
     """
 
     def __init__(self, directory: str, command: str) -> None:
-        import threading
-        import time
 
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.wanted = os.path.join(directory, f"{stamp}-{command}-{os.getpid()}.log")
@@ -509,7 +524,6 @@ class Log:
 
     def write(self, text: str) -> None:
         """Adds text to the log, whole, whichever thread it comes from."""
-        import contextlib
 
         with self._lock:
             if not self._file:
@@ -544,7 +558,6 @@ class Runner:
     def __init__(
         self, environ: Mapping[str, str], log: Log, on_command: Callable[[str, float], None] | None = None
     ) -> None:
-        import threading
 
         self.environ = {name: value for name, value in environ.items() if name not in CLEANED_ENVIRONMENT}
         self.log, self.on_command = log, on_command
@@ -566,43 +579,43 @@ class Runner:
         self,
         argv: Sequence[str],
         *,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         cwd: str | None = None,
         stdin: str = "",
         on_stderr: Callable[[str], None] | None = None,
         terminal: bool = False,
         keeps_lock: bool = False,
+        at_end: bool = False,
     ) -> Completed:
-        """Runs a program (argv[0]: its full path) to its end, in a process group of its own.
+        """Runs a program (argv[0]: its full path) to its end, in a session of its own: it cannot ask for anything.
 
-        `env` is added to the environment; `stdin` is its input; `on_stderr` gets its messages as they
-        come. With `terminal` it has the terminal instead, and its output is not captured. With `keeps_lock`
-        it holds the lock on the code root too, so that the next run waits for it should tlc be killed.
+        `env` is added to the environment, where None removes; `stdin` is its input; `on_stderr` gets its
+        messages as they come. With `terminal` it stays in this session and may ask on the terminal. With
+        `keeps_lock` it holds the lock on the code root too, so that the next run waits for it should tlc be killed.
+        `at_end`: even when the run was stopped.
         Raises Interrupted when the run was stopped, OSError when the program cannot be started.
         """
         import shlex
         import subprocess
-        import time
 
-        if self.stopped_at:
+        if self.stopped_at and not at_end:
             raise Interrupted
         started = time.monotonic()
-        pipe = None if terminal else subprocess.PIPE
         process = subprocess.Popen(
             argv,
             stdin=None if terminal else self._as_input(stdin),
-            stdout=pipe,
-            stderr=pipe,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=cwd,
-            env={**self.environ, **(env or {})},
+            env={name: value for name, value in {**self.environ, **(env or {})}.items() if value is not None},
             start_new_session=not terminal,
             pass_fds=[self.lock_fd] if keeps_lock and self.lock_fd is not None else [],
         )
         self._live.add(process)
         try:
-            if self.stopped_at:  # stop() came between the look above and the start
+            if self.stopped_at and not at_end:  # stop() came between the look above and the start
                 self._signal(process, "SIGTERM")
-            out, err = (b"", b"") if terminal else self._read(process, on_stderr)
+            out, err = self._read(process, on_stderr)
             process.wait()
         finally:
             self._live.discard(process)
@@ -615,7 +628,7 @@ class Runner:
         self.log.write(f"$ {quoted}\n{done.out}{messages}# exit {done.code}, {seconds:.3f} s\n\n")
         if self.on_command:
             self.on_command(quoted, seconds)
-        if self.stopped_at:
+        if self.stopped_at and not at_end:
             raise Interrupted
         return done
 
@@ -634,7 +647,6 @@ class Runner:
     def _read(self, process: subprocess.Popen[bytes], on_stderr: Callable[[str], None] | None) -> tuple[bytes, bytes]:
         """Reads a child until it ends; does not wait for grandchildren that keep its pipes open."""
         import selectors
-        import time
 
         output: dict[Any, list[bytes]] = {process.stdout: [], process.stderr: []}
         with selectors.DefaultSelector() as selector:
@@ -660,7 +672,6 @@ class Runner:
 
     def stop(self) -> None:
         """Ends all children, whole process groups: asked first, killed after GRACE seconds. Starts no more."""
-        import time
 
         self.stopped_at = time.monotonic()
         self._stopped.set()
@@ -673,12 +684,13 @@ class Runner:
             raise Interrupted
 
     def _signal(self, process: subprocess.Popen[bytes], name: str) -> None:
-        import contextlib
         import signal
 
+        number = getattr(signal, name)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if process.poll() is None and os.getpgid(process.pid) == process.pid:
-                os.killpg(process.pid, getattr(signal, name))
+            if process.poll() is None:
+                own_group = os.getpgid(process.pid) == process.pid
+                os.killpg(process.pid, number) if own_group else process.send_signal(number)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -740,12 +752,6 @@ class Settings(Record):
     def config_path(self) -> str:
         """Where config.toml is."""
         return os.path.join(self.code_root, "config.toml")
-
-
-def tilde(path: str) -> str:
-    """A path as a person writes it: ~ for the home directory."""
-    home = os.path.expanduser("~").rstrip("/")
-    return "~" + path[len(home) :] if home and (path == home or path.startswith(home + "/")) else path
 
 
 def _text(pattern: str, description: str, **more: Any) -> dict[str, Any]:
@@ -1400,7 +1406,6 @@ class CodeRootLock:
 
     def __enter__(self) -> bool:
         import fcntl
-        import time
 
         os.makedirs(self.code_root, exist_ok=True)
         self.fd = os.open(self.code_root, os.O_RDONLY)
@@ -1453,7 +1458,6 @@ class Engine:
         `view` renders the steps where a command has its own picture of them (init's tree); `after` is
         the next command worth running. Raises DeclinedError.
         """
-        import time
 
         started = time.monotonic()
         if self.settings.verbose:
@@ -1502,7 +1506,6 @@ class Engine:
         return [step for step in steps if step is not None]
 
     def _check(self, stage: Stage, resource: Resource) -> Step:
-        import time
 
         started = time.monotonic()
         found = self.guarded(resource.check, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
@@ -1515,11 +1518,8 @@ class Engine:
             return work()
         except Interrupted:
             raise
-        except TlcError as error:
-            return failure(error.message, error.fix)
-        except OSError as error:
-            place = tilde(str(error.filename)) + ": " if error.filename else ""
-            return failure(f"{place}{error.strerror or error}", "")
+        except (TlcError, OSError) as error:
+            return failure(*describe(error))
         except Exception as error:
             import traceback
 
@@ -1583,7 +1583,6 @@ class Engine:
 
     def apply(self, stages: Sequence[Stage], steps: Sequence[Step], stale: bool) -> None:
         """Applies what the checks named an action for, stage by stage. `stale`: check again before."""
-        import contextlib
 
         if any(step.action for step in steps):
             self.runner.log.open()
@@ -1633,13 +1632,13 @@ class Engine:
             elif self.runner.stopped_at is not None:
                 outcome = outcome or self.outcome(step, TaskResult("failed", "interrupted"), 0.0)
             elif outcome is None:  # it needs the terminal
+                self.terminal.say(f"{step.resource.name} may ask you something:", important=True)
                 alone = Progress(self.terminal, 1, self.silent)  # not entered: no live display
                 [outcome] = self._apply_group([step], progress=alone, terminal=True)
             self.outcomes += [outcome] if outcome else []
 
     def _apply_group(self, group: Sequence[Step], progress: Progress, terminal: bool) -> list[Outcome | None]:
         """Applies what belongs together; None for what must be done again with the terminal."""
-        import time
 
         name, started = group[0].resource.name, time.monotonic()
         progress.update(name)
@@ -1752,6 +1751,23 @@ def write_file(path: str, text: str) -> None:
             os.unlink(beside)
 
 
+def copy(source: str, target: str) -> None:
+    """Copies a file or a whole directory, with its times and modes."""
+    import shutil
+
+    shutil.copytree(source, target) if os.path.isdir(source) else shutil.copy2(source, target)
+
+
+def remove(path: str) -> None:
+    """Removes a file or a whole directory, as far as that goes; what is not there is well."""
+    import shutil
+
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
 class ConfigFile(Resource):
     """config.toml with the text of a profile; an existing one is replaced only when `replace` is set."""
 
@@ -1774,13 +1790,10 @@ class ConfigFile(Resource):
         return CheckResult(CheckStatus.WARN, "another one is there", action, asks=True)
 
     def apply(self, task: Task) -> TaskResult:
-        import shutil
-        import time
-
         kept = ""
         if os.path.lexists(self.path):
             kept = f"{self.path}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
-            shutil.copy2(self.path, kept)
+            copy(self.path, kept)
         write_file(self.path, self.text)
         return TaskResult("changed", "written" + (f"; the old one is {tilde(kept)}" if kept else ""))
 
@@ -1793,14 +1806,13 @@ class ConfigFile(Resource):
 # file has changed since we read it"); recursing into submodules would reset work there.
 GIT_OPTIONS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "submodule.recurse=false")
 
-# English messages, and no prompt of any kind: neither git's, nor a helper's window.
-GIT_ENVIRONMENT = {
-    "LC_ALL": "C",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ASKPASS": "",
-    "SSH_ASKPASS_REQUIRE": "never",
-    "GIT_MERGE_AUTOEDIT": "no",
-}
+# No prompt of any kind: neither git's, nor a helper's window.
+NO_PROMPTS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
+
+# In git's directory while tlc checks out.
+UPDATING = "tlc-updating"
+# What .git is called while it is exchanged for another.
+SWAPPED = ".git.tlc-old"
 
 # The identity of the commits in which --force records work, whatever the user has set or not set.
 BACKUP_IDENTITY = {
@@ -1824,6 +1836,124 @@ def host_of(url: str) -> str:
     return same_origin(url).partition("/")[0] or "the remote"
 
 
+class SshConnections:
+    """Shared ssh connections: one to each host for a few at a time, for as long as a stage lasts.
+
+    Handshakes are nearly all that an update of an unmoved repository costs. A connection carries
+    SESSIONS at once, so that more jobs get more connections. They are never used where the person has
+    set up ssh their own way for git: GIT_SSH, GIT_SSH_COMMAND, core.sshCommand, or for ssh itself:
+    ControlMaster or ControlPath. A connection left behind by a killed run ends itself (ControlPersist).
+    """
+
+    SESSIONS = 8  # sshd's MaxSessions is 10 by default
+
+    def __init__(self, runner: Runner, urls: Sequence[str], jobs: int) -> None:
+        self.runner, self.urls = runner, urls
+        self.wanted = -(-min(jobs, len(urls)) // self.SESSIONS)
+        self.directory = ""
+        self.prefixes: set[str] = set()  # beginnings of the addresses whose host has a connection
+        self.free: dict[str, int] = {}  # directory of a connection's socket -> sessions it can still carry
+        self.changed = threading.Condition()
+
+    def __call__(self, terminal: Terminal) -> Self:
+        self.terminal = terminal
+        return self
+
+    def __enter__(self) -> bool:
+        import tempfile
+
+        destinations = self.destinations()
+        if not destinations:
+            return False
+        # A socket's path may have 104 bytes; a mac's own temporary directory uses up most of them.
+        self.directory = tempfile.mkdtemp(prefix="tlc-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)  # noqa: S108
+        directories = [os.path.join(self.directory, str(number)) for number in range(self.wanted)]
+        for directory in directories:
+            os.mkdir(directory, 0o700)
+        starts = [(directory, destination) for directory in directories for destination in destinations]
+        started = run_tasks([functools.partial(self.start, *each) for each in starts], MAX_JOBS, self.runner.stop)
+        there = {start for start, done in zip(starts, started, strict=True) if done}
+        if self.terminal.interactive:
+            for destination in destinations:
+                first = (directories[0], destination)
+                if not any((directory, destination) in there for directory in directories):
+                    self.terminal.say(f"Connecting to {destination[-1].rpartition('@')[2]}", important=True)
+                    there |= {first} if self.start(*first, ask=True) else set()
+        hosts = {destination for _, destination in there}
+        for directory in directories:
+            if hosts and all((directory, host) in there for host in hosts):
+                self.free[directory] = self.SESSIONS
+        self.prefixes = {prefix for host in hosts for prefix in destinations[host]} if self.free else set()
+        return False
+
+    def __exit__(self, *_exception: object) -> None:
+        import glob
+
+        if self.directory:
+            for socket in glob.glob(os.path.join(self.directory, "*", "*")):
+                # The host must be named, but the socket alone says which connection is meant.
+                self.runner.run(
+                    [self.runner.which("ssh"), "-O", "exit", "-o", f"ControlPath={socket}", "-"], at_end=True
+                )
+            remove(self.directory)
+
+    def destinations(self) -> dict[tuple[str, ...], set[str]]:
+        """ssh's arguments for each host that may have a shared connection -> beginnings of the addresses there."""
+        import re
+
+        found: dict[tuple[str, ...], set[str]] = {}
+        if len(self.urls) < 2 or {"GIT_SSH", "GIT_SSH_COMMAND"} & set(self.runner.environ):
+            return found
+        try:
+            git, ssh = self.runner.which("git"), self.runner.which("ssh")
+        except ExecutableNotFoundError:
+            return found
+        pattern = r"^(core\.sshcommand|includeif\..*\.path)$"
+        for line in self.runner.run([git, "config", "--type=path", "--get-regexp", pattern]).out.splitlines():
+            name, _, path = line.partition(" ")
+            included = [git, "config", "--file", path, "--includes", "--get", "core.sshCommand"]
+            if name == "core.sshcommand" or self.runner.run(included).ok:
+                return found
+        for prefix in sorted({url[: url.rfind("/") + 1] for url in self.urls}):
+            url = self.runner.run([git, "ls-remote", "--get-url", "--", prefix + "x"]).out.strip()
+            match = re.fullmatch(r"ssh://([^/:]+)(?::(\d+))?/.*|([^/:]+@[^/:]+):.*", url)
+            if match:
+                host = (*(("-p", match[2]) if match[2] else ()), "--", match[1] or match[3])
+                theirs = self.runner.run([ssh, "-G", *host]).out
+                if not re.search(r"^control(master (?!false|no)|path (?!none))", theirs, re.MULTILINE):
+                    found.setdefault(host, set()).add(prefix)
+        return found
+
+    def start(self, directory: str, destination: tuple[str, ...], ask: bool = False) -> bool:
+        """Opens a connection, which goes on in the background; `ask`: the person may be asked on the terminal."""
+        options = ["-f", "-N", "-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
+        options += ["-o", f"ControlPath={directory}/%C", "-o", f"BatchMode={'no' if ask else 'yes'}"]
+        try:
+            return self.runner.run([self.runner.which("ssh"), *options, *destination], terminal=ask).ok
+        except Interrupted:
+            return False
+
+    @contextlib.contextmanager
+    def session(self, url: str) -> Iterator[dict[str, str]]:
+        """Takes part in a shared connection for a git command: what to add to its environment, {} without one."""
+        import shlex
+
+        if url[: url.rfind("/") + 1] not in self.prefixes:
+            yield {}
+            return
+        with self.changed:
+            self.changed.wait_for(lambda: any(self.free.values()))
+            directory = max(self.free, key=lambda each: self.free[each])
+            self.free[directory] -= 1
+        try:
+            options = ["-o", "ControlMaster=no", "-o", f"ControlPath={directory}/%C", "-o", "BatchMode=yes"]
+            yield {"GIT_SSH_COMMAND": shlex.join([self.runner.which("ssh"), *options])}
+        finally:
+            with self.changed:
+                self.free[directory] += 1
+                self.changed.notify()
+
+
 class CheckoutState(Record):
     """What stands where a checkout belongs. `absent`: nothing of anyone's, so it may be cloned.
 
@@ -1837,19 +1967,26 @@ class CheckoutState(Record):
     work: tuple[str, ...] = ()
     head: str = ""
     branch: str = ""
-    commits: bool = False  # there are commits of the person's own
+    origin: str = ""
+    own_ssh: bool = False  # this repository has an ssh command of its own
+    own_commits: bool = False  # there are commits that were never upstream's
+    linked: bool = False  # a worktree of a store
+    too_shallow: bool = False  # the config wants more history
+    cut_off: bool = False  # a checkout of tlc's was killed in the middle
 
 
 class Checkout(Resource):
-    """A clone of one branch of one repository."""
+    """A repository at a branch, as a clone of its own."""
 
     kind = "repository"
     needed_programs = ("git",)
+    linked = False  # whether it should be a worktree of a store
 
-    def __init__(self, code_root: str, repository: Repository, runner: Runner) -> None:
+    def __init__(self, code_root: str, repository: Repository, runner: Runner, connections: SshConnections) -> None:
         super().__init__(repository.item)
-        self.repository, self.runner = repository, runner
+        self.repository, self.runner, self.connections = repository, runner, connections
         self.path = os.path.join(code_root, repository.path)
+        self.store = os.path.join(code_root, ".stores", repository.organisation, f"{repository.name}.git")
         self.upstream = f"refs/remotes/origin/{repository.branch}"
         self.state = CheckoutState()
 
@@ -1866,12 +2003,13 @@ class Checkout(Resource):
             )
         if state.broken:
             return CheckResult(CheckStatus.FAIL, state.broken, fix=state.fix)
+        if state.cut_off:
+            return CheckResult(CheckStatus.FAIL, "an update was cut off", "record what is there, then update")
         if state.work:
-            found = "; ".join(state.work)
-            return CheckResult(
-                CheckStatus.WARN, found, "fetch, keep the work tree", "record the work, then update", fix=self.force_fix
-            )
-        return CheckResult(CheckStatus.OK, f"on {state.branch}, clean", "update")
+            plain, forced = "fetch, keep the work tree", "record the work, then update"
+            return CheckResult(CheckStatus.WARN, "; ".join(state.work), plain, forced, fix=self.force_fix)
+        turn = "" if state.linked == self.linked else f", turn into {'a worktree' if self.linked else 'a clone'}"
+        return CheckResult(CheckStatus.OK, f"on {state.branch}, clean", f"update{turn}")
 
     @property
     def force_fix(self) -> str:
@@ -1886,16 +2024,21 @@ class Checkout(Resource):
         names = os.listdir(self.path)
         if not names:
             return CheckoutState(absent=True)
+        if ".git" not in names and SWAPPED in names:
+            return CheckoutState(cut_off=True)
         if ".git" not in names:
             return CheckoutState(broken="not a git repository", fix=MOVE_AWAY.format(path=self.path, name=self.name))
         status = self.git("status", "--porcelain=v2", "--branch", "--untracked-files=no", read_only=True)
         if not status.ok:
-            cause, fix, _passing = self.cause(status)
+            cause, fix, _help = self.cause(status)
+            if os.path.isfile(os.path.join(self.path, ".git")) and os.path.isdir(self.store):
+                fix = REPAIR.format(store=self.store, path=self.path)  # the code root was moved, say
             return CheckoutState(broken=cause, fix=fix)
         lines = status.out.splitlines()
         headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
         changes = [line for line in lines if not line.startswith("# ")]
-        origin = self.git("config", "--get", "remote.origin.url", read_only=True).out.strip()
+        settings = self.git("config", "--get-regexp", r"^(remote\.origin\.url|core\.sshcommand)$", read_only=True).out
+        origin = next((line.split(" ", 1)[1] for line in settings.splitlines() if line.startswith("remote")), "")
         if headers["branch.oid"] == "(initial)":
             return self.look_unborn(names, origin)
         if not self.is_origin(origin):
@@ -1917,7 +2060,17 @@ class Checkout(Resource):
         own = self.own_commits(headers)
         if own:
             work.append(f"{own} commit{'s' * (own > 1)} not on origin/{self.repository.branch}")
-        return CheckoutState(work=tuple(work), head=head, branch=branch, commits=own > 0)
+        return CheckoutState(
+            work=tuple(work),
+            head=head,
+            branch=branch,
+            origin=origin,
+            own_ssh="core.sshcommand" in settings,
+            own_commits=own > 0,
+            linked=os.path.isfile(os.path.join(self.path, ".git")),
+            too_shallow=self.is_too_shallow(),
+            cut_off=os.path.exists(os.path.join(self.git_directory(), UPDATING)),
+        )
 
     def look_unborn(self, names: list[str], origin: str) -> CheckoutState:
         """What to make of a repository without a commit checked out: half a clone, or somebody's beginning."""
@@ -1968,6 +2121,27 @@ class Checkout(Resource):
                 path = os.path.join(self.path, file.read().removeprefix("gitdir:").strip())
         return path
 
+    def is_shallow(self) -> bool:
+        """Whether history ends before its beginning; a work tree of a store shares its store's."""
+        directory = self.git_directory()
+        common = os.path.join(directory, "commondir")
+        if os.path.exists(common):
+            with open(common, encoding="utf-8") as file:
+                directory = os.path.join(directory, file.read().strip())
+        return os.path.exists(os.path.join(directory, "shallow"))
+
+    def is_too_shallow(self) -> bool:
+        """Whether the config wants more history than there is."""
+        depth = self.repository.depth
+        if depth == 1 or not self.is_shallow():
+            return False
+        return not depth or self.depth_up_to(depth) < depth
+
+    def depth_up_to(self, most: int, commit: str = "HEAD") -> int:
+        """How many commits of history there are, counted no further than `most`."""
+        count = self.git("rev-list", "--count", "--first-parent", f"--max-count={most}", commit, read_only=True)
+        return int(count.out or 0)
+
     def operations(self) -> dict[str, str]:
         """What unfinished operations left in git's directory -> the operation's name."""
         directory = self.git_directory()
@@ -1976,45 +2150,90 @@ class Checkout(Resource):
     # --- doing
 
     def apply(self, task: Task) -> TaskResult:
-        state = self.state
-        if state.absent:
+        swapped = os.path.join(self.path, SWAPPED)
+        if self.state.cut_off and os.path.lexists(swapped):
+            os.rename(swapped, os.path.join(self.path, ".git"))
+            self.state = self.look()
+        if self.state.absent:
             return self.clone(task)
+        done, tips = self.remote_tips([self.repository.branch], task)
+        if not done.ok:
+            return self.failure(done)
+        result = self.update(tips.get(self.repository.branch, ""), task)
+        if result.status in ("ok", "changed") and self.state.linked != self.linked:
+            return self.turn(result)
+        return result
+
+    def remote_tips(self, branches: Sequence[str], task: Task, where: str = "") -> tuple[Completed, dict[str, str]]:
+        """The remote's branches that there are of these -> their commits."""
+        refs = {f"refs/heads/{branch}": branch for branch in branches}
+        done = self.git_online("ls-remote", "--", "origin", *refs, where=where, task=task)
+        pairs = [line.split("\t") for line in done.out.splitlines()]
+        return done, {refs[ref]: commit for commit, ref in pairs if ref in refs}
+
+    def update(self, tip: str, task: Task) -> TaskResult:
+        """Brings a checkout up to the remote's tip; nothing is fetched where nothing moved."""
+        state = self.state
+        if not tip:
+            return TaskResult("skipped", f"origin has no branch {self.repository.branch}", NAME_BRANCHES)
+        if tip == state.head and not (state.work or state.too_shallow or state.cut_off):
+            return TaskResult("ok", "up to date")
         fetched = self.fetch(task)
-        if not fetched.ok:
-            return self.failure(fetched)
+        return self.settle(task) if fetched.ok else self.failure(fetched)
+
+    def settle(self, task: Task) -> TaskResult:
+        """After a fetch: keeps a person's work, or moves to the remote's tip."""
+        state = self.state
         tips = self.git("rev-parse", self.upstream, "HEAD").out.split()
         if len(tips) != 2 or tips[1] != state.head:
             return TaskResult("kept", "somebody committed there meanwhile", f"tlc pull-repos -f {self.name}")
-        if not state.work and tips[0] == tips[1]:
-            return TaskResult("ok", "up to date")
-        if state.work and not task.force:
+        if state.cut_off:
+            lock = os.path.join(self.git_directory(), "index.lock")
+            if os.path.exists(lock):  # the killed git's: tlc's lock on the code root says that it is gone
+                os.unlink(lock)
+        elif not state.work and tips[0] == tips[1]:
+            return TaskResult("changed", "history deepened") if state.too_shallow else TaskResult("ok", "up to date")
+        elif state.work and not task.force:
             return TaskResult("kept", "; ".join(state.work), self.force_fix)
-        restore = self.record_work() if state.work else ""
+        restore = self.record_work() if state.work or state.cut_off else ""
         return self.move_to(tips[0], restore, task)
 
     def clone(self, task: Task) -> TaskResult:
         """Clones into a sibling and renames it, so that a checkout is there whole or not at all."""
-        import glob
-        import shutil
-
-        parent, name = os.path.split(self.path)
-        # A name of its own: a git that outlived a killed run may still be writing to that run's.
-        partial = os.path.join(parent, f".{name}.tlc-partial-{os.getpid()}")
-        for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.tlc-partial-*")):
-            shutil.rmtree(left, ignore_errors=True)
-        os.makedirs(parent, exist_ok=True)
+        partial, branch = self.partial(), self.repository.branch
         depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
-        command = ["clone", "--progress", "--single-branch", *depth, f"--branch={self.repository.branch}"]
+        command = ["clone", "--progress", "--single-branch", *depth, f"--branch={branch}"]
         try:
-            done = self.git_online(*command, "--", self.repository.url, partial, where=parent, task=task)
+            done = self.git_online(
+                *command, "--", self.repository.url, partial, where=os.path.dirname(self.path), task=task
+            )
             if not done.ok:
                 return self.failure(done)
-            if os.path.isdir(self.path) and os.listdir(self.path) == [".git"]:
-                shutil.rmtree(self.path)  # half a clone, as look_unborn() found it
+            self.make_room()
             os.rename(partial, self.path)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return TaskResult("changed", f"cloned {self.repository.branch}")
+            remove(partial)
+        return TaskResult("changed", f"cloned {branch}")
+
+    def partial(self) -> str:
+        """A path beside the checkout to build it at. What killed runs left there is removed.
+
+        Each run has its own: a git that outlived a killed run may still be writing to that run's.
+        """
+        import glob
+
+        parent, name = os.path.split(self.path)
+        for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.tlc-partial-*")):
+            remove(left)
+        os.makedirs(parent, exist_ok=True)
+        return os.path.join(parent, f".{name}.tlc-partial-{os.getpid()}")
+
+    def make_room(self) -> None:
+        """Removes what look() found to be nothing of anyone's: an empty directory, half a clone."""
+        if os.path.isdir(self.path):
+            if os.listdir(self.path) == [".git"]:
+                remove(os.path.join(self.path, ".git"))
+            os.rmdir(self.path)
 
     def fetch(self, task: Task) -> Completed:
         """Fetches the branch. A shallow clone stays as shallow as the config says, and is never cut shorter.
@@ -2022,26 +2241,27 @@ class Checkout(Resource):
         Where there are commits of the person's own, the history since the last fetch comes too: without it
         they could not be rebased.
         """
-        options: list[str] = []
-        if os.path.exists(os.path.join(self.git_directory(), "shallow")):
-            depth = self.repository.depth
-            count = ["rev-list", "--count", "--first-parent", f"--max-count={depth + 1}", self.upstream]
-            if not depth:
-                options = ["--unshallow"]
-            elif not self.state.commits and int(self.git(*count).out or 0) <= depth:
-                options = [f"--depth={depth}"]
-        refspec = f"+refs/heads/{self.repository.branch}:{self.upstream}"
-        return self.git_online(
-            "fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--", "origin", refspec, task=task
-        )
+        return self.fetch_branches([self.repository.branch], self.fetch_options(), task)
+
+    def fetch_options(self) -> list[str]:
+        depth = self.repository.depth
+        if not self.is_shallow():
+            return []
+        if not depth:
+            return ["--unshallow"]
+        return [f"--depth={depth}"] if not self.state.own_commits and self.depth_up_to(depth + 1) <= depth else []
+
+    def fetch_branches(self, branches: Sequence[str], options: Sequence[str], task: Task, where: str = "") -> Completed:
+        """Fetches branches, here or in `where`, in one go."""
+        refs = [f"+refs/heads/{branch}:refs/remotes/origin/{branch}" for branch in branches]
+        command = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--", "origin", *refs]
+        return self.git_online(*command, where=where, task=task)
 
     def move_to(self, commit: str, restore: str, task: Task) -> TaskResult:
         """Puts the branch and the work tree at a commit. `restore`: the command that brings recorded work back.
 
         Without recorded work git itself refuses to overwrite anything, ignored files included.
         """
-        import shutil
-
         if not restore:
             fresh = self.look()
             if fresh.work or fresh.head != self.state.head:
@@ -2049,7 +2269,11 @@ class Checkout(Resource):
         how = ["--force"] if restore else ["--no-overwrite-ignore"]
         target = [f"origin/{self.repository.branch}"]
         command = ["checkout", "--progress", *how, "-B", self.repository.branch, *target, "--"]
+        updating = os.path.join(self.git_directory(), UPDATING)
+        with open(updating, "w", encoding="utf-8") as file:  # still there next time: git was killed half-way
+            file.write(commit)
         moved = self.git(*command, task=task, keeps_lock=True)
+        os.unlink(updating)
         if (
             not moved.ok
             and not restore
@@ -2066,7 +2290,7 @@ class Checkout(Resource):
             return TaskResult("changed", f"updated to {commit[:9]}")
         for name in self.operations():
             path = os.path.join(self.git_directory(), name)
-            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+            remove(path)
         return TaskResult("changed", f"updated to {commit[:9]}; the work that was there comes back with", restore)
 
     def record_work(self) -> str:
@@ -2078,7 +2302,6 @@ class Checkout(Resource):
         in git's directory. Nothing in the work tree or the index is touched.
         """
         import shlex
-        import time
 
         state, directory, branch = self.state, self.git_directory(), f"refs/heads/{self.repository.branch}"
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
@@ -2086,12 +2309,7 @@ class Checkout(Resource):
             stamp += "x"
         ref, index = f"refs/tlc/backup/{stamp}", os.path.join(directory, f"tlc-index-{stamp}")
         own_index = {"GIT_INDEX_FILE": index, **BACKUP_IDENTITY}
-
-        def must(*command: str, env: Mapping[str, str] = {}, stdin: str = "") -> str:
-            done = self.git(*command, env=env, stdin=stdin)
-            if not done.ok:
-                raise TlcError(f"its work could not be recorded, so nothing was touched: {self.cause(done)[0]}")
-            return done.out
+        must = self.must
 
         def tree_of(start: str, paths: str) -> str:
             must("read-tree", start, env=own_index)
@@ -2137,17 +2355,12 @@ class Checkout(Resource):
 
     def save_operation(self, saved: str, more: list[str]) -> bool:
         """Copies what unfinished operations left in git's directory, and `more` from there; whether there was any."""
-        import shutil
-
         directory = self.git_directory()
         names = [*self.operations(), *more]
         for name in names:
             source, target = os.path.join(directory, name), os.path.join(saved, name)
             os.makedirs(saved, exist_ok=True)
-            if os.path.isdir(source):
-                shutil.copytree(source, target)
-            else:
-                shutil.copy2(source, target)
+            copy(source, target)
             if name in GIT_COMMIT_FILES:
                 self.git("update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-{name.lower()}", name)
         return bool(names)
@@ -2167,6 +2380,20 @@ class Checkout(Resource):
 
     # --- git
 
+    def must(
+        self,
+        *arguments: str,
+        where: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        keeps_lock: bool = False,
+    ) -> str:
+        """The output of a git command. Raises TlcError when it fails."""
+        done = self.git(*arguments, where=where, env=env, stdin=stdin, keeps_lock=keeps_lock)
+        if not done.ok:
+            raise TlcError(f"git {arguments[0]} failed: {self.cause(done)[0]}", self.cause(done)[1])
+        return done.out
+
     def git(
         self,
         *arguments: str,
@@ -2181,7 +2408,8 @@ class Checkout(Resource):
         return self.runner.run(
             [self.runner.which("git"), *GIT_OPTIONS, "-C", where or self.path, *arguments],
             env={
-                **GIT_ENVIRONMENT,
+                "LC_ALL": "C",
+                **(NO_PROMPTS if not task or not task.terminal else {}),
                 # A checkout whose .git is broken must not be taken for a part of a repository around it.
                 "GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.realpath(self.path)),
                 **({"GIT_OPTIONAL_LOCKS": "0"} if read_only else {}),
@@ -2190,35 +2418,39 @@ class Checkout(Resource):
             stdin=stdin,
             on_stderr=git_progress(task) if task else None,
             keeps_lock=keeps_lock,
+            terminal=bool(task and task.terminal),
         )
 
     def git_online(self, *arguments: str, where: str = "", task: Task) -> Completed:
         """Runs a git command that needs the network; where the cause of a failure may pass, tries again."""
         import random
 
-        for pause in RETRY_PAUSES:
-            done = self.git(*arguments, where=where, task=task)
-            if done.ok or not self.cause(done)[2]:
-                return done
-            task.report(f"{self.cause(done)[0]}; trying again")
+        shared = not (task.terminal or self.state.own_ssh) and self.state.origin in ("", self.repository.url)
+        for pause in (*RETRY_PAUSES, None):
+            with self.connections.session(self.repository.url if shared else "") as env:
+                done = self.git(*arguments, where=where, env=env, task=task)
+            cause, _fix, may_help = self.cause(done)
+            if done.ok or may_help != AGAIN or pause is None:
+                break
+            task.report(f"{cause}; trying again")
             self.runner.pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  nothing secret about it
-        return self.git(*arguments, where=where, task=task)
+        return done
 
-    def cause(self, done: Completed) -> tuple[str, str, bool]:
-        """Why git failed, in one line; the mend; and whether trying again may help."""
+    def cause(self, done: Completed) -> tuple[str, str, str]:
+        """Why git failed, in one line; the mend; and what may help: AGAIN, TERMINAL or nothing."""
         import re
 
         names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
-        for pattern, cause, fix, passing in GIT_CAUSES:
+        for pattern, cause, fix, may_help in GIT_CAUSES:
             if re.search(pattern, done.err):
-                return cause.format(**names), fix.format(**names), passing
+                return cause.format(**names), fix.format(**names), may_help
         lines = [line.strip() for line in done.err.replace("\r", "\n").splitlines() if line.strip()]
         said = (
             [line for line in lines if line.startswith(("fatal:", "error:"))]
             or lines
             or [f"git ended with {done.code}"]
         )
-        return said[-1], "", False
+        return said[-1], "", ""
 
     def failure(self, done: Completed) -> TaskResult:
         """The result of a git command that failed."""
@@ -2226,9 +2458,178 @@ class Checkout(Resource):
 
         if re.search(NO_BRANCH, done.err):
             return TaskResult("skipped", f"origin has no branch {self.repository.branch}", NAME_BRANCHES)
-        cause, fix, _passing = self.cause(done)
+        cause, fix, may_help = self.cause(done)
         said = [line for line in done.err.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
-        return TaskResult("failed", cause, fix, detail="\n".join(line for line in said if line != cause))
+        detail = "\n".join(line for line in said if line != cause)
+        return TaskResult("failed", cause, fix, detail, needs_terminal=may_help == TERMINAL)
+
+    # --- from one layout to the other
+
+    def turn(self, result: TaskResult) -> TaskResult:
+        """Turns an up-to-date worktree into a clone, or a clone into a worktree, unless that would lose something."""
+        kind = "a worktree" if self.linked else "a clone"
+        reason = self.more_than_a_checkout()
+        if reason:
+            return TaskResult(result.status, f"{result.message}; not made {kind}: it has {reason}")
+        self.rebuild()
+        return TaskResult("changed", f"{result.message}, made {kind}")
+
+    def more_than_a_checkout(self) -> str:
+        """What git's directory has that a fresh one would not have, "" for nothing."""
+        directory, branch = self.git_directory(), self.repository.branch
+        refs = self.git("for-each-ref", "--format=%(refname) %(worktreepath)").out.splitlines()
+        for ref, _, path in (line.partition(" ") for line in refs):
+            if not ref.startswith(("refs/remotes/origin/", "refs/tags/")) and not path:
+                return "a stash" if ref == "refs/stash" else ref.removeprefix("refs/heads/")
+        if self.state.linked:
+            return ""
+        hooks = os.path.join(directory, "hooks")
+        if os.path.isdir(hooks) and not all(name.endswith(".sample") for name in os.listdir(hooks)):
+            return "hooks"
+        known = ("core.", "remote.origin.", f"branch.{branch}.", "extensions.")
+        names = self.git("config", "--local", "--name-only", "--list").out.splitlines()
+        return next((f"the setting {name}" for name in names if not name.startswith(known)), "")
+
+    def rebuild(self) -> None:
+        """Exchanges git's directory for that of a clone; every file of the work tree stays as it is."""
+        partial, branch, url = self.partial(), self.repository.branch, self.repository.url
+        depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
+        try:
+            options = ["--quiet", "--no-checkout", "--single-branch", f"--branch={branch}", *depth]
+            self.must("clone", *options, "--", f"file://{self.store}", partial, where=os.path.dirname(self.path))
+            self.must("remote", "set-url", "origin", url, where=partial)
+            copy(os.path.join(self.git_directory(), "index"), os.path.join(partial, ".git", "index"))
+            self.swap(os.path.join(partial, ".git"))
+        finally:
+            remove(partial)
+        self.must("worktree", "prune", where=self.store)
+        self.must("update-ref", "-d", f"refs/heads/{branch}", where=self.store)
+        others = self.must("for-each-ref", "--format=%(refname)", where=self.store).splitlines()
+        if all(ref.startswith(("refs/remotes/origin/", "refs/tags/")) for ref in others):
+            remove(self.store)
+
+    def swap(self, new: str) -> None:
+        """Puts another .git in the place of the present one. Interrupted, look() finds the old one."""
+        present, old = os.path.join(self.path, ".git"), os.path.join(self.path, SWAPPED)
+        os.rename(present, old)
+        os.rename(new, present)
+        remove(old)
+
+
+class Worktree(Checkout):
+    """A repository at a branch, as a worktree of a store that all its branches share."""
+
+    linked = True
+
+    def __init__(self, code_root: str, repository: Repository, runner: Runner, connections: SshConnections) -> None:
+        super().__init__(code_root, repository, runner, connections)
+        self.batch = self.store
+
+    @classmethod
+    def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
+        """One look at the remote and one fetch for all branches, then each checkout by itself."""
+        checkouts = [each for each in resources if isinstance(each, Worktree)]
+        stored = [each for each in checkouts if each.state.absent or each.state.linked]
+        ready = stored[0].fetch_store(stored, task) if stored else {}
+        results = []
+        for each in checkouts:
+            try:
+                results.append(ready.get(each.name) or (each.settle(task) if each in stored else each.apply(task)))
+            except (TlcError, OSError) as error:
+                results.append(TaskResult("failed", *describe(error)))
+        return results
+
+    def fetch_store(self, stored: Sequence[Worktree], task: Task) -> dict[str, TaskResult]:
+        """Fetches what the stored checkouts need; the results that are clear already, by name."""
+        self.make_store()
+        done, tips = self.remote_tips([each.repository.branch for each in stored], task, where=self.store)
+        if not done.ok:
+            return {each.name: self.failure(done) for each in stored}
+        ready: dict[str, TaskResult] = {}
+        groups: dict[tuple[str, ...], list[Worktree]] = {}
+        for each in stored:
+            tip, state = tips.get(each.repository.branch, ""), each.state
+            if not tip:
+                ready[each.name] = TaskResult(
+                    "skipped", f"origin has no branch {each.repository.branch}", NAME_BRANCHES
+                )
+            elif tip == state.head and not (state.work or state.too_shallow or state.cut_off):
+                ready[each.name] = TaskResult("ok", "up to date")
+            else:
+                groups.setdefault(tuple(each.fetch_options()), []).append(each)
+        for options, group in groups.items():
+            fetched = self.fetch_branches([each.repository.branch for each in group], options, task, where=self.store)
+            if not fetched.ok:
+                ready |= {each.name: each.failure(fetched) for each in group}
+        return ready
+
+    def fetch_options(self) -> list[str]:
+        if not self.state.absent:
+            return super().fetch_options()
+        empty = not self.must("for-each-ref", "--count=1", where=self.store)
+        shallow = empty or os.path.exists(os.path.join(self.store, "shallow"))
+        return [f"--depth={self.repository.depth}"] if self.repository.depth and shallow else []
+
+    def make_store(self) -> None:
+        """Makes the store, whole or not at all, or makes sure that it is this repository's."""
+        if os.path.isdir(self.store):
+            origin = self.must("config", "--get", "remote.origin.url", where=self.store).strip()
+            if not self.is_origin(origin):
+                raise TlcError(
+                    f"its store {tilde(self.store)} belongs to {origin}", f"mv {self.store} {self.store}.old"
+                )
+            return
+        partial = f"{self.store}.tlc-partial"
+        remove(partial)
+        os.makedirs(os.path.dirname(self.store), exist_ok=True)
+        self.must("init", "--quiet", "--bare", "--", partial, where=os.path.dirname(self.store))
+        self.must("remote", "add", "origin", self.repository.url, where=partial)
+        # Bare repositories keep no reflogs by themselves; own_commits() needs them.
+        self.must("config", "core.logAllRefUpdates", "true", where=partial)
+        os.rename(partial, self.store)
+
+    def settle(self, task: Task) -> TaskResult:
+        if not self.state.absent:
+            return super().settle(task)
+        return self.clone(task)
+
+    def clone(self, task: Task) -> TaskResult:
+        """Adds a worktree beside its place and moves it there when complete. The store has the branch already."""
+        partial = self.partial()
+        try:
+            self.add_worktree(partial)
+            self.make_room()
+            self.must("worktree", "move", "--", partial, self.path, where=self.store)
+        finally:
+            remove(partial)
+        return TaskResult("changed", f"checked out {self.repository.branch}")
+
+    def add_worktree(self, path: str, *options: str) -> None:
+        """Adds a worktree on the branch. What the branch pointed to before, if it was there, stays recorded."""
+        branch = self.repository.branch
+        self.must("worktree", "prune", where=self.store)
+        if self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store).ok:
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+            self.must("update-ref", f"refs/tlc/backup/{stamp}-{branch}", f"refs/heads/{branch}", where=self.store)
+        command = ["worktree", "add", "--quiet", "--force", "--force", *options, "-B", branch]
+        self.must(*command, "--", path, self.upstream, where=self.store, keeps_lock=True)
+
+    def rebuild(self) -> None:
+        """Exchanges git's directory for that of a worktree; every file of the work tree stays as it is."""
+        partial = self.partial()
+        try:
+            self.make_store()
+            refs = [f"+HEAD:{self.upstream}", "refs/tags/*:refs/tags/*"]
+            self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
+            self.add_worktree(partial, "--no-checkout")
+            with open(os.path.join(partial, ".git"), encoding="utf-8") as file:
+                directory = file.read().removeprefix("gitdir:").strip()
+            copy(os.path.join(self.git_directory(), "index"), os.path.join(directory, "index"))
+            with open(os.path.join(directory, "gitdir"), "w", encoding="utf-8") as file:  # the way back
+                file.write(os.path.join(self.path, ".git") + "\n")
+            self.swap(os.path.join(partial, ".git"))
+        finally:
+            remove(partial)
 
 
 def parents_of(path: str) -> Iterator[str]:
@@ -2306,9 +2707,9 @@ class Context:
         self.jobs = self.settings.jobs or config.data.get("jobs", DEFAULT_JOBS)
         return config
 
-    def stage(self, name: str, resources: Sequence[Resource], **more: Any) -> Stage:
-        """A stage that keeps other runs off the code root."""
-        return Stage(name, resources, during=(CodeRootLock(self.settings.code_root, self.runner),), **more)
+    def stage(self, name: str, resources: Sequence[Resource], *during: Callable[[Terminal], Any]) -> Stage:
+        """A stage that keeps other runs off the code root; `during`: what else lasts as long."""
+        return Stage(name, resources, during=(CodeRootLock(self.settings.code_root, self.runner), *during))
 
 
 @command(
@@ -2407,9 +2808,13 @@ def chosen(repositories: Sequence[Repository], filters: Sequence[str]) -> list[R
     ),
 )
 def pull_repos(context: Context) -> list[Stage]:
-    repositories = chosen(context.config().repositories, context.arguments["filter"])
+    config = context.config()
+    repositories = chosen(config.repositories, context.arguments["filter"])
     root, runner = context.settings.code_root, context.runner
-    return [context.stage("repositories", [Checkout(root, each, runner) for each in repositories])]
+    kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
+    connections = SshConnections(runner, [each.url for each in repositories], context.jobs)
+    checkouts = [kind(root, each, runner, connections) for each in repositories]
+    return [context.stage("repositories", checkouts, connections)]
 
 
 # ----------------------------------------------------------------------------------------------
@@ -2589,8 +2994,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         code = 0
     except OSError as error:
-        place = f"{tilde(str(error.filename))}: " if error.filename else ""
-        code = terminal.fail(TlcError(f"{place}{error.strerror or error}"))
+        code = terminal.fail(TlcError(*describe(error)))
     except Exception as error:
         code = terminal.fail(internal_error(error, log))
     sys.stdout, sys.stderr = terminal.stdout, terminal.stderr

@@ -698,6 +698,14 @@ class Runner:
 # ----------------------------------------------------------------------------------------------
 
 
+def bearable(jobs: int) -> int:
+    """The most of these jobs at once that the limit on open files bears: each has pipes and sockets."""
+    import resource
+
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(jobs, (soft - 32) // 8)) if soft != resource.RLIM_INFINITY else jobs
+
+
 class OsInfo(Record):
     """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager."""
 
@@ -2113,12 +2121,12 @@ class Checkout(Resource):
             count = self.git("rev-list", "--count", "HEAD", read_only=True)
         return int(count.out or 1)
 
-    def git_directory(self) -> str:
-        """The directory of git's own files of this work tree (gitrepository-layout(5))."""
-        path = os.path.join(self.path, ".git")
+    def git_directory(self, where: str = "") -> str:
+        """The directory of git's own files of a work tree, this one's by default (gitrepository-layout(5))."""
+        path = os.path.join(where or self.path, ".git")
         if os.path.isfile(path):
             with open(path, encoding="utf-8") as file:
-                path = os.path.join(self.path, file.read().removeprefix("gitdir:").strip())
+                path = os.path.join(os.path.dirname(path), file.read().removeprefix("gitdir:").strip())
         return path
 
     def is_shallow(self) -> bool:
@@ -2200,23 +2208,20 @@ class Checkout(Resource):
 
     def clone(self, task: Task) -> TaskResult:
         """Clones into a sibling and renames it, so that a checkout is there whole or not at all."""
-        partial, branch = self.partial(), self.repository.branch
+        branch = self.repository.branch
         depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
-        command = ["clone", "--progress", "--single-branch", *depth, f"--branch={branch}"]
-        try:
-            done = self.git_online(
-                *command, "--", self.repository.url, partial, where=os.path.dirname(self.path), task=task
-            )
+        command = ["clone", "--progress", "--single-branch", *depth, f"--branch={branch}", "--", self.repository.url]
+        with self.beside() as new:
+            done = self.git_online(*command, new, where=os.path.dirname(new), task=task)
             if not done.ok:
                 return self.failure(done)
             self.make_room()
-            os.rename(partial, self.path)
-        finally:
-            remove(partial)
+            os.rename(new, self.path)
         return TaskResult("changed", f"cloned {branch}")
 
-    def partial(self) -> str:
-        """A path beside the checkout to build it at. What killed runs left there is removed.
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[str]:
+        """A path on the same disk to build the checkout at; what is still there afterwards is removed.
 
         Each run has its own: a git that outlived a killed run may still be writing to that run's.
         """
@@ -2225,8 +2230,12 @@ class Checkout(Resource):
         parent, name = os.path.split(self.path)
         for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.tlc-partial-*")):
             remove(left)
-        os.makedirs(parent, exist_ok=True)
-        return os.path.join(parent, f".{name}.tlc-partial-{os.getpid()}")
+        directory = os.path.join(parent, f".{name}.tlc-partial-{os.getpid()}")
+        os.makedirs(directory)
+        try:
+            yield os.path.join(directory, name)
+        finally:
+            remove(directory)
 
     def make_room(self) -> None:
         """Removes what look() found to be nothing of anyone's: an empty directory, half a clone."""
@@ -2492,16 +2501,14 @@ class Checkout(Resource):
 
     def rebuild(self) -> None:
         """Exchanges git's directory for that of a clone; every file of the work tree stays as it is."""
-        partial, branch, url = self.partial(), self.repository.branch, self.repository.url
+        branch = self.repository.branch
         depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
-        try:
-            options = ["--quiet", "--no-checkout", "--single-branch", f"--branch={branch}", *depth]
-            self.must("clone", *options, "--", f"file://{self.store}", partial, where=os.path.dirname(self.path))
-            self.must("remote", "set-url", "origin", url, where=partial)
-            copy(os.path.join(self.git_directory(), "index"), os.path.join(partial, ".git", "index"))
-            self.swap(os.path.join(partial, ".git"))
-        finally:
-            remove(partial)
+        options = ["--quiet", "--no-checkout", "--single-branch", f"--branch={branch}", *depth]
+        with self.beside() as new:
+            self.must("clone", *options, "--", f"file://{self.store}", new, where=os.path.dirname(new))
+            self.must("remote", "set-url", "origin", self.repository.url, where=new)
+            copy(os.path.join(self.git_directory(), "index"), os.path.join(new, ".git", "index"))
+            self.swap(os.path.join(new, ".git"))
         self.must("worktree", "prune", where=self.store)
         self.must("update-ref", "-d", f"refs/heads/{branch}", where=self.store)
         others = self.must("for-each-ref", "--format=%(refname)", where=self.store).splitlines()
@@ -2595,13 +2602,10 @@ class Worktree(Checkout):
 
     def clone(self, task: Task) -> TaskResult:
         """Adds a worktree beside its place and moves it there when complete. The store has the branch already."""
-        partial = self.partial()
-        try:
-            self.add_worktree(partial)
+        with self.beside() as new:
+            self.add_worktree(new)
             self.make_room()
-            self.must("worktree", "move", "--", partial, self.path, where=self.store)
-        finally:
-            remove(partial)
+            self.must("worktree", "move", "--", new, self.path, where=self.store)
         return TaskResult("changed", f"checked out {self.repository.branch}")
 
     def add_worktree(self, path: str, *options: str) -> None:
@@ -2616,20 +2620,16 @@ class Worktree(Checkout):
 
     def rebuild(self) -> None:
         """Exchanges git's directory for that of a worktree; every file of the work tree stays as it is."""
-        partial = self.partial()
-        try:
-            self.make_store()
-            refs = [f"+HEAD:{self.upstream}", "refs/tags/*:refs/tags/*"]
-            self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
-            self.add_worktree(partial, "--no-checkout")
-            with open(os.path.join(partial, ".git"), encoding="utf-8") as file:
-                directory = file.read().removeprefix("gitdir:").strip()
+        self.make_store()
+        refs = [f"+HEAD:{self.upstream}", "refs/tags/*:refs/tags/*"]
+        self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
+        with self.beside() as new:
+            self.add_worktree(new, "--no-checkout")
+            directory = self.git_directory(new)
             copy(os.path.join(self.git_directory(), "index"), os.path.join(directory, "index"))
             with open(os.path.join(directory, "gitdir"), "w", encoding="utf-8") as file:  # the way back
                 file.write(os.path.join(self.path, ".git") + "\n")
-            self.swap(os.path.join(partial, ".git"))
-        finally:
-            remove(partial)
+            self.swap(os.path.join(new, ".git"))
 
 
 def parents_of(path: str) -> Iterator[str]:
@@ -2693,7 +2693,7 @@ class Context:
 
     def __init__(self, settings: Settings, terminal: Terminal, runner: Runner, arguments: Mapping[str, Any]) -> None:
         self.settings, self.terminal, self.runner, self.arguments = settings, terminal, runner, arguments
-        self.jobs = settings.jobs or DEFAULT_JOBS
+        self.jobs = bearable(settings.jobs or DEFAULT_JOBS)
 
     def config(self, or_profile: str = "") -> Config:
         """The config, its warnings said; that of a profile where there is none and one is named."""
@@ -2704,7 +2704,7 @@ class Context:
             config = load_config(path)
         for warning in config.warnings:
             self.terminal.say(self.terminal.style(warning, "yellow"))
-        self.jobs = self.settings.jobs or config.data.get("jobs", DEFAULT_JOBS)
+        self.jobs = bearable(self.settings.jobs or config.data.get("jobs", DEFAULT_JOBS))
         return config
 
     def stage(self, name: str, resources: Sequence[Resource], *during: Callable[[Terminal], Any]) -> Stage:

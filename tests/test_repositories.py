@@ -27,14 +27,26 @@ oca = ["web", ["queue", ["17.0"]]]
 """
 
 
+@pytest.fixture(params=["clones", "worktrees"])
+def layout(request: pytest.FixtureRequest) -> str:
+    """Every story is told in both layouts."""
+    return str(request.param)
+
+
 @pytest.fixture
-def upstream(sandbox: Sandbox, tmp_path: Path) -> Upstream:
+def configure(sandbox: Sandbox, layout: str) -> Callable[[str], Path]:
+    """A function that writes a config.toml of this layout."""
+    return lambda text: sandbox.config(f'{text}\n[git]\nlayout = "{layout}"\n')
+
+
+@pytest.fixture
+def upstream(sandbox: Sandbox, tmp_path: Path, configure: Callable[[str], Path]) -> Upstream:
     """Odoo and two OCA repositories, as CONFIG wants them."""
     upstream = Upstream(tmp_path / "github", sandbox)
     upstream.create("odoo/odoo", "17.0", "18.0")
     upstream.create("OCA/web", "17.0", "18.0")
     upstream.create("OCA/queue", "17.0")
-    sandbox.config(CONFIG)
+    configure(CONFIG)
     return upstream
 
 
@@ -106,9 +118,11 @@ def test_directories_that_init_made_are_filled(sandbox: Sandbox, upstream: Upstr
     assert set(statuses(pull(sandbox)).values()) == {"changed"}
 
 
-def test_full_history_and_other_organisations(sandbox: Sandbox, upstream: Upstream, tmp_path: Path) -> None:
+def test_full_history_and_other_organisations(
+    sandbox: Sandbox, configure: Callable[[str], Path], upstream: Upstream, tmp_path: Path
+) -> None:
     upstream.create("acme/tools", "main")
-    sandbox.config(
+    configure(
         'versions = ["17.0"]\n[repos]\nacme = [["tools", ["main"]]]\n'
         f'other = [{{ name = "x", branches = ["main"], url = "file://{tmp_path}/github/acme/tools.git", depth = 0 }}]\n'
     )
@@ -338,13 +352,15 @@ def test_the_plan_says_what_is_found_and_what_force_would_do(sandbox: Sandbox, u
 # --- what cannot be done
 
 
-def test_a_branch_that_upstream_lacks_is_skipped(sandbox: Sandbox, upstream: Upstream) -> None:
-    sandbox.config('versions = ["17.0", "18.0"]\n[repos]\noca = ["queue"]\n')
+def test_a_branch_that_upstream_lacks_is_skipped(
+    sandbox: Sandbox, configure: Callable[[str], Path], upstream: Upstream
+) -> None:
+    configure('versions = ["17.0", "18.0"]\n[repos]\noca = ["queue"]\n')
     run = pull(sandbox)
     assert run.code == 0
     assert statuses(run) == {"oca/queue@17.0": "changed", "oca/queue@18.0": "skipped"}
     assert result_of(run, "oca/queue@18.0")["message"] == "origin has no branch 18.0"
-    assert os.listdir(sandbox.root / "oca/18.0") == []
+    assert not (sandbox.root / "oca/18.0/queue").exists()
 
 
 def test_a_branch_that_upstream_dropped_is_skipped_and_stays(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
@@ -460,12 +476,14 @@ def test_filters(sandbox: Sandbox, upstream: Upstream, filters: list[str], expec
     assert set(statuses(sandbox.tlc("--json", "pull-repos", "-n", *options))) == expected
 
 
-def test_one_of_twenty_fails_and_nineteen_finish(sandbox: Sandbox, upstream: Upstream) -> None:
+def test_one_of_twenty_fails_and_nineteen_finish(
+    sandbox: Sandbox, configure: Callable[[str], Path], upstream: Upstream
+) -> None:
     names = [f"repo{number}" for number in range(20)]
     for name in names[:-1]:
         shutil.copytree(upstream.directory / "OCA/web.git", upstream.directory / f"OCA/{name}.git")
     quoted = ", ".join(f'"{name}"' for name in names)
-    sandbox.config(f'versions = ["17.0"]\n[repos]\noca = [{quoted}]\n')
+    configure(f'versions = ["17.0"]\n[repos]\noca = [{quoted}]\n')
     run = sandbox.tlc("--yes", "pull-repos")
     assert run.code == 1
     assert "changed 19 · failed 1" in run.err
@@ -567,5 +585,125 @@ def test_interrupted_it_stops_soon_tells_and_goes_on_next_time(
     assert time.monotonic() - began < 3
     assert process.returncode == 130
     assert b"Interrupted." in err and b"interrupted" in err and b"Traceback" not in err
-    assert not list(sandbox.root.rglob("*.tlc-partial*"))
+    assert not list(sandbox.root.glob("o*/**/*.tlc-partial*"))
     assert set(statuses(pull(sandbox)).values()) <= {"changed", "ok"}
+
+
+# --- from one layout to the other
+
+
+def own(found: dict[str, object]) -> dict[str, object]:
+    """A state without the branches, which worktrees share."""
+    return {name: value for name, value in found.items() if name != "branches"}
+
+
+def test_layouts_turn_into_each_other_and_lose_nothing(sandbox: Sandbox, upstream: Upstream, layout: str) -> None:
+    other = {"clones": "worktrees", "worktrees": "clones"}
+    assert pull(sandbox).code == 0
+    web, queue = sandbox.root / "oca/17.0/web", sandbox.root / "oca/17.0/queue"
+    (web / "notes.txt").write_text("mine\n")
+    (web / "ignored").write_text("mine\n")
+    edit(queue)
+    before = {path: own(state(path)) for path in (web, queue)}
+    for wanted in (other[layout], layout):
+        sandbox.config(f'{CONFIG}\n[git]\nlayout = "{wanted}"\n')
+        run = pull(sandbox)
+        assert run.code == 0
+        assert statuses(run) == {
+            "odoo/odoo@17.0": "changed",
+            "odoo/odoo@18.0": "changed",
+            "oca/web@17.0": "changed",
+            "oca/web@18.0": "changed",
+            "oca/queue@17.0": "kept",
+        }
+        assert {path: own(state(path)) for path in (web, queue)} == before
+        assert (web / ".git").is_file() == (wanted == "worktrees")
+        assert (queue / ".git").is_file() == (layout == "worktrees")  # there is work in it: it stays what it was
+        assert git(web, "config", "remote.origin.url") == "git@github.com:OCA/web.git\n"
+        assert git(web, "fsck", "--connectivity-only") == ""
+        again = pull(sandbox)
+        assert {name for name, status in statuses(again).items() if status != "ok"} == {"oca/queue@17.0"}
+        upstream.commit("OCA/web", "17.0", {"module/models.py": f"{wanted} = 1\n"})
+        assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
+        assert (web / "module/models.py").read_text() == f"{wanted} = 1\n"
+        before[web] = own(state(web))
+    assert (sandbox.root / ".stores/oca/web.git").exists() == (layout == "worktrees")
+
+
+def stash(web: Path) -> None:
+    edit(web)
+    git(web, "stash")
+
+
+def a_branch_of_their_own(web: Path) -> None:
+    git(web, "branch", "feature")
+
+
+def a_hook(web: Path) -> None:
+    hooks = Path(git(web, "rev-parse", "--path-format=absolute", "--git-path", "hooks").strip())
+    hooks.mkdir(exist_ok=True)
+    (hooks / "pre-commit").write_text("#!/bin/sh\n")
+
+
+@pytest.mark.parametrize("more", [stash, a_branch_of_their_own, a_hook])
+def test_a_checkout_with_more_than_upstreams_stays_what_it_is(
+    sandbox: Sandbox, upstream: Upstream, web: Path, layout: str, more: Callable[[Path], None]
+) -> None:
+    more(web)
+    if layout == "worktrees" and more is a_hook:
+        return  # it stays in the store, where all worktrees share it
+    before = state(web)
+    sandbox.config(f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n')
+    run = pull(sandbox, "-f", "web@17.0")
+    assert (run.code, result_of(run)["status"]) == (0, "ok")
+    assert "it has" in result_of(run)["message"]
+    assert state(web) == before
+    assert (web / ".git").is_file() == (layout == "worktrees")
+
+
+def test_versions_of_one_repository_share_a_store_and_a_fetch(sandbox: Sandbox, upstream: Upstream) -> None:
+    sandbox.config('versions = ["17.0", "18.0"]\n[repos]\nodoo = ["odoo"]\n[git]\nlayout = "worktrees"\n')
+    run = sandbox.tlc("--yes", "--verbose", "pull-repos")
+    assert run.err.count(" fetch ") == 1
+    assert os.listdir(sandbox.root / ".stores/odoo") == ["odoo.git"]
+    assert git(sandbox.root / "odoo/odoo/18.0", "rev-list", "--count", "HEAD") == "1\n"
+
+
+def test_a_worktree_that_was_deleted_by_hand_comes_back_and_its_commits_are_recorded(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
+    sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
+    assert pull(sandbox, "-f", "web").code == 0
+    web = sandbox.root / "oca/17.0/web"
+    commit_of_their_own(web)
+    commit = git(web, "rev-parse", "HEAD").strip()
+    shutil.rmtree(web)
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
+    assert git(web, "rev-parse", "HEAD").strip() == upstream.tip("OCA/web", "17.0")
+    assert commit in git(web, "for-each-ref", "refs/tlc/backup")
+
+
+# --- an update that was cut off, by a power failure say
+
+
+def test_an_update_that_was_cut_off_is_completed_and_what_was_there_is_recorded(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    tip = upstream.commit("OCA/web", "17.0", {"module/models.py": "upstream\n", "arriving.py": "upstream\n"})
+    directory = Path(git(web, "rev-parse", "--absolute-git-dir").strip())
+    (directory / "tlc-updating").write_text(tip)
+    (directory / "index.lock").write_bytes(b"")
+    (web / "module/models.py").write_text("upst")
+    (web / "arriving.py").write_text("upstream\n")
+    run = pull(sandbox, "-f", "web@17.0")
+    assert result_of(run)["status"] == "changed"
+    assert git(web, "rev-parse", "HEAD").strip() == tip
+    assert git(web, "status", "--porcelain") == ""
+    assert "refs/tlc/backup/" in result_of(run)["fix"]
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
+
+
+def test_an_exchange_of_layouts_that_was_cut_off_is_undone(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+    (web / ".git").rename(web / ".git.tlc-old")
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
+    assert not (web / ".git.tlc-old").exists()

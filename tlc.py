@@ -10,8 +10,8 @@ a person wrote is overwritten, unless --force is given, and then it is recorded 
 What it does not promise: to manage production servers, to be a git front end, or to understand
 what odoo-venv, uv, apt and git already do; it drives them.
 
-Sections, each knowing only those above it: constants, errors, terminal, processes, platform,
-config, engine, repositories, commands, command line.
+Sections, each knowing only those above it: constants, errors, terminal, platform, processes,
+config, engine, files, repositories, commands, command line.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
 MAX_JOBS = 64
 KEPT_LOGS = 10
 GRACE = 1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
+SHOWN = 10  # items named in one place, before "and 190 more"
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 
 NEWEST_ODOO = "20.0"
@@ -126,6 +127,8 @@ def profiles() -> dict[str, str]:
 # at the terminal. Looked through in order; cause and mend may use {host}, {url}, {path}, {name}. Tried with git 2.39
 # and OpenSSH 9.2.
 AGAIN, TERMINAL = "again", "terminal"
+PULL = "tlc pull-repos -f {name}"
+FORCE = "tlc pull-repos --force -f {name}   # records the work first, and says how to get it back"
 REPAIR = "git -C {store} worktree repair {path}"
 MOVE_AWAY = "mv {path} {path}.old && tlc pull-repos -f {name}"
 LATER = "tlc pull-repos -f {name}   # once the network is back"
@@ -140,8 +143,10 @@ GIT_CAUSES = (
      "no such repository, or you have no access to it", "git ls-remote {url}", ""),
     (r"Could not resolve host|Name or service not known|[Nn]ame resolution",
      "the name {host} cannot be resolved", LATER, AGAIN),
-    (r"Connection (?:refused|reset|closed)|[Nn]etwork is unreachable|No route to host|timed out|early EOF|hung up",
+    (r"Connection (?:refused|reset|closed)|onnect to |etwork is unreachable|No route|timed out|early EOF|hung up",
      "the connection to {host} failed or was cut", LATER, AGAIN),
+    (r"returned error: (?:5|429)|[Rr]ate limit|Too [Mm]any [Rr]equests", "{host} is overloaded or limits how often you may ask",
+     "tlc pull-repos --jobs 2 -f {name}   # a little later", AGAIN),
     (r"No space left on device|[Dd]isk quota exceeded", "the disk is full", "df -h {path}", ""),
     (r"not a git repository", "not a git repository", MOVE_AWAY, ""),
     (r"dubious ownership", "it belongs to another user", "git config --global --add safe.directory {path}", ""),
@@ -151,7 +156,7 @@ GIT_CAUSES = (
     (r"Read-only file system|Permission denied|cannot mkdir|could not create", "{path} cannot be written to",
      "ls -ld {path}", ""),
 )  # fmt: skip
-NAME_BRANCHES = '${EDITOR:-nano} config.toml   # name the branches it has, as in ["queue", ["17.0"]]'
+NAME_BRANCHES = '{edit}   # name the branches it has, as in ["queue", ["17.0"]]'
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
 RETRY_PAUSES = (1.0, 3.0)  # seconds before the second and the third try, each times 0.5 to 1.5 at random
 
@@ -160,11 +165,11 @@ GIT_OPERATIONS = {
     "rebase-merge": "rebase",
     "rebase-apply": "rebase",
     "MERGE_HEAD": "merge",
-    "MERGE_MSG": "merge",
-    "MERGE_MODE": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
     "REVERT_HEAD": "revert",
+    "sequencer": "cherry-pick or revert",
 }
+GIT_OPERATION_NOTES = ("MERGE_MSG", "MERGE_MODE")  # left beside them, and sometimes without them
 GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each names a commit
 
 
@@ -324,7 +329,7 @@ class Terminal:
         if self.quiet and not important:
             return
         with self._lock:
-            self._draw([], above=text + "\n")
+            self._draw(f"{text}\n", self._region)
 
     def show(self, text: str) -> None:
         """What the command was asked for, on stdout; on stderr when stdout carries JSON."""
@@ -338,13 +343,13 @@ class Terminal:
 
         self.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
-    def fail(self, error: TlcError) -> int:
+    def fail(self, error: TlcError, fix: str) -> int:
         """Shows an error that ended the run, as a document too with --json; returns its exit code."""
         if self.json:
-            self.document({"ok": False, "error": {"code": error.code, "message": error.message, "fix": error.fix}})
+            self.document({"ok": False, "error": {"code": error.code, "message": error.message, "fix": fix}})
         self.say(f"{self.style('tlc:', 'red')} {error.message}", important=True)
-        if error.fix:
-            self.say(f"→ {error.fix}", important=True)
+        if fix:
+            self.say(f"→ {fix}", important=True)
         return error.exit_code
 
     def flush(self) -> bool:
@@ -363,21 +368,22 @@ class Terminal:
     def picture(self, lines: list[str]) -> None:
         """Replaces the live display at the bottom of the screen by `lines`."""
         with self._lock:
-            self._draw(lines)
-            self._region = lines
+            self._draw("", lines)
 
-    def _draw(self, lines: list[str], above: str = "") -> None:
+    def _draw(self, above: str, region: list[str]) -> None:
         erase = f"\r\x1b[{len(self._region)}A\x1b[J" if self._region else ""
-        keep = lines or (self._region if above else [])
-        self.stderr.write(erase + above + "".join(line + "\n" for line in keep))
-        self.stderr.flush()
+        with contextlib.suppress(OSError):  # nobody reads it any more; the work goes on
+            self.stderr.write(erase + above + "".join(f"{line}\n" for line in region))
+            self.stderr.flush()
+        self._region = region
 
     @property
-    def width(self) -> int:
-        """Columns of the terminal; 100 where there is none."""
+    def size(self) -> tuple[int, int]:
+        """Columns and lines of the terminal; 100 and 24 where there is none."""
         import shutil
 
-        return shutil.get_terminal_size((100, 24)).columns
+        size = shutil.get_terminal_size((100, 24))
+        return size.columns, size.lines
 
     def ask(self, question: str) -> str | None:
         """The answer to a question, or None when nobody can answer (end of input)."""
@@ -389,11 +395,14 @@ class Terminal:
         return answer.strip() if answer else None
 
 
-def confirm_step(terminal: Terminal, question: str) -> None:
-    """Asks a yes-or-no question, yes by default. Raises DeclinedError on no and when nobody can answer."""
+def confirm_step(terminal: Terminal, question: str, without: str) -> None:
+    """Asks a yes-or-no question, yes by default. Raises DeclinedError on no and when nobody can answer.
+
+    `without`: the command that does not ask.
+    """
     answer = terminal.ask(f"{question} [Y/n] ")
     if answer is None:
-        raise DeclinedError("tlc asks before it changes anything, and nobody can answer here.", "add --yes")
+        raise DeclinedError("tlc asks before it changes anything, and nobody can answer here.", without)
     if answer.lower() not in ("", "y", "yes"):
         raise DeclinedError("Nothing was changed.")
 
@@ -433,6 +442,7 @@ class Progress:
         self.started = self.now()
         self.done = 0
         self.active: dict[str, tuple[float, str, float | None]] = {}  # name -> since, phase, fraction
+        self.began: set[str] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._redraw, daemon=True) if terminal.animated else None
@@ -451,6 +461,7 @@ class Progress:
     def update(self, name: str, phase: str = "", fraction: float | None = None) -> None:
         """An item is at work: `phase` in a few words, `fraction` of it done (0 to 1) where known."""
         with self._lock:
+            self.began.add(name)
             since = self.active[name][0] if name in self.active else self.now()
             self.active[name] = (since, phase, fraction)
 
@@ -474,7 +485,8 @@ class Progress:
         """The live display, as it should look now."""
         with self._lock:
             active, done = dict(self.active), self.done
-        width = self.terminal.width - 1
+        columns, rows = self.terminal.size
+        width = columns - 1
         name_width = min(max((len(name) for name in active), default=0), width // 2)
         lines = []
         for name, (_since, phase, fraction) in active.items():
@@ -484,7 +496,49 @@ class Progress:
         if active:
             since, slowest = min((since, name) for name, (since, _, _) in active.items())
             total += f"; longest at work: {slowest}, {self.now() - since:.0f} s"
-        return [*lines, total[:width]]
+        return [*lines[: rows - 2], total[:width]]
+
+
+# ----------------------------------------------------------------------------------------------
+# platform
+# ----------------------------------------------------------------------------------------------
+
+
+def bearable(jobs: int) -> int:
+    """The most of these jobs at once that the limit on open files bears: each has pipes and sockets."""
+    import resource
+
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(jobs, (soft - 32) // 8)) if soft != resource.RLIM_INFINITY else jobs
+
+
+class OsInfo(Record):
+    """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager."""
+
+    id: str
+    manager: str
+
+
+def get_os_info() -> OsInfo:
+    """Looks at os-release (freedesktop.org's) and PATH; manager is "" where none is known."""
+    import platform
+    import shutil
+
+    if sys.platform == "darwin":
+        system = "macos"
+    else:
+        try:
+            system = platform.freedesktop_os_release().get("ID", "linux")
+        except OSError:
+            system = "linux"
+    return OsInfo(system, next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""))
+
+
+def install_hint(package: str) -> str:
+    """The command that installs a package here, or words to that effect on an unknown system."""
+    manager = get_os_info().manager
+    command = PACKAGE_MANAGERS.get(manager, "install")
+    return f"{command.removeprefix('sudo ') if os.geteuid() == 0 else command} {package}"
 
 
 # ----------------------------------------------------------------------------------------------
@@ -492,10 +546,17 @@ class Progress:
 # ----------------------------------------------------------------------------------------------
 
 
+def redact(text: str) -> str:
+    """`text` without the login that an address in it may hold: https://token@host/ shows as https://***@host/."""
+    import re
+
+    return re.sub(r"(https?://)[^/@\s]+@", r"\1***@", text)
+
+
 class Log:
     """The log of one run: every command with its output. Held in memory until `open` gives it a file,
 
-    so that a run that changes nothing leaves nothing behind. `path` is "" while there is no file.
+    so that a dry run, and a run that has nothing to do, leave nothing behind. `path` is "" while there is no file.
     """
 
     def __init__(self, directory: str, command: str) -> None:
@@ -562,9 +623,9 @@ class Runner:
         self.environ = {name: value for name, value in environ.items() if name not in CLEANED_ENVIRONMENT}
         self.log, self.on_command = log, on_command
         self.stopped_at: float | None = None
-        self.lock_fd: int | None = None  # the lock on the code root, while it is held
         self._stopped = threading.Event()
         self._live: set[subprocess.Popen[bytes]] = set()
+        self._with_terminal: set[subprocess.Popen[bytes]] = set()  # these are in our own process group
 
     def which(self, program: str) -> str:
         """The full path of a program. Raises ExecutableNotFoundError with the command that installs it."""
@@ -579,20 +640,18 @@ class Runner:
         self,
         argv: Sequence[str],
         *,
-        env: Mapping[str, str | None] | None = None,
-        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
         stdin: str = "",
         on_stderr: Callable[[str], None] | None = None,
         terminal: bool = False,
-        keeps_lock: bool = False,
+        holds: Sequence[int] = (),
         at_end: bool = False,
     ) -> Completed:
         """Runs a program (argv[0]: its full path) to its end, in a session of its own: it cannot ask for anything.
 
-        `env` is added to the environment, where None removes; `stdin` is its input; `on_stderr` gets its
-        messages as they come. With `terminal` it stays in this session and may ask on the terminal. With
-        `keeps_lock` it holds the lock on the code root too, so that the next run waits for it should tlc be killed.
-        `at_end`: even when the run was stopped.
+        `env` is added to the environment; `stdin` is its input; `on_stderr` gets its messages as they come.
+        With `terminal` it stays in this session and may ask on the terminal. `holds`: file descriptors that
+        it keeps open, so that a lock on them lasts as long as it does. `at_end`: even when the run was stopped.
         Raises Interrupted when the run was stopped, OSError when the program cannot be started.
         """
         import shlex
@@ -606,12 +665,13 @@ class Runner:
             stdin=None if terminal else self._as_input(stdin),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=cwd,
-            env={name: value for name, value in {**self.environ, **(env or {})}.items() if value is not None},
+            env={**self.environ, **(env or {})},
             start_new_session=not terminal,
-            pass_fds=[self.lock_fd] if keeps_lock and self.lock_fd is not None else [],
+            pass_fds=holds,
         )
         self._live.add(process)
+        if terminal:
+            self._with_terminal.add(process)
         try:
             if self.stopped_at and not at_end:  # stop() came between the look above and the start
                 self._signal(process, "SIGTERM")
@@ -619,15 +679,17 @@ class Runner:
             process.wait()
         finally:
             self._live.discard(process)
+            if self.stopped_at and not at_end:
+                self._signal(process, "SIGKILL")  # what the group still holds
         seconds = time.monotonic() - started
         # Names of files need not be UTF-8; surrogateescape brings them back as they were.
         texts = [data.decode(errors="surrogateescape") for data in (out, err)]
         done = Completed(list(argv), process.returncode, texts[0], texts[1], seconds)
         quoted = shlex.join(argv)
         messages = "".join(line.rpartition("\r")[2] + "\n" for line in done.err.split("\n") if line.strip())
-        self.log.write(f"$ {quoted}\n{done.out}{messages}# exit {done.code}, {seconds:.3f} s\n\n")
+        self.log.write(redact(f"$ {quoted}\n{done.out}{messages}# exit {done.code}, {seconds:.3f} s\n\n"))
         if self.on_command:
-            self.on_command(quoted, seconds)
+            self.on_command(redact(quoted), seconds)
         if self.stopped_at and not at_end:
             raise Interrupted
         return done
@@ -684,55 +746,15 @@ class Runner:
             raise Interrupted
 
     def _signal(self, process: subprocess.Popen[bytes], name: str) -> None:
+        """Sends a signal to a child's whole group, which may outlive the child."""
         import signal
 
         number = getattr(signal, name)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if process.poll() is None:
-                own_group = os.getpgid(process.pid) == process.pid
-                os.killpg(process.pid, number) if own_group else process.send_signal(number)
-
-
-# ----------------------------------------------------------------------------------------------
-# platform
-# ----------------------------------------------------------------------------------------------
-
-
-def bearable(jobs: int) -> int:
-    """The most of these jobs at once that the limit on open files bears: each has pipes and sockets."""
-    import resource
-
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, min(jobs, (soft - 32) // 8)) if soft != resource.RLIM_INFINITY else jobs
-
-
-class OsInfo(Record):
-    """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager."""
-
-    id: str
-    manager: str
-
-
-def get_os_info() -> OsInfo:
-    """Looks at os-release (freedesktop.org's) and PATH; manager is "" where none is known."""
-    import platform
-    import shutil
-
-    if sys.platform == "darwin":
-        system = "macos"
-    else:
-        try:
-            system = platform.freedesktop_os_release().get("ID", "linux")
-        except OSError:
-            system = "linux"
-    return OsInfo(system, next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""))
-
-
-def install_hint(package: str) -> str:
-    """The command that installs a package here, or words to that effect on an unknown system."""
-    manager = get_os_info().manager
-    command = PACKAGE_MANAGERS.get(manager, "install")
-    return f"{command.removeprefix('sudo ') if os.geteuid() == 0 else command} {package}"
+            if process in self._with_terminal:
+                process.send_signal(number)
+            else:
+                os.killpg(process.pid, number)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -755,6 +777,12 @@ class Settings(Record):
     verbose: bool
     quiet: bool
     environ: Mapping[str, str]
+
+    def called(self, fix: str) -> str:
+        """A command as a person can paste it: `tlc` the way it was called."""
+        import re
+
+        return re.sub(r"^tlc |(?<=&& )tlc ", lambda _: f"{self.program} ", fix)
 
     @property
     def config_path(self) -> str:
@@ -832,7 +860,7 @@ SCHEMA: dict[str, Any] = _table(
         "create_launcher": {"type": "boolean", "default": True, "description": "true or false"},
         "init_dirs": _list(
             _text(
-                r"(?![~/-])(?!(?:.*/)?\.{0,2}(?:/|$))[^\x00-\x1f\\]+",
+                r"(?![~/-])(?!(?:.*/)?\.{1,2}(?:/|$))(?!.*//)[^\x00-\x1f\\]+",
                 "a relative path inside the code root, without . or ..",
             ),
             'a list of directories, such as ["customer/projects"]',
@@ -948,7 +976,7 @@ def toml_text(value: object) -> str:
 
     if isinstance(value, TomlFloat) or json_type(value) == "date":
         return str(value)
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -985,7 +1013,7 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
             return
         schema = kinds[found]
     wanted = schema.get("type", "string")
-    shown = "the value" if schema.get("secret") and found == "string" else toml_text(value)
+    shown = "the value" if schema.get("secret") else toml_text(value)
     wrong = f"found {shown}; allowed: {schema['description']}"
     if found != wanted:
         hint = TYPE_HINTS.get((wanted, found), "").format(value=shown)
@@ -1022,7 +1050,7 @@ def validate_table(value: dict[str, Any], schema: Mapping[str, Any], path: Path)
     known = schema.get("properties", {})
     for key in schema.get("required", []):
         if key not in value:
-            yield Problem(path, f"{key} is missing; allowed: {known[key]['description']}")
+            yield Problem((*path, key), f"missing; allowed: {known[key]['description']}")
     for key, item in value.items():
         if key in known:
             yield from validate(item, known[key], (*path, key))
@@ -1115,7 +1143,8 @@ def toml_lines(text: str) -> dict[Path, int]:
                 at += 1
 
     table: Path = ()
-    skip("\n")
+    while at < len(tokens) and tokens[at][1] == "\n":
+        at += 1
     while at < len(tokens):
         if tokens[at][1] == "[":
             line = tokens[at][2]
@@ -1214,6 +1243,13 @@ class Config(Record):
         return versions
 
 
+def edit(path: str) -> str:
+    """The command that opens a file in the person's editor."""
+    import shlex
+
+    return f"${{EDITOR:-nano}} {shlex.quote(path)}"
+
+
 def parse_config(text: str, path: str = "config.toml") -> Config:
     """Reads the text of a config.toml. Raises ConfigError with every problem, a line each."""
     import re
@@ -1226,7 +1262,9 @@ def parse_config(text: str, path: str = "config.toml") -> Config:
         message = re.sub(r" \(at .*\)$", "", str(error))
         # "at end of document" is all that tomllib says there
         line, column = place.groups() if place else (str(text.count("\n") + 1), "1")
-        raise ConfigError(f"config.toml:{line}:{column}: {message}", f"edit {tilde(path)}") from None
+        raise ConfigError(f"config.toml:{line}:{column}: {message}", edit(path)) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list 1,000 deep
+        raise ConfigError(f"config.toml: cannot be read: {error}", edit(path)) from None
     lines = toml_lines(text)
     problems = list(validate(raw, SCHEMA))
     if all(problem.warning for problem in problems):
@@ -1246,7 +1284,7 @@ def parse_config(text: str, path: str = "config.toml") -> Config:
             f"\n    {line}" for line in profiles()["odoo-minimal"].splitlines() if line and line[0] != "#"
         )
         shown = "\n".join(rendered(warning=True) + rendered(warning=False))
-        raise ConfigError(f"{shown}\nA short valid example:{example}", f"edit {tilde(path)}")
+        raise ConfigError(f"{shown}\nA short valid example:{example}", edit(path))
     return Config(path, data, [repository for _, repository in repositories_of(data)], rendered(warning=True))
 
 
@@ -1356,8 +1394,7 @@ class Stage(Record):
     """Resources that are applied side by side, `width` at once (0: --jobs).
 
     `needs`: names of stages without which this one makes no sense. `during`: what lasts as long as the
-    stage: context managers, made with (terminal). One whose __enter__ returns True had to wait so
-    long that the resources are checked again.
+    stage: context managers, made with (terminal).
     """
 
     name: str
@@ -1405,37 +1442,34 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable
 class CodeRootLock:
     """Keeps two runs off one code root: a lock on the directory itself, gone with the process."""
 
-    def __init__(self, code_root: str, runner: Runner) -> None:
-        self.code_root, self.runner = code_root, runner
+    def __init__(self, code_root: str) -> None:
+        self.code_root = code_root
 
     def __call__(self, terminal: Terminal) -> Self:
         self.terminal = terminal
         return self
 
-    def __enter__(self) -> bool:
+    def __enter__(self) -> None:
         import fcntl
 
         os.makedirs(self.code_root, exist_ok=True)
         self.fd = os.open(self.code_root, os.O_RDONLY)
-        waited = False
+        told = False
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return
             except BlockingIOError:
-                if not waited:
+                if not told:
                     self.terminal.say(
                         f"Another tlc is at work in {tilde(self.code_root)}; waiting for it.", important=True
                     )
-                waited = True
+                told = True
                 time.sleep(0.1)
             except OSError:  # a file system without locks
-                break
-        self.runner.lock_fd = self.fd
-        return waited
+                return
 
     def __exit__(self, *_exception: object) -> None:
-        self.runner.lock_fd = None
         os.close(self.fd)
 
 
@@ -1458,59 +1492,97 @@ class Engine:
         self.settings, self.terminal, self.runner = settings, terminal, runner
         self.command, self.force, self.jobs = command, force, jobs
         self.outcomes: list[Outcome] = []
+        self.picture: View | None = None
         self.silent: tuple[str, ...] = ("ok",)  # results that need no line of their own
 
-    def run(self, stages: Sequence[Stage], view: View | None, after: str) -> int:
+    def run(self, stages: Sequence[Stage], picture: View | None, after: str) -> int:
         """The whole of a command; returns its exit code.
 
-        `view` renders the steps where a command has its own picture of them (init's tree); `after` is
+        `picture` renders the steps where a command has its own picture of them (init's tree); `after` is
         the next command worth running. Raises DeclinedError.
         """
-
         started = time.monotonic()
+        self.picture = picture
         if self.settings.verbose:
             self.silent = ()
-        elif view:
+        elif picture:
             self.silent = ("ok", "changed")  # the picture shows them
         for program in {name for stage in stages for each in stage.resources for name in each.needed_programs}:
             self.runner.which(program)
         try:
-            steps = self.check(stages)
-            if self.runner.stopped_at is not None:
-                raise KeyboardInterrupt
-            todo = [step for step in steps if step.action]
-            must_ask = (self.settings.newcomer or any(step.found.asks for step in todo)) and not self.settings.yes
-            announce = self.settings.dry_run or (self.settings.newcomer and todo)
-            if announce:
-                self.announce(steps, view)
             if self.settings.dry_run:
+                steps = self.check(stages)
+                self.announce(steps)
                 self.outcomes = [self.outcome(step, self.planned(step), step.seconds) for step in steps]
             else:
-                if todo and must_ask:
-                    if not announce:
-                        self.announce([step for step in todo if step.found.asks], None)
-                    confirm_step(self.terminal, "Go ahead?")
-                self.apply(stages, steps, stale=bool(todo) and must_ask)
+                self.carry_out(stages)
         except KeyboardInterrupt:
             self.runner.stop()
         interrupted = self.runner.stopped_at is not None
         failed = any(outcome.status == "failed" for outcome in self.outcomes)
-        if view and not announce and not interrupted:
-            self.terminal.show(view(self.settings, steps))
+        if failed:
+            self.runner.log.open()
         self.close(time.monotonic() - started, interrupted, "" if self.settings.dry_run else after)
-        if self.settings.dry_run and not interrupted:
-            return 0
-        return 130 if interrupted else int(failed)
+        if interrupted:
+            return 130
+        return int(failed and not self.settings.dry_run)
+
+    def carry_out(self, stages: Sequence[Stage]) -> None:
+        """Plans, asks where that is wanted, and applies stage by stage.
+
+        A plan that is carried out at once is made inside what lasts as long as the first stage (the lock), so
+        that it holds. Where a person is asked, or another stage comes first, the checks are made again.
+        """
+        asks = self.settings.newcomer and not self.settings.yes
+        with contextlib.ExitStack() as early:
+            if not asks:
+                self.enter(early, stages[0])
+            steps = self.check(stages)
+            todo = [step for step in steps if step.action]
+            replaced = [] if self.settings.yes else [step for step in todo if step.found.asks]
+            if self.settings.newcomer and todo:
+                self.announce(steps)
+            elif self.picture:
+                self.terminal.show(self.picture(self.settings, steps))
+            if replaced and not self.settings.newcomer:
+                self.announce(replaced)
+            if (asks and todo) or replaced:
+                confirm_step(self.terminal, "Go ahead?", f"{self.settings.program} --yes {self.command}")
+            if todo:
+                self.runner.log.open()
+            broken: set[str] = set()
+            for stage in stages:
+                mine = [step for step in steps if step.stage is stage]
+                missing = [name for name in stage.needs if name in broken]
+                before = len(self.outcomes)
+                with early.pop_all() as stack:
+                    if missing:
+                        reason = TaskResult("skipped", f"needs {missing[0]}, which failed")
+                        self.outcomes += [self.outcome(step, reason, 0.0) for step in mine]
+                    else:
+                        if todo and (asks or stage is not stages[0]):
+                            self.enter(stack, stage)
+                            mine = self.check([stage])
+                        self.apply(stage, mine)
+                if missing or any(outcome.status == "failed" for outcome in self.outcomes[before:]):
+                    broken.add(stage.name)
+
+    def enter(self, stack: contextlib.ExitStack, stage: Stage) -> None:
+        """Enters what lasts as long as a stage."""
+        for context in stage.during:
+            stack.enter_context(context(self.terminal))
 
     # --- looking
 
     def check(self, stages: Sequence[Stage]) -> list[Step]:
-        """Checks all resources side by side."""
+        """Checks all resources side by side. Raises KeyboardInterrupt when that was interrupted."""
         pairs = [(stage, resource) for stage in stages for resource in stage.resources]
         # Checks wait for short local processes: two for each processor keep it busy.
         width = max(self.jobs, 2 * (os.cpu_count() or 1))
         tasks = [functools.partial(self._check, *pair) for pair in pairs]
         steps = run_tasks(tasks, width, self.runner.stop)
+        if self.runner.stopped_at is not None:
+            raise KeyboardInterrupt
         return [step for step in steps if step is not None]
 
     def _check(self, stage: Stage, resource: Resource) -> Step:
@@ -1548,26 +1620,27 @@ class Engine:
         status = "ok" if step.found.status == CheckStatus.OK else "failed"
         return TaskResult(status, step.found.message, step.found.fix, step.found.detail)
 
-    def announce(self, steps: Sequence[Step], view: View | None) -> None:
+    def announce(self, steps: Sequence[Step]) -> None:
         """Shows the plan: what would be done, grouped by action, and what will run as root."""
-        show = self.terminal.show if self.settings.dry_run else self.terminal.say
-        few = 10  # of each action, where a question follows; a dry run shows all
+        dry_run = self.settings.dry_run
+        show = self.terminal.show if dry_run else functools.partial(self.terminal.say, important=True)
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
             if step.action:
                 actions.setdefault((step.stage.name, step.action), []).append(step)
-        if view:
-            show(view(self.settings, steps))
+        if self.picture:
+            show(self.picture(self.settings, steps))
             actions = {}
         elif not actions:
             show("Nothing to do.")
         for (_stage, action), group in actions.items():
             count = f" ({len(group)})" if len(group) > 1 else ""
             show(self.terminal.style(f"{action}{count}", "bold"))
-            for step in group if self.settings.dry_run else group[:few]:
+            shown = group if dry_run else group[:SHOWN]
+            for step in shown:
                 show(f"  {step.resource.name}: {step.found.message}")
-            if len(group) > few and not self.settings.dry_run:
-                show(f"  ... and {len(group) - few} more; --dry-run shows all")
+            if len(group) > len(shown):
+                show(f"  ... and {len(group) - len(shown)} more; --dry-run shows all")
         for step in steps:
             if not step.action and step.found.status != CheckStatus.OK:
                 show(f"{self.terminal.style('cannot', 'red')} {step.resource.name}: {step.found.message}")
@@ -1578,93 +1651,63 @@ class Engine:
                 show(f"  {command}")
 
     def outcome(self, step: Step, result: TaskResult, seconds: float) -> Outcome:
-        """A result, made complete: with kind and name, and mends that call tlc the way it was called."""
-        fix = result.fix
-        if fix.startswith("tlc "):
-            fix = self.settings.program + fix[3:]
-        resource = step.resource
-        return Outcome(
-            resource.kind, resource.name, result.status, result.message, result.detail, fix, round(seconds, 3)
-        )
+        """A result, made complete: kind and name, no secrets, and mends that call tlc the way it was called."""
+        message, detail = redact(result.message), redact(result.detail)
+        fix, kind, name = redact(self.settings.called(result.fix)), step.resource.kind, step.resource.name
+        return Outcome(kind, name, result.status, message, detail, fix, round(seconds, 3))
 
     # --- doing
 
-    def apply(self, stages: Sequence[Stage], steps: Sequence[Step], stale: bool) -> None:
-        """Applies what the checks named an action for, stage by stage. `stale`: check again before."""
-
-        if any(step.action for step in steps):
-            self.runner.log.open()
-        broken: set[str] = set()
-        for stage in stages:
-            mine = [step for step in steps if step.stage is stage]
-            missing = [name for name in stage.needs if name in broken]
-            if missing:
-                broken.add(stage.name)
-                reason = TaskResult("skipped", f"needs {missing[0]}, which failed")
-                self.outcomes += [self.outcome(step, reason, 0.0) for step in mine]
-                continue
-            before = len(self.outcomes)
-            if any(step.action for step in mine):
-                with contextlib.ExitStack() as stack:
-                    waited = [stack.enter_context(context(self.terminal)) for context in stage.during]
-                    if stale or any(waited):
-                        mine = self.check([stage])
-                    self._apply_stage(stage, mine)
-            else:
-                self.outcomes += [self.outcome(step, self.untouched(step), step.seconds) for step in mine]
-            if any(outcome.status == "failed" for outcome in self.outcomes[before:]):
-                broken.add(stage.name)
-            if self.runner.stopped_at is not None:
-                break
-
-    def _apply_stage(self, stage: Stage, steps: Sequence[Step]) -> None:
+    def apply(self, stage: Stage, steps: Sequence[Step]) -> None:
+        """Applies what the checks named an action for; adds a result for each step, in their order."""
         by_key: dict[object, list[Step]] = {}
         for step in steps:
             if step.action:
                 key = (step.resource.kind, step.resource.batch) if step.resource.batch else id(step)
                 by_key.setdefault(key, []).append(step)
-        groups = list(by_key.values())
-        with Progress(self.terminal, sum(map(len, groups)), self.silent) as progress:
-            apply = functools.partial(self._apply_group, progress=progress, terminal=False)
-            done = run_tasks(
-                [functools.partial(apply, group) for group in groups], stage.width or self.jobs, self.runner.stop
-            )
-        pairs = zip(groups, done, strict=True)
-        outcomes = {
-            id(step): outcome for group, found in pairs for step, outcome in zip(group, found or [], strict=False)
-        }
+        results: dict[int, tuple[Outcome, bool]] = {}
+        with Progress(self.terminal, sum(map(len, by_key.values())), self.silent) as progress:
+            tasks = [functools.partial(self._apply, group, progress, results) for group in by_key.values()]
+            run_tasks(tasks, stage.width or self.jobs, self.runner.stop)
+        stopped = self.runner.stopped_at is not None
         for step in steps:
-            outcome = outcomes.get(id(step))
+            outcome, needs_terminal = results.get(id(step), (None, False))
             if not step.action:
                 outcome = self.outcome(step, self.untouched(step), step.seconds)
-            elif self.runner.stopped_at is not None:
-                outcome = outcome or self.outcome(step, TaskResult("failed", "interrupted"), 0.0)
-            elif outcome is None:  # it needs the terminal
+            elif outcome is None:
+                began = step.resource.name in progress.began
+                cut = TaskResult("failed", "interrupted") if began else TaskResult("skipped", "not started")
+                outcome = self.outcome(step, cut, 0.0)
+            elif needs_terminal and self.terminal.interactive and not stopped:
                 self.terminal.say(f"{step.resource.name} may ask you something:", important=True)
                 alone = Progress(self.terminal, 1, self.silent)  # not entered: no live display
-                [outcome] = self._apply_group([step], progress=alone, terminal=True)
-            self.outcomes += [outcome] if outcome else []
+                self._apply([step], alone, results, terminal=True)
+                outcome = results[id(step)][0]
+            self.outcomes.append(outcome)
+        if stopped:
+            raise KeyboardInterrupt
 
-    def _apply_group(self, group: Sequence[Step], progress: Progress, terminal: bool) -> list[Outcome | None]:
-        """Applies what belongs together; None for what must be done again with the terminal."""
-
+    def _apply(
+        self,
+        group: Sequence[Step],
+        progress: Progress,
+        results: dict[int, tuple[Outcome, bool]],
+        terminal: bool = False,
+    ) -> None:
+        """Applies what belongs together; `results`: id of the step -> its result, whether it needs the terminal."""
         name, started = group[0].resource.name, time.monotonic()
         progress.update(name)
         task = Task(self.force, terminal, functools.partial(progress.update, name))
         resources = [step.resource for step in group]
-        results = self.guarded(
+        done = self.guarded(
             lambda: type(resources[0]).apply_batch(resources, task),
             lambda message, fix: [TaskResult("failed", message, fix)] * len(group),
         )
-        outcomes: list[Outcome | None] = []
-        for step, result in zip(group, results, strict=True):
-            if result.needs_terminal and self.terminal.interactive and not terminal:
-                outcomes.append(None)
-                continue
+        for step, result in zip(group, done, strict=True):
             outcome = self.outcome(step, result, time.monotonic() - started)
-            progress.finish(outcome.name, outcome.status, outcome.message, outcome.seconds)
-            outcomes.append(outcome)
-        return outcomes
+            results[id(step)] = outcome, result.needs_terminal
+            later = result.needs_terminal and self.terminal.interactive and not terminal
+            progress.finish(outcome.name, "ok" if later else outcome.status, outcome.message, outcome.seconds)
 
     # --- the closing block
 
@@ -1676,21 +1719,23 @@ class Engine:
         shown = " · ".join(style(f"{status} {count}", STATUS_STYLE[status][0]) for status, count in counts if count)
         head = style("Interrupted. ", "red") if interrupted else ""
         say(f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True)
-        for status in ("changed", "kept", "skipped", "failed"):
-            by_fix: dict[str, list[Outcome]] = {}
-            for outcome in self.outcomes:
-                if outcome.status == status and (status != "changed" or outcome.fix):
-                    by_fix.setdefault(outcome.fix, []).append(outcome)
-            for fix, outcomes in by_fix.items():
-                for outcome in outcomes:
-                    say(
-                        f"{style(f'{status:8}', STATUS_STYLE[status][0])} {outcome.name}: {outcome.message}",
-                        important=True,
-                    )
-                    for line in outcome.detail.splitlines():
-                        say(f"         {style(line, 'dim')}", important=True)
-                if fix:
-                    say(f"         → {fix}", important=True)
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for outcome in self.outcomes:
+            if outcome.status in ("kept", "skipped", "failed") or (outcome.fix and outcome.status == "changed"):
+                key = (outcome.status, outcome.fix, outcome.message, outcome.detail)
+                alike.setdefault(key, []).append(outcome.name)
+        order = list(STATUS_STYLE)
+        previous = ""
+        for status, fix, message, detail in sorted(alike, key=lambda each: order.index(each[0])):
+            names = alike[status, fix, message, detail]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            head = style(f"{status:8}", STATUS_STYLE[status][0])
+            say(f"{head} {', '.join(names[:SHOWN])}{more}: {message}", important=True)
+            for line in detail.splitlines():
+                say(f"         {style(line, 'dim')}", important=True)
+            if fix and fix != previous:
+                say(f"         → {fix}", important=True)
+            previous = fix
         failed = any(outcome.status == "failed" for outcome in self.outcomes)
         if failed and self.runner.log.path:
             say(f"log      {tilde(self.runner.log.path)}", important=True)
@@ -1699,7 +1744,7 @@ class Engine:
         elif failed:
             after = ""
         if after:
-            say(f"next     {self.settings.program}{after.removeprefix('tlc')}", important=True)
+            say(f"next     {self.settings.called(after)}", important=True)
         if self.settings.json:
             self.terminal.document(
                 {
@@ -1750,6 +1795,8 @@ def write_file(path: str, text: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         with open(beside, "x", encoding="utf-8") as file:
+            if os.path.exists(path):
+                os.chmod(beside, os.stat(path).st_mode)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -1787,7 +1834,7 @@ class ConfigFile(Resource):
         self.path, self.text, self.replace = path, text, replace
 
     def check(self) -> CheckResult:
-        if not os.path.lexists(self.path):
+        if not os.path.exists(self.path):
             return CheckResult(CheckStatus.FAIL, "not there yet", f"write {tilde(self.path)}")
         if not self.replace:
             return CheckResult(CheckStatus.OK, "there")
@@ -1799,8 +1846,10 @@ class ConfigFile(Resource):
 
     def apply(self, task: Task) -> TaskResult:
         kept = ""
-        if os.path.lexists(self.path):
+        if os.path.exists(self.path):
             kept = f"{self.path}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
+            while os.path.lexists(kept):
+                kept += "x"
             copy(self.path, kept)
         write_file(self.path, self.text)
         return TaskResult("changed", "written" + (f"; the old one is {tilde(kept)}" if kept else ""))
@@ -1817,8 +1866,9 @@ GIT_OPTIONS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "submodu
 # No prompt of any kind: neither git's, nor a helper's window.
 NO_PROMPTS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
 
-# In git's directory while tlc checks out.
-UPDATING = "tlc-updating"
+# Marks in git's directory while git is at work for tlc: a run that finds one knows that an earlier one was killed.
+FETCHING, CHECKING_OUT = "tlc-fetching", "tlc-checking-out"
+PARTIAL = ".tlc-partial-"
 # What .git is called while it is exchanged for another.
 SWAPPED = ".git.tlc-old"
 
@@ -1837,6 +1887,25 @@ def same_origin(url: str) -> str:
     match = re.fullmatch(r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)", url)
     host, path = (match[1] or match[3] or "", match[2] or match[4] or "") if match else ("", url)
     return f"{host.lower()}/{path.strip('/').removesuffix('.git').lower()}"
+
+
+def shell(*words: str) -> str:
+    """A command as a person can paste it."""
+    import shlex
+
+    return shlex.join(words)
+
+
+def read_mark(directory: str) -> dict[str, str]:
+    """What a checkout that was killed left in git's directory about itself, {} for nothing."""
+    import json
+
+    try:
+        with open(os.path.join(directory, CHECKING_OUT), encoding="utf-8") as file:
+            mark: dict[str, str] = json.load(file)
+            return mark
+    except (OSError, ValueError):
+        return {}
 
 
 def host_of(url: str) -> str:
@@ -1980,7 +2049,8 @@ class CheckoutState(Record):
     own_commits: bool = False  # there are commits that were never upstream's
     linked: bool = False  # a worktree of a store
     too_shallow: bool = False  # the config wants more history
-    cut_off: bool = False  # a checkout of tlc's was killed in the middle
+    cut_off: bool = False  # an update of tlc's was killed in the middle, and nobody has worked there since
+    swapping: bool = False  # an exchange of .git was
 
 
 class Checkout(Resource):
@@ -1994,6 +2064,7 @@ class Checkout(Resource):
         super().__init__(repository.item)
         self.repository, self.runner, self.connections = repository, runner, connections
         self.path = os.path.join(code_root, repository.path)
+        self.config_path = os.path.join(code_root, "config.toml")
         self.store = os.path.join(code_root, ".stores", repository.organisation, f"{repository.name}.git")
         self.upstream = f"refs/remotes/origin/{repository.branch}"
         self.state = CheckoutState()
@@ -2007,12 +2078,12 @@ class Checkout(Resource):
                 CheckStatus.FAIL,
                 f"not there; from {self.repository.url}",
                 "clone",
-                fix=f"tlc pull-repos -f {self.name}",
+                fix=self.mend(PULL),
             )
         if state.broken:
             return CheckResult(CheckStatus.FAIL, state.broken, fix=state.fix)
-        if state.cut_off:
-            return CheckResult(CheckStatus.FAIL, "an update was cut off", "record what is there, then update")
+        if state.cut_off or state.swapping:
+            return CheckResult(CheckStatus.FAIL, "an update was cut off", "complete it")
         if state.work:
             plain, forced = "fetch, keep the work tree", "record the work, then update"
             return CheckResult(CheckStatus.WARN, "; ".join(state.work), plain, forced, fix=self.force_fix)
@@ -2021,28 +2092,29 @@ class Checkout(Resource):
 
     @property
     def force_fix(self) -> str:
-        return f"tlc pull-repos --force -f {self.name}   # records the work first, and says how to get it back"
+        restore = read_mark(self.git_directory()).get("restore")  # of an update with --force that was cut off
+        return restore or self.mend(FORCE)
 
     def look(self) -> CheckoutState:
         """Looks at what is there, without the network and without writing anything."""
         if not os.path.lexists(self.path):
             return CheckoutState(absent=True)
         if not os.path.isdir(self.path):
-            return CheckoutState(broken="not a directory", fix=f"ls -l {self.path}")
+            return CheckoutState(broken="not a directory", fix=shell("ls", "-l", self.path))
         names = os.listdir(self.path)
         if not names:
             return CheckoutState(absent=True)
         if ".git" not in names and SWAPPED in names:
-            return CheckoutState(cut_off=True)
+            return CheckoutState(swapping=True)
         if ".git" not in names:
-            return CheckoutState(broken="not a git repository", fix=MOVE_AWAY.format(path=self.path, name=self.name))
+            return CheckoutState(broken="not a git repository", fix=self.mend(MOVE_AWAY))
         status = self.git("status", "--porcelain=v2", "--branch", "--untracked-files=no", read_only=True)
         if not status.ok:
             cause, fix, _help = self.cause(status)
             if os.path.isfile(os.path.join(self.path, ".git")) and os.path.isdir(self.store):
-                fix = REPAIR.format(store=self.store, path=self.path)  # the code root was moved, say
+                fix = self.mend(REPAIR)  # the code root was moved, say
             return CheckoutState(broken=cause, fix=fix)
-        lines = status.out.splitlines()
+        lines = status.out.rstrip("\n").split("\n")
         headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
         changes = [line for line in lines if not line.startswith("# ")]
         settings = self.git("config", "--get-regexp", r"^(remote\.origin\.url|core\.sshcommand)$", read_only=True).out
@@ -2050,7 +2122,7 @@ class Checkout(Resource):
         if headers["branch.oid"] == "(initial)":
             return self.look_unborn(names, origin)
         if not self.is_origin(origin):
-            fix = f"git -C {self.path} remote set-url origin {self.repository.url}"
+            fix = shell("git", "-C", self.path, "remote", "set-url", "origin", self.repository.url)
             return CheckoutState(
                 broken=f"its origin is {origin or 'not set'}, the config says {self.repository.url}", fix=fix
             )
@@ -2066,6 +2138,9 @@ class Checkout(Resource):
             count = "1 changed file" if len(changes) == 1 else f"{len(changes)} changed files"
             work.append(f"{count} ({files}{', ...' if len(changes) > 3 else ''})")
         own = self.own_commits(headers)
+        cut_off = not own and branch == self.repository.branch and self.is_cut_off(head)
+        if cut_off:
+            work = []
         if own:
             work.append(f"{own} commit{'s' * (own > 1)} not on origin/{self.repository.branch}")
         return CheckoutState(
@@ -2077,7 +2152,7 @@ class Checkout(Resource):
             own_commits=own > 0,
             linked=os.path.isfile(os.path.join(self.path, ".git")),
             too_shallow=self.is_too_shallow(),
-            cut_off=os.path.exists(os.path.join(self.git_directory(), UPDATING)),
+            cut_off=cut_off,
         )
 
     def look_unborn(self, names: list[str], origin: str) -> CheckoutState:
@@ -2088,19 +2163,47 @@ class Checkout(Resource):
             return CheckoutState(absent=True)  # what git leaves when it is killed in the middle of a clone
         return CheckoutState(
             broken="no commit is checked out (HEAD does not resolve)",
-            fix=MOVE_AWAY.format(path=self.path, name=self.name),
+            fix=self.mend(MOVE_AWAY),
         )
 
-    def is_origin(self, url: str) -> bool:
+    def is_origin(self, url: str, where: str = "") -> bool:
         """Whether an address is that of the config, as it stands or as the user's insteadOf rewrites both."""
-        if same_origin(url) == same_origin(self.repository.url):
-            return True
-        rewritten = [
-            self.git("ls-remote", "--get-url", "--", each, read_only=True).out.strip()
-            for each in (url, self.repository.url)
-            if each
-        ]
-        return len(rewritten) == 2 and same_origin(rewritten[0]) == same_origin(rewritten[1])
+        if not url or same_origin(url) == same_origin(self.repository.url):
+            return bool(url)
+        # Not given to git as an argument: there may be a password in it.
+        theirs = self.git("ls-remote", "--get-url", "origin", where=where, read_only=True).out.strip()
+        ours = self.git("ls-remote", "--get-url", "--", self.repository.url, read_only=True).out.strip()
+        return same_origin(theirs) == same_origin(ours)
+
+    def is_cut_off(self, head: str) -> bool:
+        """Whether a checkout of tlc's was killed on its way from `head`, and all it left is what it was bringing.
+
+        Git writes file after file and then the index: whatever differs from HEAD must then be the target's, the
+        beginning of the target's, or gone. Anything else a person has changed since.
+        """
+        marker = read_mark(self.git_directory())
+        target = marker.get("target", "")
+        if marker.get("head") != head or marker.get("restore") or not target:
+            return False
+        listed = self.git("ls-tree", "-r", "-z", target, read_only=True).out.split("\0")
+        wanted = {path: entry.split(" ")[2] for entry, _, path in (line.partition("\t") for line in listed if line)}
+        changed = self.git("diff", "--name-only", "-z", "HEAD", read_only=True).out.split("\0")
+        untracked = self.git("ls-files", "--others", "-z", read_only=True).out.split("\0")
+        paths = [path for path in {*changed, *(set(untracked) & set(wanted))} if path]
+        there = [path for path in paths if os.path.lexists(os.path.join(self.path, path))]
+        hashes = self.git("hash-object", "--stdin-paths", stdin="\n".join(there), read_only=True).out.split()
+        if len(hashes) != len(there):  # a link, a directory, a name with a line break: not worth the guess
+            return False
+        unlike = [path for path, found in zip(there, hashes, strict=True) if wanted.get(path) != found]
+        return all(self.is_beginning_of(path, wanted.get(path, "")) for path in unlike)
+
+    def is_beginning_of(self, path: str, blob: str) -> bool:
+        """Whether a file is the beginning of a blob, as git leaves it when it is killed while writing."""
+        if not blob:
+            return False
+        whole = self.git("cat-file", "blob", blob, read_only=True).out.encode(errors="surrogateescape")
+        with open(os.path.join(self.path, path), "rb") as file:
+            return whole.startswith(file.read())
 
     def own_commits(self, headers: Mapping[str, str]) -> int:
         """How many commits of HEAD were never on the remote's branch, as far as this repository knows.
@@ -2158,9 +2261,8 @@ class Checkout(Resource):
     # --- doing
 
     def apply(self, task: Task) -> TaskResult:
-        swapped = os.path.join(self.path, SWAPPED)
-        if self.state.cut_off and os.path.lexists(swapped):
-            os.rename(swapped, os.path.join(self.path, ".git"))
+        if self.state.swapping:
+            os.rename(os.path.join(self.path, SWAPPED), os.path.join(self.path, ".git"))
             self.state = self.look()
         if self.state.absent:
             return self.clone(task)
@@ -2169,7 +2271,7 @@ class Checkout(Resource):
             return self.failure(done)
         result = self.update(tips.get(self.repository.branch, ""), task)
         if result.status in ("ok", "changed") and self.state.linked != self.linked:
-            return self.turn(result)
+            return self.turn(result, task)
         return result
 
     def remote_tips(self, branches: Sequence[str], task: Task, where: str = "") -> tuple[Completed, dict[str, str]]:
@@ -2183,38 +2285,46 @@ class Checkout(Resource):
         """Brings a checkout up to the remote's tip; nothing is fetched where nothing moved."""
         state = self.state
         if not tip:
-            return TaskResult("skipped", f"origin has no branch {self.repository.branch}", NAME_BRANCHES)
+            return self.no_branch()
         if tip == state.head and not (state.work or state.too_shallow or state.cut_off):
-            return TaskResult("ok", "up to date")
+            return self.up_to_date()
         fetched = self.fetch(task)
         return self.settle(task) if fetched.ok else self.failure(fetched)
 
     def settle(self, task: Task) -> TaskResult:
         """After a fetch: keeps a person's work, or moves to the remote's tip."""
-        state = self.state
-        tips = self.git("rev-parse", self.upstream, "HEAD").out.split()
-        if len(tips) != 2 or tips[1] != state.head:
-            return TaskResult("kept", "somebody committed there meanwhile", f"tlc pull-repos -f {self.name}")
-        if state.cut_off:
-            lock = os.path.join(self.git_directory(), "index.lock")
-            if os.path.exists(lock):  # the killed git's: tlc's lock on the code root says that it is gone
-                os.unlink(lock)
-        elif not state.work and tips[0] == tips[1]:
-            return TaskResult("changed", "history deepened") if state.too_shallow else TaskResult("ok", "up to date")
-        elif state.work and not task.force:
-            return TaskResult("kept", "; ".join(state.work), self.force_fix)
-        restore = self.record_work() if state.work or state.cut_off else ""
-        return self.move_to(tips[0], restore, task)
+        before, self.state = self.state, self.look()  # the fetch took its time
+        state, found = self.state, "; ".join(self.state.work)
+        if state.broken or state.absent or (state.head != before.head and not state.work):
+            return TaskResult("kept", state.broken or "somebody worked there meanwhile", self.mend(PULL))
+        tip = self.must("rev-parse", "--verify", self.upstream).strip()
+        if not (state.work or state.cut_off) and tip == state.head:
+            return TaskResult("changed", "history deepened") if before.too_shallow else self.up_to_date()
+        if state.work and not task.force:
+            return TaskResult("kept", found, self.force_fix)
+        return self.move_to(tip, self.record_work() if state.work else "", task)
+
+    def up_to_date(self) -> TaskResult:
+        """The result where nothing moved; a mark left there means that a killed run's git did finish."""
+        remove(os.path.join(self.git_directory(), CHECKING_OUT))
+        return TaskResult("ok", "up to date")
+
+    def no_branch(self) -> TaskResult:
+        """The result where the remote does not have the branch."""
+        return TaskResult("skipped", f"origin has no branch {self.repository.branch}", self.mend(NAME_BRANCHES))
 
     def clone(self, task: Task) -> TaskResult:
         """Clones into a sibling and renames it, so that a checkout is there whole or not at all."""
         branch = self.repository.branch
         depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
-        command = ["clone", "--progress", "--single-branch", *depth, f"--branch={branch}", "--", self.repository.url]
+        command = ["clone", "--progress", "--origin=origin", "--single-branch", *depth, f"--branch={branch}"]
         with self.beside() as new:
-            done = self.git_online(*command, new, where=os.path.dirname(new), task=task)
+            done = self.git_online(*command, "--", self.repository.url, new, where=os.path.dirname(new), task=task)
             if not done.ok:
                 return self.failure(done)
+            with open(os.path.join(new, ".git", "HEAD"), encoding="utf-8") as file:
+                if not file.read().startswith("ref:"):  # --branch takes a tag too
+                    return self.no_branch()
             self.make_room()
             os.rename(new, self.path)
         return TaskResult("changed", f"cloned {branch}")
@@ -2228,9 +2338,9 @@ class Checkout(Resource):
         import glob
 
         parent, name = os.path.split(self.path)
-        for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}.tlc-partial-*")):
+        for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}{PARTIAL}*")):
             remove(left)
-        directory = os.path.join(parent, f".{name}.tlc-partial-{os.getpid()}")
+        directory = os.path.join(parent, f".{name}{PARTIAL}{os.getpid()}")
         os.makedirs(directory)
         try:
             yield os.path.join(directory, name)
@@ -2238,7 +2348,9 @@ class Checkout(Resource):
             remove(directory)
 
     def make_room(self) -> None:
-        """Removes what look() found to be nothing of anyone's: an empty directory, half a clone."""
+        """Removes what is nothing of anyone's: an empty directory, half a clone. Raises TlcError for anything else."""
+        if not self.look().absent:
+            raise TlcError("something came there meanwhile; it was left alone", self.mend(PULL))
         if os.path.isdir(self.path):
             if os.listdir(self.path) == [".git"]:
                 remove(os.path.join(self.path, ".git"))
@@ -2261,46 +2373,76 @@ class Checkout(Resource):
         return [f"--depth={depth}"] if not self.state.own_commits and self.depth_up_to(depth + 1) <= depth else []
 
     def fetch_branches(self, branches: Sequence[str], options: Sequence[str], task: Task, where: str = "") -> Completed:
-        """Fetches branches, here or in `where`, in one go."""
+        """Fetches branches, here or in `where` (a store), in one go."""
         refs = [f"+refs/heads/{branch}:refs/remotes/origin/{branch}" for branch in branches]
         command = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--", "origin", *refs]
-        return self.git_online(*command, where=where, task=task)
+        with self.at_work(os.path.join(where or self.git_directory(), FETCHING), {}, task) as holds:
+            return self.git_online(*command, where=where, task=task, holds=holds)
+
+    @contextlib.contextmanager
+    def at_work(self, path: str, content: dict[str, str], task: Task) -> Iterator[list[int]]:
+        """Keeps a mark at `path` while git writes there; gives the file descriptors that git must hold.
+
+        A mark that is there already was left by a run that was killed. Its git may live on: it holds a lock on
+        the mark, which is waited for. When it is gone, its own lock files are not in anyone's use.
+        """
+        import fcntl
+        import glob
+        import json
+
+        left = os.path.exists(path)
+        with open(path, "a+", encoding="utf-8") as file:
+            while left:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    task.report("waiting for the git of a run that was killed")
+                    self.runner.pause(0.2)
+            for pattern in ("*.lock", "refs/**/*.lock") if left else ():
+                for lock in glob.glob(os.path.join(glob.escape(os.path.dirname(path)), pattern), recursive=True):
+                    os.unlink(lock)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(0)
+            json.dump(content, file)
+            file.flush()
+            yield [file.fileno()]
+        os.unlink(path)  # not after an exception: the next run should know
 
     def move_to(self, commit: str, restore: str, task: Task) -> TaskResult:
         """Puts the branch and the work tree at a commit. `restore`: the command that brings recorded work back.
 
         Without recorded work git itself refuses to overwrite anything, ignored files included.
         """
-        if not restore:
-            fresh = self.look()
-            if fresh.work or fresh.head != self.state.head:
-                return TaskResult("kept", "; ".join(fresh.work) or "somebody committed there meanwhile", self.force_fix)
-        how = ["--force"] if restore else ["--no-overwrite-ignore"]
-        target = [f"origin/{self.repository.branch}"]
-        command = ["checkout", "--progress", *how, "-B", self.repository.branch, *target, "--"]
-        updating = os.path.join(self.git_directory(), UPDATING)
-        with open(updating, "w", encoding="utf-8") as file:  # still there next time: git was killed half-way
-            file.write(commit)
-        moved = self.git(*command, task=task, keeps_lock=True)
-        os.unlink(updating)
-        if (
-            not moved.ok
-            and not restore
-            and ("would be overwritten" in moved.err or "would lose untracked" in moved.err)
-        ):
+        import re
+
+        state = self.state
+        how = ["--force"] if restore or state.cut_off else ["--no-overwrite-ignore"]
+        command = ["checkout", "--progress", *how, "-B", self.repository.branch, self.upstream, "--"]
+        mark = {"head": state.head, "target": commit, "restore": restore}
+        with contextlib.ExitStack() as stack:
+            path = os.path.join(self.git_directory(), CHECKING_OUT)
+            holds = stack.enter_context(self.at_work(path, mark, task))
+            moved = self.git(*command, task=task, holds=holds)
+            refused = not moved.ok and re.search(r"would be overwritten|would lose untracked", moved.err)
+            if not moved.ok and not refused:
+                stack.pop_all()  # half of it may be there: the mark stays
+                cause, fix = self.cause(moved)[:2]
+                return TaskResult(
+                    "failed", cause, restore or fix, "the recorded work comes back with" if restore else ""
+                )
+        if refused and not restore:
             if task.force:
                 return self.move_to(commit, self.record_work(), task)
-            files = [line.strip() for line in moved.err.splitlines() if line.startswith("\t")]
+            files = [line.strip() for line in moved.err.split("\n") if line.startswith("\t")]
             shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-            return TaskResult("kept", f"untracked files that the update would overwrite ({shown})", self.force_fix)
-        if not moved.ok:
+            return TaskResult("kept", f"files that the update would overwrite ({shown})", self.force_fix)
+        if refused:
             return self.failure(moved)
-        if not restore:
-            return TaskResult("changed", f"updated to {commit[:9]}")
         for name in self.operations():
-            path = os.path.join(self.git_directory(), name)
-            remove(path)
-        return TaskResult("changed", f"updated to {commit[:9]}; the work that was there comes back with", restore)
+            remove(os.path.join(self.git_directory(), name))
+        back = "; the work that was there comes back with" if restore else ""
+        return TaskResult("changed", f"updated to {commit[:9]}{back}", restore)
 
     def record_work(self) -> str:
         """Records all that a forced update would lose under refs/tlc/backup/<time>; returns the restoring command.
@@ -2334,8 +2476,9 @@ class Checkout(Resource):
             tags = {line[2:]: line[0] for line in must("ls-files", "-v", "-z").split("\0") if line}
             there = {path for path in tags if os.path.lexists(os.path.join(self.path, path))}
             # skip-worktree (S) and no file: a sparse checkout, not a deletion
-            tracked = tree_of("HEAD", "\0".join(path for path, tag in tags.items() if path in there or tag != "S"))
-            staged = tracked if conflicts else must("write-tree").strip()
+            staged = "HEAD" if conflicts else must("write-tree").strip()
+            tracked = tree_of(staged, "\0".join(path for path, tag in tags.items() if path in there or tag != "S"))
+            staged = tracked if conflicts else staged
             in_the_way = self.in_the_way()
             untracked = [commit(tree_of("--empty", "\0".join(in_the_way)))] if in_the_way else []
             record = commit(tracked, state.head, commit(staged, state.head), *untracked)
@@ -2366,7 +2509,8 @@ class Checkout(Resource):
         """Copies what unfinished operations left in git's directory, and `more` from there; whether there was any."""
         directory = self.git_directory()
         names = [*self.operations(), *more]
-        for name in names:
+        notes = [name for name in GIT_OPERATION_NOTES if names and os.path.exists(os.path.join(directory, name))]
+        for name in names + notes:
             source, target = os.path.join(directory, name), os.path.join(saved, name)
             os.makedirs(saved, exist_ok=True)
             copy(source, target)
@@ -2384,7 +2528,7 @@ class Checkout(Resource):
             if path.endswith("/"):
                 nested = os.path.join(self.path, path.rstrip("/"))
                 message = f"{path} is a repository of its own, where the update would write; nothing was touched"
-                raise TlcError(message, f"mv {nested} {nested}.old")
+                raise TlcError(message, shell("mv", nested, f"{nested}.old"))
         return found
 
     # --- git
@@ -2395,10 +2539,10 @@ class Checkout(Resource):
         where: str = "",
         env: Mapping[str, str] | None = None,
         stdin: str = "",
-        keeps_lock: bool = False,
+        holds: Sequence[int] = (),
     ) -> str:
         """The output of a git command. Raises TlcError when it fails."""
-        done = self.git(*arguments, where=where, env=env, stdin=stdin, keeps_lock=keeps_lock)
+        done = self.git(*arguments, where=where, env=env, stdin=stdin, holds=holds)
         if not done.ok:
             raise TlcError(f"git {arguments[0]} failed: {self.cause(done)[0]}", self.cause(done)[1])
         return done.out
@@ -2411,7 +2555,7 @@ class Checkout(Resource):
         stdin: str = "",
         read_only: bool = False,
         task: Task | None = None,
-        keeps_lock: bool = False,
+        holds: Sequence[int] = (),
     ) -> Completed:
         """Runs git in the checkout, or in `where`. Its progress goes to `task`; `read_only` writes no index."""
         return self.runner.run(
@@ -2426,18 +2570,18 @@ class Checkout(Resource):
             },
             stdin=stdin,
             on_stderr=git_progress(task) if task else None,
-            keeps_lock=keeps_lock,
+            holds=holds,
             terminal=bool(task and task.terminal),
         )
 
-    def git_online(self, *arguments: str, where: str = "", task: Task) -> Completed:
+    def git_online(self, *arguments: str, where: str = "", task: Task, holds: Sequence[int] = ()) -> Completed:
         """Runs a git command that needs the network; where the cause of a failure may pass, tries again."""
         import random
 
         shared = not (task.terminal or self.state.own_ssh) and self.state.origin in ("", self.repository.url)
         for pause in (*RETRY_PAUSES, None):
             with self.connections.session(self.repository.url if shared else "") as env:
-                done = self.git(*arguments, where=where, env=env, task=task)
+                done = self.git(*arguments, where=where, env=env, task=task, holds=holds)
             cause, _fix, may_help = self.cause(done)
             if done.ok or may_help != AGAIN or pause is None:
                 break
@@ -2449,11 +2593,11 @@ class Checkout(Resource):
         """Why git failed, in one line; the mend; and what may help: AGAIN, TERMINAL or nothing."""
         import re
 
-        names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
         for pattern, cause, fix, may_help in GIT_CAUSES:
             if re.search(pattern, done.err):
-                return cause.format(**names), fix.format(**names), may_help
-        lines = [line.strip() for line in done.err.replace("\r", "\n").splitlines() if line.strip()]
+                where = {"host": host_of(self.repository.url), "path": tilde(self.path)}
+                return cause.format(**where), self.mend(fix), may_help
+        lines = [line.strip() for line in done.err.replace("\r", "\n").split("\n") if line.strip()]
         said = (
             [line for line in lines if line.startswith(("fatal:", "error:"))]
             or lines
@@ -2461,12 +2605,20 @@ class Checkout(Resource):
         )
         return said[-1], "", ""
 
+    def mend(self, fix: str) -> str:
+        """A mend of the tables, with this checkout's names in it, quoted for a shell."""
+        import shlex
+
+        names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
+        quoted = {key: shlex.quote(value) for key, value in (names | {"store": self.store}).items()}
+        return fix.format(**quoted, edit=edit(self.config_path))
+
     def failure(self, done: Completed) -> TaskResult:
         """The result of a git command that failed."""
         import re
 
         if re.search(NO_BRANCH, done.err):
-            return TaskResult("skipped", f"origin has no branch {self.repository.branch}", NAME_BRANCHES)
+            return self.no_branch()
         cause, fix, may_help = self.cause(done)
         said = [line for line in done.err.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
         detail = "\n".join(line for line in said if line != cause)
@@ -2474,13 +2626,13 @@ class Checkout(Resource):
 
     # --- from one layout to the other
 
-    def turn(self, result: TaskResult) -> TaskResult:
+    def turn(self, result: TaskResult, task: Task) -> TaskResult:
         """Turns an up-to-date worktree into a clone, or a clone into a worktree, unless that would lose something."""
         kind = "a worktree" if self.linked else "a clone"
         reason = self.more_than_a_checkout()
         if reason:
             return TaskResult(result.status, f"{result.message}; not made {kind}: it has {reason}")
-        self.rebuild()
+        self.rebuild(task)
         return TaskResult("changed", f"{result.message}, made {kind}")
 
     def more_than_a_checkout(self) -> str:
@@ -2499,7 +2651,7 @@ class Checkout(Resource):
         names = self.git("config", "--local", "--name-only", "--list").out.splitlines()
         return next((f"the setting {name}" for name in names if not name.startswith(known)), "")
 
-    def rebuild(self) -> None:
+    def rebuild(self, task: Task) -> None:
         """Exchanges git's directory for that of a clone; every file of the work tree stays as it is."""
         branch = self.repository.branch
         depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
@@ -2557,11 +2709,9 @@ class Worktree(Checkout):
         for each in stored:
             tip, state = tips.get(each.repository.branch, ""), each.state
             if not tip:
-                ready[each.name] = TaskResult(
-                    "skipped", f"origin has no branch {each.repository.branch}", NAME_BRANCHES
-                )
+                ready[each.name] = each.no_branch()
             elif tip == state.head and not (state.work or state.too_shallow or state.cut_off):
-                ready[each.name] = TaskResult("ok", "up to date")
+                ready[each.name] = each.up_to_date()
             else:
                 groups.setdefault(tuple(each.fetch_options()), []).append(each)
         for options, group in groups.items():
@@ -2581,9 +2731,9 @@ class Worktree(Checkout):
         """Makes the store, whole or not at all, or makes sure that it is this repository's."""
         if os.path.isdir(self.store):
             origin = self.must("config", "--get", "remote.origin.url", where=self.store).strip()
-            if not self.is_origin(origin):
+            if not self.is_origin(origin, self.store):
                 raise TlcError(
-                    f"its store {tilde(self.store)} belongs to {origin}", f"mv {self.store} {self.store}.old"
+                    f"its store {tilde(self.store)} belongs to {origin}", shell("mv", self.store, f"{self.store}.old")
                 )
             return
         partial = f"{self.store}.tlc-partial"
@@ -2603,28 +2753,33 @@ class Worktree(Checkout):
     def clone(self, task: Task) -> TaskResult:
         """Adds a worktree beside its place and moves it there when complete. The store has the branch already."""
         with self.beside() as new:
-            self.add_worktree(new)
+            self.add_worktree(new, task)
             self.make_room()
             self.must("worktree", "move", "--", new, self.path, where=self.store)
         return TaskResult("changed", f"checked out {self.repository.branch}")
 
-    def add_worktree(self, path: str, *options: str) -> None:
+    def add_worktree(self, path: str, task: Task, *options: str) -> None:
         """Adds a worktree on the branch. What the branch pointed to before, if it was there, stays recorded."""
         branch = self.repository.branch
+        for line in self.must("worktree", "list", "--porcelain", where=self.store).split("\n"):
+            left = line.removeprefix("worktree ")
+            if PARTIAL in left and not os.path.exists(left):  # git locks those it has not finished
+                self.git("worktree", "unlock", "--", left, where=self.store)
         self.must("worktree", "prune", where=self.store)
         if self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store).ok:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
             self.must("update-ref", f"refs/tlc/backup/{stamp}-{branch}", f"refs/heads/{branch}", where=self.store)
         command = ["worktree", "add", "--quiet", "--force", "--force", *options, "-B", branch]
-        self.must(*command, "--", path, self.upstream, where=self.store, keeps_lock=True)
+        with self.at_work(os.path.join(self.store, FETCHING), {}, task) as holds:
+            self.must(*command, "--", path, self.upstream, where=self.store, holds=holds)
 
-    def rebuild(self) -> None:
+    def rebuild(self, task: Task) -> None:
         """Exchanges git's directory for that of a worktree; every file of the work tree stays as it is."""
         self.make_store()
         refs = [f"+HEAD:{self.upstream}", "refs/tags/*:refs/tags/*"]
         self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
         with self.beside() as new:
-            self.add_worktree(new, "--no-checkout")
+            self.add_worktree(new, task, "--no-checkout")
             directory = self.git_directory(new)
             copy(os.path.join(self.git_directory(), "index"), os.path.join(directory, "index"))
             with open(os.path.join(directory, "gitdir"), "w", encoding="utf-8") as file:  # the way back
@@ -2698,7 +2853,7 @@ class Context:
     def config(self, or_profile: str = "") -> Config:
         """The config, its warnings said; that of a profile where there is none and one is named."""
         path = self.settings.config_path
-        if or_profile and not os.path.lexists(path):
+        if or_profile and not os.path.exists(path):
             config = parse_config(profiles()[or_profile], path)
         else:
             config = load_config(path)
@@ -2709,7 +2864,7 @@ class Context:
 
     def stage(self, name: str, resources: Sequence[Resource], *during: Callable[[Terminal], Any]) -> Stage:
         """A stage that keeps other runs off the code root; `during`: what else lasts as long."""
-        return Stage(name, resources, during=(CodeRootLock(self.settings.code_root, self.runner), *during))
+        return Stage(name, resources, during=(CodeRootLock(self.settings.code_root), *during))
 
 
 @command(
@@ -2743,7 +2898,8 @@ TREE = {
 def directories_of(config: Config, code_root: str) -> list[Directory]:
     """The directories of the tree of a config, in the order to show them."""
     tree = {path.format(version=version): remark for path, remark in TREE.items() for version in config.versions}
-    tree |= {path: "" for path in config.data["init_dirs"] if path not in tree}
+    for path in config.data["init_dirs"]:
+        tree.setdefault(path.rstrip("/"), "")
     return [Directory(code_root, path, remark) for path, remark in tree.items()]
 
 
@@ -2848,7 +3004,7 @@ TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": 
 
 
 def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    """The command line as a dict: `command` ("" for none), and the options that were given. Raises UsageError."""
+    """The command line as a dict: `command` ("" for none), the options that were given, `help`. Raises UsageError."""
     import argparse
     import re
 
@@ -2884,9 +3040,7 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
             sub.add_argument(*names, **options)
         add_globals(sub)
     parsed = vars(parser.parse_args(argv))
-    if parsed["command"] is None:
-        parser.print_help()
-    return {**parsed, "command": parsed["command"] or ""}
+    return {**parsed, "command": parsed["command"] or "", "help": parser.format_help()}
 
 
 def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -2894,13 +3048,8 @@ def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     newcomer = environ.get("NEWCOMER_MODE", "").strip().lower() or "true"
     if newcomer not in TRUTH:
         raise UsageError(f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}", "unset NEWCOMER_MODE")
-    jobs = str(given.get("jobs") or environ.get("TLC_JOBS") or 0)
-    if (
-        not jobs.isascii()
-        or not jobs.isdigit()
-        or int(jobs) > MAX_JOBS
-        or (int(jobs) == 0 and (given.get("jobs") or environ.get("TLC_JOBS")))
-    ):
+    jobs = given.get("jobs") or environ.get("TLC_JOBS") or ""
+    if jobs and jobs not in map(str, range(1, MAX_JOBS + 1)):
         raise UsageError(f"--jobs or TLC_JOBS is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}", "tlc --jobs 4")
     state_home = environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(state_home):  # the XDG specification has relative ones ignored
@@ -2913,7 +3062,7 @@ def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         newcomer=given.get("newcomer", TRUTH[newcomer]),
         yes=given.get("yes", False),
         dry_run=given.get("dry_run", False),
-        jobs=int(jobs),
+        jobs=int(jobs or 0),
         json=given.get("json", False),
         color=given.get("color", "auto"),
         verbose=given.get("verbose", False),
@@ -2924,18 +3073,18 @@ def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
 
 def standing(context: Context) -> str:
     """Where this machine stands, in a line, and the next command to run."""
-    root = tilde(context.settings.code_root)
+    root, called = tilde(context.settings.code_root), context.settings.called
     try:
         config = context.config()
     except ConfigError as error:
-        missing = not os.path.lexists(context.settings.config_path)
-        return f"No {root}/config.toml yet.\nnext: tlc init" if missing else f"{error.message}\nnext: {error.fix}"
+        if os.path.exists(context.settings.config_path):
+            return f"{error.message}\nnext: {error.fix}"
+        return f"No {root}/config.toml yet.\nnext: {called('tlc init')}"
     if any(directory.check().action for directory in directories_of(config, context.settings.code_root)):
-        return f"{root}: config.toml is there, directories are missing.\nnext: tlc init"
-    there = sum(
-        os.path.exists(os.path.join(context.settings.code_root, each.path, ".git")) for each in config.repositories
-    )
-    return f"{root}: {there} of {len(config.repositories)} repositories are there.\nnext: tlc pull-repos"
+        return f"{root}: config.toml is there, directories are missing.\nnext: {called('tlc init')}"
+    places = [os.path.join(context.settings.code_root, each.path, ".git") for each in config.repositories]
+    there = sum(map(os.path.exists, places))
+    return f"{root}: {there} of {len(places)} repositories are there.\nnext: {called('tlc pull-repos')}"
 
 
 def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal, log: Log) -> int:
@@ -2947,7 +3096,7 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
     runner = Runner(settings.environ, log, on_command if settings.verbose else None)
     context = Context(settings, terminal, runner, given)
     if not given["command"]:
-        terminal.show("\n" + standing(context).replace("next: tlc", f"next: {settings.program}"))
+        terminal.show(f"{given['help']}\n{standing(context)}")
         return 0
     command = COMMANDS[given["command"]]
     stages = command.stages(context)
@@ -2975,9 +3124,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs tlc; returns its exit code. `argv`: the arguments, sys.argv's by default."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv == ["--version"]:  # before anything is imported that it does not need
-        print(f"tlc {__version__}")
+        try:
+            os.write(1, f"tlc {__version__}\n".encode())
+        except OSError:
+            return 1
         return 0
     terminal = Terminal(color="auto", quiet=False, json="--json" in argv, environ=os.environ)
+    settings: Settings | None = None
     log: Log | None = None
     try:
         interrupt_on_signals()
@@ -2986,17 +3139,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal = Terminal(color=settings.color, quiet=settings.quiet, json=settings.json, environ=os.environ)
         log = Log(settings.state_dir, given["command"] or "tlc")
         code = run_command(given, settings, terminal, log)
-    except TlcError as error:
-        code = terminal.fail(error)
     except KeyboardInterrupt:
         terminal.say("Interrupted.", important=True)
         code = 130
     except BrokenPipeError:  # whoever read the output has seen enough
         code = 0
-    except OSError as error:
-        code = terminal.fail(TlcError(*describe(error)))
     except Exception as error:
-        code = terminal.fail(internal_error(error, log))
+        if isinstance(error, TlcError):
+            shown = error
+        else:
+            shown = TlcError(*describe(error)) if isinstance(error, OSError) else internal_error(error, log)
+        code = terminal.fail(shown, settings.called(shown.fix) if settings else shown.fix)
     sys.stdout, sys.stderr = terminal.stdout, terminal.stderr
     if not terminal.flush():
         code = code or 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
 import shutil
@@ -233,6 +235,21 @@ def hidden_from_status(web: Path) -> None:
     edit(web)
 
 
+def removed_from_the_index(web: Path) -> None:
+    git(web, "rm", "--quiet", "--cached", "module/models.py")
+    edit(web)
+
+
+def cherry_picks_in_progress(web: Path) -> None:
+    git(web, "checkout", "--quiet", "-b", "theirs")
+    for number in range(2):
+        (web / "module/models.py").write_text(f"theirs {number}\n")
+        git(web, "commit", "--quiet", "--all", "-m", "theirs")
+    git(web, "checkout", "--quiet", "17.0")
+    commit_of_their_own(web)
+    git(web, "cherry-pick", "theirs~1", "theirs", fails=True)
+
+
 def symlink(web: Path) -> None:
     (web / "README.md").unlink()
     (web / "README.md").symlink_to("module/models.py")
@@ -279,6 +296,8 @@ def state(web: Path) -> dict[str, object]:
         (merge_in_progress, "an unfinished merge"),
         (hidden_from_status, "overwrite (module/models.py)"),
         (symlink, "1 changed file (README.md)"),
+        (removed_from_the_index, "1 changed file (module/models.py)"),
+        (cherry_picks_in_progress, "an unfinished cherry-pick"),
     ],
 )
 def test_work_is_kept_and_with_force_comes_back(
@@ -552,22 +571,42 @@ def big_upstream(upstream: Upstream) -> None:
     upstream.commit("OCA/web", "17.0", {f"big/{n}.txt": noise.randbytes(40_000).hex() for n in range(150)})
 
 
-def test_killed_at_any_moment_the_next_run_completes(sandbox: Sandbox, upstream: Upstream) -> None:
+def descendants(pid: int) -> list[int]:
+    """All processes below one, as /proc tells; none where there is no /proc."""
+    stats = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    names = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    parents = {name: int(stat[1]) for name, stat in zip(names, stats, strict=False)}
+    found = [pid]
+    for name in sorted(parents):
+        if parents[name] in found:
+            found.append(name)
+    return found[1:]
+
+
+@pytest.mark.parametrize("kill", ["tlc alone", "power failure"])
+def test_killed_at_any_moment_the_next_run_completes(sandbox: Sandbox, upstream: Upstream, kill: str) -> None:
     big_upstream(upstream)
     web = sandbox.root / "oca/17.0/web"
-    moments = random.Random(2)
-    for _ in range(6):
+    moments = random.Random(f"{kill} {sandbox.home}")
+    for _ in range(13):
         process = start(sandbox, "-f", "web@17.0")
-        time.sleep(moments.uniform(0.05, 0.8))
-        os.killpg(process.pid, signal.SIGKILL)
+        time.sleep(moments.uniform(0.05, 0.7))
+        below = descendants(process.pid) if kill == "power failure" else []
+        for pid in (process.pid, *below):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.communicate()
         tip = upstream.tip("OCA/web", "17.0")
-        assert pull(sandbox, "-f", "web@17.0").code == 0
+        run = pull(sandbox, "-f", "web@17.0")
+        assert run.code == 0, run.err
+        assert result_of(run)["status"] in ("changed", "ok"), run
         assert git(web, "rev-parse", "HEAD").strip() == tip
         assert git(web, "status", "--porcelain") == ""
-        shutil.rmtree(web) if moments.random() < 0.5 else upstream.commit(
-            "OCA/web", "17.0", {"n": str(moments.random())}
-        )
+        if moments.random() < 0.5:
+            shutil.rmtree(web)
+        else:
+            files = {f"big/{n}.txt": f"{moments.random()}\n" * 999 for n in range(0, 150, 2)}
+            upstream.commit("OCA/web", "17.0", {**files, f"new/{moments.random()}.txt": "new\n"})
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -686,21 +725,61 @@ def test_a_worktree_that_was_deleted_by_hand_comes_back_and_its_commits_are_reco
 # --- an update that was cut off, by a power failure say
 
 
-def test_an_update_that_was_cut_off_is_completed_and_what_was_there_is_recorded(
-    sandbox: Sandbox, upstream: Upstream, web: Path
-) -> None:
+@pytest.fixture
+def half_updated(sandbox: Sandbox, upstream: Upstream, web: Path) -> str:
+    """What is left when git is killed in the middle of a checkout for tlc; the commit it was on its way to."""
     tip = upstream.commit("OCA/web", "17.0", {"module/models.py": "upstream\n", "arriving.py": "upstream\n"})
+    git(web, "-c", f"url.file://{upstream.directory}/.insteadOf=git@github.com:", "fetch", "--quiet", "origin", "17.0")
     directory = Path(git(web, "rev-parse", "--absolute-git-dir").strip())
-    (directory / "tlc-updating").write_text(tip)
+    mark = {"head": git(web, "rev-parse", "HEAD").strip(), "target": tip, "restore": ""}
+    (directory / "tlc-checking-out").write_text(json.dumps(mark))
     (directory / "index.lock").write_bytes(b"")
     (web / "module/models.py").write_text("upst")
     (web / "arriving.py").write_text("upstream\n")
+    return tip
+
+
+def test_an_update_that_was_cut_off_is_completed(sandbox: Sandbox, web: Path, half_updated: str) -> None:
     run = pull(sandbox, "-f", "web@17.0")
-    assert result_of(run)["status"] == "changed"
-    assert git(web, "rev-parse", "HEAD").strip() == tip
+    assert (result_of(run)["status"], result_of(run)["fix"]) == ("changed", "")
+    assert git(web, "rev-parse", "HEAD").strip() == half_updated
     assert git(web, "status", "--porcelain") == ""
-    assert "refs/tlc/backup/" in result_of(run)["fix"]
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "module/models.py", "arriving.py"])
+def test_what_a_person_did_after_an_update_was_cut_off_is_kept(
+    sandbox: Sandbox, web: Path, half_updated: str, name: str
+) -> None:
+    (web / name).write_text("mine\n")
+    before = snapshot(web)
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "kept"}
+    assert snapshot(web) == before
+
+
+def test_commits_made_after_an_update_was_cut_off_are_kept(sandbox: Sandbox, web: Path, half_updated: str) -> None:
+    Path(git(web, "rev-parse", "--absolute-git-dir").strip(), "index.lock").unlink()
+    (web / "README.md").write_text("mine\n")
+    git(web, "commit", "--quiet", "-m", "mine", "README.md")
+    head = git(web, "rev-parse", "HEAD")
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "kept"}
+    assert git(web, "rev-parse", "HEAD") == head
+
+
+def test_a_checkout_that_fails_half_way_is_completed_later(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+    files = {f"a/{number}.py": "upstream\n" for number in range(30)}
+    tip = upstream.commit(
+        "OCA/web", "17.0", {**files, ".gitattributes": "z/* filter=broken\n", "z/last.bin": "upstream\n"}
+    )
+    upstream.git("config", "--global", "filter.broken.smudge", "false")
+    upstream.git("config", "--global", "filter.broken.required", "true")
+    failed = pull(sandbox, "-f", "web@17.0")
+    assert (failed.code, result_of(failed)["status"]) == (1, "failed")
+    upstream.git("config", "--global", "filter.broken.smudge", "cat")
+    upstream.git("config", "--global", "filter.broken.clean", "cat")
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
+    assert git(web, "rev-parse", "HEAD").strip() == tip
+    assert (web / "z/last.bin").read_text() == "upstream\n"
 
 
 def test_an_exchange_of_layouts_that_was_cut_off_is_undone(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:

@@ -21,6 +21,7 @@ import sys
 if sys.version_info < (3, 11):
     sys.exit(f"tlc needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: python3.12 tlc.py")
 
+import collections
 import contextlib
 import functools
 import os
@@ -342,7 +343,7 @@ class Terminal:
         """The one JSON document of a --json run."""
         import json
 
-        self.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        self.stdout.write(json.dumps(data, indent=2) + "\n")
 
     def fail(self, error: TlcError, fix: str) -> int:
         """Shows an error that ended the run, as a document too with --json; returns its exit code."""
@@ -381,10 +382,11 @@ class Terminal:
     @property
     def size(self) -> tuple[int, int]:
         """Columns and lines of the terminal; 100 and 24 where there is none."""
-        import shutil
-
-        size = shutil.get_terminal_size((100, 24))
-        return size.columns, size.lines
+        try:
+            size = os.get_terminal_size(self.stderr.fileno())
+            return size.columns, size.lines
+        except (OSError, ValueError):
+            return 100, 24
 
     def ask(self, question: str) -> str | None:
         """The answer to a question, or None when nobody can answer (end of input)."""
@@ -551,7 +553,7 @@ def redact(text: str) -> str:
     """`text` without the login that an address in it may hold: https://token@host/ shows as https://***@host/."""
     import re
 
-    return re.sub(r"(https?://)[^/@\s]+@", r"\1***@", text)
+    return re.sub(r"(https?://|ssh://[^/@:\s]*:)[^/@\s]+@", r"\1***@", text)
 
 
 class Log:
@@ -661,15 +663,16 @@ class Runner:
         if self.stopped_at and not at_end:
             raise Interrupted
         started = time.monotonic()
-        process = subprocess.Popen(
-            argv,
-            stdin=None if terminal else self._as_input(stdin),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**self.environ, **(env or {})},
-            start_new_session=not terminal,
-            pass_fds=holds,
-        )
+        with self._as_input(stdin) as given:
+            process = subprocess.Popen(
+                argv,
+                stdin=None if terminal else given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**self.environ, **(env or {})},
+                start_new_session=not terminal,
+                pass_fds=holds,
+            )
         self._live.add(process)
         if terminal:
             self._with_terminal.add(process)
@@ -677,7 +680,9 @@ class Runner:
             if self.stopped_at and not at_end:  # stop() came between the look above and the start
                 self._signal(process, "SIGTERM")
             out, err = self._read(process, on_stderr)
-            process.wait()
+            while self._running(process):
+                if self.stopped_at and time.monotonic() > self.stopped_at + GRACE:
+                    self._signal(process, "SIGKILL")
         finally:
             self._live.discard(process)
             if self.stopped_at and not at_end:
@@ -697,12 +702,11 @@ class Runner:
 
     def _as_input(self, text: str) -> Any:
         """What a child reads `text` from: a file, for a pipe could fill up while nobody reads the child's output."""
-        import subprocess
         import tempfile
 
         if not text:
-            return subprocess.DEVNULL
-        file = tempfile.TemporaryFile()  # noqa: SIM115  closed with its last reference
+            return open(os.devnull, "rb")  # noqa: SIM115
+        file = tempfile.TemporaryFile()
         file.write(text.encode(errors="surrogateescape"))
         file.seek(0)
         return file
@@ -740,6 +744,15 @@ class Runner:
         self._stopped.set()
         for process in list(self._live):
             self._signal(process, "SIGTERM")
+
+    def _running(self, process: subprocess.Popen[bytes]) -> bool:
+        import subprocess
+
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def pause(self, seconds: float) -> None:
         """Waits, but not beyond the end of the run. Raises Interrupted then."""
@@ -821,12 +834,13 @@ REPOSITORY_NAME = _text(
 )
 # git check-ref-format(1), less the characters nobody uses
 BRANCH = _text(
-    r"(?![-/.])(?!.*(?:\.\.|//|/[.-]|@\{|\.lock(?:/|$)|[/.]$))[a-zA-Z0-9._/+@#=-]+", 'a branch\'s name such as "17.0"'
+    r"(?![-/.]|HEAD$)(?!.*(?:\.\.|//|/[.-]|@\{|\.lock(?:/|$)|[/.]$))[a-zA-Z0-9._/+@#=-]+",
+    'a branch\'s name such as "17.0"',
 )
 BRANCHES = _list(BRANCH, 'a list of branches, such as ["17.0"]', minItems=1)
 DEPTH = _number(0, None, "a number of commits, 0 for the full history")
 ADDRESS = _text(
-    r"(?:https://(?![-/])[^\s@\x00-\x1f]+|file:///[^\s\x00-\x1f]+|ssh://(?:[\w.-]+@)?(?![-/])[^\s@\x00-\x1f]+"
+    r"(?:https://(?![-/])[^\s@\x00-\x1f]+|file:///[^\s\x00-\x1f]+|ssh://(?:\w[\w.-]*@)?(?![-/])[^\s@\x00-\x1f]+"
     r"|\w[\w.-]*@\w[\w.-]*:(?!-)[^\s\x00-\x1f]+)",
     "an address that starts with https://, ssh://, file:/// or user@host:, without a password",
 )
@@ -844,7 +858,7 @@ REPOSITORY = {
 }
 SCRIPT = _table(
     {
-        "url": _text(r"https://(?!-)[^\s@\x00-\x1f]+", "an https:// address"),
+        "url": _text(r"https://(?![-/])[^\s@/\x00-\x1f]+(?:/[^\s\x00-\x1f]*)?", "an https:// address"),
         "name": _text(r"(?!-)[^\x00-\x1f]+", "a display name"),
         "sha256": _text(r"[0-9a-fA-F]{64}", "the 64 hexadecimal digits of a sha256"),
     },
@@ -931,7 +945,7 @@ SCHEMA: dict[str, Any] = _table(
                 "password": _text(
                     r"[^\x00-\x1f\x7f]+", "a password without control characters", default="odoo", secret=True
                 ),
-                "host": _text(r"[a-zA-Z0-9][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost"),
+                "host": _text(r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost"),
                 "port": _number(1, 65535, "a port from 1 to 65535", default=5432),
             }
         ),
@@ -977,12 +991,18 @@ def toml_text(value: object) -> str:
 
     if isinstance(value, TomlFloat) or json_type(value) == "date":
         return str(value)
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, list):
+        text = f"[{', '.join(map(toml_text, value))}]"
+    elif isinstance(value, dict):
+        text = "{" + ", ".join(f"{field_name((key,))} = {toml_text(item)}" for key, item in value.items()) + "}"
+    else:
+        text = redact(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def field_name(path: Path) -> str:
     """A path into the config as people write it: repos.oca[2], venvs.python."18.0"."""
+    import json
     import re
 
     text = ""
@@ -990,7 +1010,9 @@ def field_name(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += ("." if text else "") + (part if re.fullmatch(r"[\w-]+", part) else f'"{part}"')
+            text += ("." if text else "") + (
+                part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
+            )
     return text or "the file"
 
 
@@ -1014,7 +1036,8 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
             return
         schema = kinds[found]
     wanted = schema.get("type", "string")
-    shown = "the value" if schema.get("secret") else toml_text(value)
+    secret = any(each.get("secret") for each in (schema, *schema.get("properties", {}).values()))
+    shown = "the value" if secret else toml_text(value)
     wrong = f"found {shown}; allowed: {schema['description']}"
     if found != wanted:
         hint = TYPE_HINTS.get((wanted, found), "").format(value=shown)
@@ -1025,7 +1048,7 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
             near = nearest(value, schema["enum"])
             yield Problem(path, wrong + (f'; did you mean "{near}"?' if near else ""))
     elif wanted == "string":
-        if not re.fullmatch(schema["pattern"], value):
+        if not re.fullmatch(schema["pattern"], value, re.ASCII):
             yield Problem(path, wrong)
     elif wanted == "integer":
         if not schema["minimum"] <= value <= schema.get("maximum", value):
@@ -1262,7 +1285,7 @@ def parse_config(text: str, path: str = "config.toml") -> Config:
         place = re.search(r"line (\d+), column (\d+)", str(error))
         message = re.sub(r" \(at .*\)$", "", str(error))
         # "at end of document" is all that tomllib says there
-        line, column = place.groups() if place else (str(text.count("\n") + 1), "1")
+        line, column = place.groups() if place else (str(text.count("\n") + 1), str(len(text.rpartition("\n")[2]) + 1))
         raise ConfigError(f"config.toml:{line}:{column}: {message}", edit(path)) from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list 1,000 deep
         raise ConfigError(f"config.toml: cannot be read: {error}", edit(path)) from None
@@ -1278,7 +1301,7 @@ def parse_config(text: str, path: str = "config.toml") -> Config:
             if problem.warning == warning:
                 known = next(problem.path[:n] for n in range(len(problem.path), -1, -1) if problem.path[:n] in lines)
                 places.append((lines[known], f"{field_name(problem.path)}: {problem.text}"))
-        return [f"config.toml:{line}: {text}" for line, text in sorted(places)]
+        return [f"config.toml:{line}: {text}" for line, text in sorted(places, key=lambda place: place[0])]
 
     if rendered(warning=False):
         example = "".join(
@@ -1423,21 +1446,37 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable
     On Ctrl-C calls `stop`, which must make the running ones end soon, and starts no more; what did not
     end has None. The tasks themselves must not raise anything but Interrupted.
     """
-    from concurrent.futures import ThreadPoolExecutor, wait
+    results: list[T | None] = [None] * len(tasks)
+    todo = collections.deque(enumerate(tasks))
+    ended = threading.Semaphore(0)
 
-    if not tasks:
-        return []
-    pool = ThreadPoolExecutor(max_workers)
-    futures = [pool.submit(task) for task in tasks]
+    def work() -> None:
+        try:
+            while True:
+                number, task = todo.popleft()
+                results[number] = task()
+        except (IndexError, Interrupted):
+            pass
+        finally:
+            ended.release()
+
+    # Not concurrent.futures: it joins its threads when Python ends, however long they take.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(max_workers, len(tasks)))]
+    left = len(threads)
     try:
-        wait(futures)
+        for thread in threads:
+            thread.start()
+        while left:
+            ended.acquire()
+            left -= 1
     except KeyboardInterrupt:
+        todo.clear()
         stop()
-        pool.shutdown(wait=False, cancel_futures=True)
-        wait([future for future in futures if not future.cancelled()], timeout=GRACE + 1)
-    pool.shutdown(wait=False)
-    ended = [future.done() and not future.cancelled() and future.exception() is None for future in futures]
-    return [future.result() if done else None for future, done in zip(futures, ended, strict=True)]
+        deadline = time.monotonic() + GRACE + 1
+        left -= sum(thread.ident is None for thread in threads)
+        while left and ended.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            left -= 1
+    return list(results)
 
 
 class CodeRootLock:
@@ -1521,7 +1560,7 @@ class Engine:
             self.runner.stop()
         interrupted = self.runner.stopped_at is not None
         failed = any(outcome.status == "failed" for outcome in self.outcomes)
-        if failed:
+        if failed and not self.settings.dry_run:
             self.runner.log.open()
         self.close(time.monotonic() - started, interrupted, "" if self.settings.dry_run else after)
         if interrupted:
@@ -1543,7 +1582,7 @@ class Engine:
             replaced = [] if self.settings.yes else [step for step in todo if step.found.asks]
             if self.settings.newcomer and todo:
                 self.announce(steps)
-            elif self.picture:
+            elif self.picture and not self.settings.quiet:
                 self.terminal.show(self.picture(self.settings, steps))
             if replaced and not self.settings.newcomer:
                 self.announce(replaced)
@@ -1562,8 +1601,10 @@ class Engine:
                         self.outcomes += [self.outcome(step, reason, 0.0) for step in mine]
                     else:
                         if todo and (asks or stage is not stages[0]):
-                            self.enter(stack, stage)
-                            mine = self.check([stage])
+                            mine = self.guarded(
+                                functools.partial(self.enter_and_check, stack, stage),
+                                functools.partial(self.blocked, mine),
+                            )
                         self.apply(stage, mine)
                 if missing or any(outcome.status == "failed" for outcome in self.outcomes[before:]):
                     broken.add(stage.name)
@@ -1572,6 +1613,16 @@ class Engine:
         """Enters what lasts as long as a stage."""
         for context in stage.during:
             stack.enter_context(context(self.terminal))
+
+    def enter_and_check(self, stack: contextlib.ExitStack, stage: Stage) -> list[Step]:
+        """Enters what lasts as long as a stage, and looks how its resources stand by now."""
+        self.enter(stack, stage)
+        return self.check([stage])
+
+    def blocked(self, steps: Sequence[Step], message: str, fix: str) -> list[Step]:
+        """The steps of a stage that could not be entered: what would have been done fails with that reason."""
+        found = CheckResult(CheckStatus.FAIL, message, fix=fix)
+        return [step.replace(found=found, action="") if step.action else step for step in steps]
 
     # --- looking
 
@@ -1624,7 +1675,10 @@ class Engine:
     def announce(self, steps: Sequence[Step]) -> None:
         """Shows the plan: what would be done, grouped by action, and what will run as root."""
         dry_run = self.settings.dry_run
-        show = self.terminal.show if dry_run else functools.partial(self.terminal.say, important=True)
+        style = functools.partial(
+            self.terminal.style, stream=self.terminal.stdout if dry_run and not self.settings.json else None
+        )
+        show = self.terminal.show if dry_run else functools.partial(self.terminal.say, important=not self.settings.yes)
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
             if step.action:
@@ -1636,7 +1690,7 @@ class Engine:
             show("Nothing to do.")
         for (_stage, action), group in actions.items():
             count = f" ({len(group)})" if len(group) > 1 else ""
-            show(self.terminal.style(f"{action}{count}", "bold"))
+            show(style(f"{action}{count}", "bold"))
             shown = group if dry_run else group[:SHOWN]
             for step in shown:
                 show(f"  {step.resource.name}: {step.found.message}")
@@ -1644,10 +1698,10 @@ class Engine:
                 show(f"  ... and {len(group) - len(shown)} more; --dry-run shows all")
         for step in steps:
             if not step.action and step.found.status != CheckStatus.OK:
-                show(f"{self.terminal.style('cannot', 'red')} {step.resource.name}: {step.found.message}")
+                show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
         as_root = [command for step in steps if step.action for command in step.resource.privileged()]
         if as_root:
-            show(self.terminal.style("as root", "bold"))
+            show(style("as root", "bold"))
             for command in dict.fromkeys(as_root):
                 show(f"  {command}")
 
@@ -2910,7 +2964,7 @@ def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
     for step in steps:
         slash = "/" if step.resource.kind == "directory" else ""
         new = ["new"] if step.action else []
-        entries[step.resource.name + slash] = ", ".join([step.resource.remark, *new])
+        entries[step.resource.name + slash] = ", ".join([step.resource.remark] * bool(step.resource.remark) + new)
     return tree(tilde(settings.code_root), entries)
 
 
@@ -3019,12 +3073,12 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
 
     def add_globals(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("options of every command")
+        group.add_argument("--version", action="version", version=f"tlc {__version__}", help="show the version")
         for flags, options in GLOBAL_OPTIONS.items():
             group.add_argument(*flags, default=argparse.SUPPRESS, **options)
 
     plain = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="tlc", description=ABOUT, epilog=ENVIRONMENT_HELP, allow_abbrev=False, formatter_class=plain)
-    parser.add_argument("--version", action="version", version=f"tlc {__version__}")
     add_globals(parser)
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="<command>")
     for each in COMMANDS.values():
@@ -3049,8 +3103,8 @@ def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     newcomer = environ.get("NEWCOMER_MODE", "").strip().lower() or "true"
     if newcomer not in TRUTH:
         raise UsageError(f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}", "unset NEWCOMER_MODE")
-    jobs = given.get("jobs") or environ.get("TLC_JOBS") or ""
-    if jobs and jobs not in map(str, range(1, MAX_JOBS + 1)):
+    jobs = given.get("jobs", environ.get("TLC_JOBS") or None)
+    if jobs is not None and jobs not in map(str, range(1, MAX_JOBS + 1)):
         raise UsageError(f"--jobs or TLC_JOBS is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}", "tlc --jobs 4")
     state_home = environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(state_home):  # the XDG specification has relative ones ignored
@@ -3097,6 +3151,8 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
     runner = Runner(settings.environ, log, on_command if settings.verbose else None)
     context = Context(settings, terminal, runner, given)
     if not given["command"]:
+        if settings.json:
+            terminal.document({"tlc": __version__, "command": "", "ok": True, "changed": False, "results": []})
         terminal.show(f"{given['help']}\n{standing(context)}")
         return 0
     command = COMMANDS[given["command"]]
@@ -3140,6 +3196,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal = Terminal(color=settings.color, quiet=settings.quiet, json=settings.json, environ=os.environ)
         log = Log(settings.state_dir, given["command"] or "tlc")
         code = run_command(given, settings, terminal, log)
+    except SystemExit as error:
+        code = int(error.code or 0)
     except KeyboardInterrupt:
         terminal.say("Interrupted.", important=True)
         code = 130

@@ -84,8 +84,7 @@ class Terminal:
     def lines(self) -> list[str]:
         """The text on the screen, after what scrolled off its top; no trailing blanks or empty lines."""
         scrolled = [
-            "".join(line[column].data for column in range(max(line, default=0) + 1))
-            for line in self.screen.history.top
+            "".join(line[column].data for column in range(max(line, default=0) + 1)) for line in self.screen.history.top
         ]
         lines = [line.rstrip() for line in [*scrolled, *self.screen.display]]
         while lines and not lines[-1]:
@@ -108,11 +107,11 @@ class Terminal:
         self.stream.feed(data)
         return bool(data)
 
-    def wait_for(self, text: str, timeout: float = 20) -> None:
-        """Read until `text` is in the lines; an AssertionError with the screen when it does not come."""
+    def wait_for(self, text: str, timeout: float = 20, times: int = 1) -> None:
+        """Read until `text` is in the lines so many times; an AssertionError with the screen when it is not."""
         deadline = time.monotonic() + timeout
         open_ = True
-        while text not in self.text:
+        while self.text.count(text) < times:
             assert open_, f"the program ended without {text!r}:\n{self.text}"
             assert time.monotonic() < deadline, f"no {text!r} within {timeout} s:\n{self.text}"
             open_ = self._read(0.1)

@@ -20,9 +20,7 @@ import build
 
 PACKINGS = [pytest.param((), id="zipapp"), pytest.param(("--shiv",), id="shiv")]
 
-VERSION = re.findall(
-    r'^__version__ = "(.+)"$', (PROJECT / "tlc.py").read_text(encoding="utf-8"), re.MULTILINE
-)[0]
+VERSION = re.findall(r'^__version__ = "(.+)"$', (PROJECT / "tlc.py").read_text(encoding="utf-8"), re.MULTILINE)[0]
 
 # Stands for tlc.py where a test must see what reaches it.
 PROBE = b"""
@@ -124,9 +122,7 @@ def test_without_byte_code_the_source_runs(built: Callable[..., Path], tmp_path:
 
 
 @pytest.fixture(params=PACKINGS)
-def probe(
-    request: pytest.FixtureRequest, built: Callable[..., Path], sandbox: Sandbox, tmp_path: Path
-) -> Sandbox:
+def probe(request: pytest.FixtureRequest, built: Callable[..., Path], sandbox: Sandbox, tmp_path: Path) -> Sandbox:
     """A sandbox whose archive has PROBE for its program; PATH leads nowhere."""
 
     def change(name: str, content: bytes) -> bytes | None:
@@ -177,9 +173,7 @@ def test_too_old_passes_over_what_does_not_run(
 
 
 @pytest.mark.parametrize("place", ["on PATH", "where its installer puts it"])
-def test_too_old_asks_uv(
-    probe: Sandbox, too_old: list[pythons.Interpreter], tmp_path: Path, place: str
-) -> None:
+def test_too_old_asks_uv(probe: Sandbox, too_old: list[pythons.Interpreter], tmp_path: Path, place: str) -> None:
     newest = next(python for python in reversed(pythons.supported()) if python.implementation == "CPython")
     prefix = Path(pythons.output(newest.path, "-c", "import sys; print(sys.prefix)").strip())
     # The shape of what `uv python install` leaves.
@@ -254,9 +248,7 @@ def test_by_its_first_line(sandbox: Sandbox, archive: Path, tmp_path: Path) -> N
 def test_read_only_home(sandbox: Sandbox, tmp_path: Path) -> None:
     # Permissions do not bind root; a path below a file binds everybody.
     (tmp_path / "file").touch()
-    home = {
-        name: f"{tmp_path}/file/home" for name in sandbox.env if name == "HOME" or name.startswith("XDG_")
-    }
+    home = {name: f"{tmp_path}/file/home" for name in sandbox.env if name == "HOME" or name.startswith("XDG_")}
     assert succeeded(sandbox.tlc("--version", env=home))
     assert sandbox.tlc("--help", env=home).code == 0
     run = sandbox.tlc("--yes", "init", env=home)

@@ -1,0 +1,773 @@
+"""The command line: options, environment, exit codes, init and generate-config, what is said where."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run, Sandbox
+from terminal import Terminal
+
+import tlc
+
+VERSIONS = 'versions = ["17.0"]\n'
+MADE = [
+    *("venvs", "odoo/odoo/17.0", "odoo/enterprise/17.0", "oca/17.0", "conf"),
+    *("trobz/projects", "trobz/packages"),
+]
+
+
+def everything(directory: Path) -> dict[str, tuple[object, ...]]:
+    """All that is below a directory: name -> type, mode, time of the last change, and content."""
+    return {
+        str(path.relative_to(directory)): (
+            path.lstat().st_mode,
+            path.lstat().st_mtime_ns,
+            path.read_bytes() if path.is_file() else path.is_symlink() and os.readlink(path),
+        )
+        for path in [directory, *directory.rglob("*")]
+    }
+
+
+def logs(sandbox: Sandbox) -> list[str]:
+    return sorted(path.name for path in sandbox.state.glob("*.log"))
+
+
+def closing_line(run: Run) -> str:
+    """The counts of the closing block."""
+    counts = r"(?:^|\] |Interrupted\. )((?:\w+ \d+(?: · )?)+)  in \d+\.\d s$"
+    [found] = re.findall(counts, run.err, re.MULTILINE)
+    return str(found)
+
+
+@pytest.fixture
+def home(sandbox: Sandbox) -> Sandbox:
+    """A sandbox with a config of one version."""
+    sandbox.config(VERSIONS)
+    return sandbox
+
+
+# --- options
+
+OPTIONS = [
+    (["--newcomer"], {"newcomer": True}),
+    (["--no-newcomer"], {"newcomer": False}),
+    (["-y"], {"yes": True}),
+    (["--yes"], {"yes": True}),
+    (["-n"], {"dry_run": True}),
+    (["--dry-run"], {"dry_run": True}),
+    (["-j", "7"], {"jobs": "7"}),
+    (["-j7"], {"jobs": "7"}),
+    (["--jobs=7"], {"jobs": "7"}),
+    (["--json"], {"json": True}),
+    (["--color", "never"], {"color": "never"}),
+    (["-v"], {"verbose": True}),
+    (["--verbose"], {"verbose": True}),
+    (["-q"], {"quiet": True}),
+    (["--quiet"], {"quiet": True}),
+    (["-yq"], {"yes": True, "quiet": True}),
+]
+
+
+def parsed(*arguments: str) -> dict[str, object]:
+    """The command and the options that were given."""
+    return {name: value for name, value in tlc.parse_arguments(arguments).items() if name != "help"}
+
+
+@pytest.mark.parametrize(("options", "expected"), OPTIONS)
+def test_a_global_option_means_the_same_before_and_after_the_command(
+    options: list[str], expected: dict[str, object]
+) -> None:
+    assert parsed(*options, "init") == {"command": "init", **expected}
+    assert parsed("init", *options) == {"command": "init", **expected}
+
+
+def test_options_on_both_sides_add_up_and_the_last_one_counts() -> None:
+    given = parsed("-y", "--newcomer", "-j1", "init", "--no-newcomer", "-j2", "-n")
+    assert given == {"command": "init", "yes": True, "newcomer": False, "jobs": "2", "dry_run": True}
+
+
+@pytest.mark.parametrize("arguments", [["--json", "--dry-run", "init"], ["init", "--json", "--dry-run"]])
+def test_a_dry_run_as_json_works_on_both_sides_of_the_command(home: Sandbox, arguments: list[str]) -> None:
+    run = home.tlc(*arguments)
+    assert run.code == 0
+    assert {result["status"] for result in run.json()["results"]} == {"planned", "ok"}
+    assert os.listdir(home.root) == ["config.toml"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--version", "init"], ["init", "--version"], ["-q", "--version"]]
+)
+def test_the_version_is_told_everywhere(sandbox: Sandbox, arguments: list[str]) -> None:
+    run = sandbox.tlc(*arguments)
+    assert (run.code, run.out, run.err) == (0, f"tlc {tlc.__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", tlc.COMMANDS)
+def test_the_help_of_a_command_has_an_example_that_runs(sandbox: Sandbox, name: str) -> None:
+    run = sandbox.tlc(name, "--help")
+    assert run.code == 0
+    assert run.out == sandbox.tlc(name, "-h").out
+    [example] = re.findall(r"^example:\n +tlc (.*)$", run.out, re.MULTILINE)
+    assert example.split()[0] == name
+    sandbox.config(tlc.profiles()["odoo-dev"])
+    tried = sandbox.tlc(*shlex.split(example), "--dry-run")
+    assert tried.code == 0, tried.err
+
+
+def test_the_help_names_every_command_option_and_variable(sandbox: Sandbox) -> None:
+    text = sandbox.tlc("--help").out
+    for name in tlc.COMMANDS:
+        assert f"\n    {name} " in text or f"\n    {name}\n" in text
+    for option in (
+        "--newcomer",
+        "--yes",
+        "--dry-run",
+        "--jobs",
+        "--json",
+        "--color",
+        "--verbose",
+        "--quiet",
+        "--version",
+    ):
+        assert option in text
+    for variable in ("TLC_CODE_DIR", "TLC_JOBS", "NEWCOMER_MODE", "NO_COLOR", "FORCE_COLOR"):
+        assert variable in text
+
+
+# --- wrong usage
+
+WRONG = [
+    (["ini"], "There is no command ini; did you mean init?"),
+    (["pull-repo"], "did you mean pull-repos?"),
+    (["generate_config", "odoo-dev"], "did you mean generate-config?"),
+    (["xyzzy"], "There is no command xyzzy"),
+    (["init", "--yse"], "--yse"),
+    (["--dry-runs", "init"], "--dry-runs"),
+    (["pull-repos", "--forced"], "--forced"),
+    (["pull-repos", "--filter"], "--filter"),
+    (["init", "extra"], "extra"),
+    (["generate-config"], "PROFILE"),
+    (["generate-config", "odoo-dv"], "did you mean odoo-dev?"),
+    (["generate-config", "oca-contributer"], "did you mean oca-contributor?"),
+    (["generate-config", "minimal"], "did you mean odoo-minimal?"),
+    (["generate-config", "xyzzy"], "there are odoo-minimal, odoo-dev, oca-contributor"),
+    (["--color", "sometimes", "init"], "'sometimes'"),
+    (["init", "--jobs"], "--jobs"),
+    *(
+        (place, "allowed: a number from 1 to 64")
+        for jobs in ("0", "65", "-1", "abc", "1.5", "٣", "9" * 5000, "")
+        for place in (["--jobs", jobs, "init"], ["init", f"--jobs={jobs}"])
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG)
+def test_wrong_usage_is_told_with_the_way_out_and_exit_code_2(home: Sandbox, arguments: list[str], said: str) -> None:
+    before = everything(home.home)
+    run = home.tlc("--yes", *arguments)
+    assert run.code == 2
+    assert run.out == ""
+    assert said in run.err
+    assert re.search(r"^→ (tlc|python3 \S+) \S", run.err, re.MULTILINE)
+    assert everything(home.home) == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("NEWCOMER_MODE", "maybe", "NEWCOMER_MODE is 'maybe'; allowed: true, 1, yes, on, false, 0, no, off"),
+        ("TLC_JOBS", "0", "allowed: a number from 1 to 64"),
+        ("TLC_JOBS", "65", "allowed: a number from 1 to 64"),
+        ("TLC_JOBS", "abc", "allowed: a number from 1 to 64"),
+    ],
+)
+def test_a_wrong_variable_is_told_with_exit_code_2(home: Sandbox, variable: str, value: str, said: str) -> None:
+    run = home.tlc("init", "--dry-run", env={variable: value})
+    assert (run.code, run.out) == (2, "")
+    assert variable in run.err
+    assert said in run.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "code"),
+    [
+        (["-j", "1"], {}, 1),
+        (["-j", "64"], {"TLC_JOBS": "2"}, 64),
+        ([], {"TLC_JOBS": "2"}, 2),
+        ([], {"TLC_JOBS": ""}, 0),
+        ([], {}, 0),
+    ],
+)
+def test_the_option_for_jobs_goes_before_the_variable(arguments: list[str], env: dict[str, str], code: int) -> None:
+    assert tlc.make_settings(tlc.parse_arguments(["init", *arguments]), env).jobs == code
+
+
+ASKS = dict.fromkeys(["", "true", "1", "yes", "on", "TRUE", " Yes "], True)
+ASKS |= dict.fromkeys(["false", "0", "no", "off", "False", "OFF"], False)
+
+
+@pytest.mark.parametrize(("value", "asks"), ASKS.items())
+def test_the_variable_says_whether_newcomer_mode_is_on(value: str, asks: bool) -> None:
+    for given, expected in (({}, asks), ({"newcomer": True}, True), ({"newcomer": False}, False)):
+        assert tlc.make_settings({"command": "init", **given}, {"NEWCOMER_MODE": value}).newcomer is expected
+
+
+@pytest.mark.parametrize(("value", "code"), [("off", 0), ("on", 1)])
+def test_outside_newcomer_mode_nobody_is_asked(home: Sandbox, value: str, code: int) -> None:
+    run = home.tlc("init", env={"NEWCOMER_MODE": value})
+    assert run.code == code
+    assert ("[Y/n]" in run.err) is bool(code)
+
+
+@pytest.mark.parametrize("arguments", [["--bogus"], ["init", "--bogus"], ["bogus"], ["init", "-j", "0"]])
+def test_wrong_usage_is_an_error_document_with_json(sandbox: Sandbox, arguments: list[str]) -> None:
+    for place in (["--json", *arguments], [*arguments, "--json"]):
+        run = sandbox.tlc(*place)
+        assert run.code == 2
+        assert run.json()["ok"] is False
+        assert run.json()["error"]["code"] == "usage"
+
+
+def test_the_code_root_may_be_given_with_a_tilde(home: Sandbox) -> None:
+    run = home.tlc("--yes", "init", env={"TLC_CODE_DIR": "~/work here"})
+    assert run.code == 0
+    assert (home.home / "work here" / "config.toml").is_file()
+    assert not (home.root / "venvs").exists()
+    assert "~/work here/" in run.err
+
+
+def test_the_code_root_may_be_relative(home: Sandbox) -> None:
+    assert home.tlc("--yes", "init", env={"TLC_CODE_DIR": "here"}).code == 0
+    assert (home.home / "here" / "config.toml").is_file()
+
+
+# --- tlc alone
+
+
+def next_command(run: Run, prefix: str) -> list[str]:
+    [line] = re.findall(rf"^{prefix} +(.*)$", run.out + run.err, re.MULTILINE)
+    return shlex.split(line)
+
+
+def test_tlc_alone_leads_a_newcomer_from_nothing_to_the_repositories(sandbox: Sandbox) -> None:
+    python = ["python3", str(sandbox.archive)]
+    run = sandbox.tlc()
+    assert run.code == 0
+    assert "usage: tlc" in run.out
+    assert "No ~/code/config.toml yet." in run.out
+    assert next_command(run, "next:") == [*python, "init"]
+    assert not sandbox.root.exists()
+
+    sandbox.config(VERSIONS + '[repos]\noca = ["web", "queue"]\n')
+    run = sandbox.tlc()
+    assert "~/code: config.toml is there, directories are missing." in run.out
+    assert next_command(run, "next:") == [*python, "init"]
+
+    made = sandbox.tlc("--yes", "init")
+    assert next_command(made, "next") == [*python, "pull-repos"]
+    run = sandbox.tlc()
+    assert "~/code: 0 of 2 repositories are there." in run.out
+    assert next_command(run, "next:") == [*python, "pull-repos"]
+
+    subprocess.run(["git", "init", "-q", sandbox.root / "oca/17.0/web"], check=True)
+    assert "~/code: 1 of 2 repositories are there." in sandbox.tlc().out
+
+
+def test_tlc_alone_tells_what_is_wrong_with_the_config(sandbox: Sandbox) -> None:
+    sandbox.config("jobs = 0")
+    run = sandbox.tlc()
+    assert run.code == 0
+    assert "usage: tlc" in run.out
+    assert "config.toml:1: jobs: found 0" in run.out
+    assert next_command(run, "next:")[-1] in ("~/code/config.toml", str(sandbox.root / "config.toml"))
+
+
+def test_tlc_alone_leaves_no_trace(home: Sandbox) -> None:
+    before = everything(home.home)
+    home.tlc()
+    assert everything(home.home) == before
+
+
+def test_tlc_alone_as_json_prints_one_document(home: Sandbox) -> None:
+    assert isinstance(home.tlc("--json").json(), dict)
+
+
+# --- colours
+
+COLOURS: list[tuple[str, bool, dict[str, str], bool]] = [
+    ("auto", True, {}, True),
+    ("auto", False, {}, False),
+    ("auto", True, {"NO_COLOR": "1"}, False),
+    ("auto", True, {"NO_COLOR": ""}, True),
+    ("auto", True, {"TERM": "dumb"}, False),
+    ("auto", True, {"TERM": "xterm"}, True),
+    ("auto", False, {"FORCE_COLOR": "1"}, True),
+    ("auto", False, {"FORCE_COLOR": ""}, False),
+    ("auto", False, {"CLICOLOR_FORCE": "1"}, True),
+    ("auto", False, {"CLICOLOR_FORCE": "0"}, False),
+    ("auto", False, {"CLICOLOR_FORCE": ""}, False),
+    ("auto", False, {"CLICOLOR_FORCE": "1", "TERM": "dumb"}, True),
+    ("always", False, {}, True),
+    ("always", False, {"NO_COLOR": "1", "TERM": "dumb"}, True),
+    ("never", True, {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}, False),
+]
+
+
+@pytest.mark.parametrize(("mode", "is_terminal", "environ", "expected"), COLOURS)
+def test_the_option_goes_before_the_variables_and_these_before_the_terminal(
+    mode: str, is_terminal: bool, environ: Mapping[str, str], expected: bool
+) -> None:
+    assert tlc.wants_colour(mode, is_terminal, environ) is expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "coloured"),
+    [
+        ([], {}, False),
+        (["--color", "always"], {"NO_COLOR": "1"}, True),
+        ([], {"FORCE_COLOR": "1"}, True),
+        (["--color=never"], {"FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_a_run_is_as_colourful_as_asked(
+    home: Sandbox, arguments: list[str], env: dict[str, str], coloured: bool
+) -> None:
+    run = home.tlc("--no-newcomer", "init", *arguments, env=env)
+    assert run.code == 0
+    assert ("\x1b[" in run.err) is coloured
+
+
+# --- more and less to read
+
+
+def test_quiet_leaves_only_the_closing_block(home: Sandbox) -> None:
+    for counts in ("ok 1 · changed 7", "ok 8"):
+        run = home.tlc("--quiet", "--yes", "init")
+        assert (run.code, run.out) == (0, "")
+        assert closing_line(run) == counts
+        assert len(run.err.splitlines()) == 2  # with the next command
+
+
+def test_quiet_still_shows_failures_with_their_mend(home: Sandbox) -> None:
+    (home.root / "conf").touch()
+    run = home.tlc("--quiet", "--yes", "init")
+    assert run.code == 1
+    assert "conf: something that is not a directory is in the way" in run.err
+    assert f"→ ls -l {home.root}/conf" in run.err
+
+
+def test_quiet_never_asks_without_saying_what(home: Sandbox) -> None:
+    run = home.tlc("--quiet", "init", input="n\n")
+    assert run.code == 1
+    question, asked, _ = run.err.partition("[Y/n]")
+    assert asked
+    assert "venvs/" in question
+
+
+def test_verbose_shows_each_command_with_its_duration(home: Sandbox) -> None:
+    home.config(VERSIONS + '[repos]\noca = ["web"]\n')
+    subprocess.run(["git", "init", "-q", home.root / "oca/17.0/web"], check=True)
+    command = re.compile(r"^\$ \S*/git .*status .*  # \d+\.\d\d s$", re.MULTILINE)
+    assert command.search(home.tlc("pull-repos", "--dry-run", "--verbose").err)
+    assert not command.search(home.tlc("pull-repos", "--dry-run").err)
+
+
+# --- init
+
+
+def test_a_dry_run_of_init_shows_the_tree_and_changes_nothing_at_all(sandbox: Sandbox) -> None:
+    before = everything(sandbox.home)
+    run = sandbox.tlc("init", "--dry-run")
+    assert run.code == 0
+    assert everything(sandbox.home) == before
+    assert closing_line(run) == "planned 8"
+    assert "[Y/n]" not in run.err
+    version = tlc.NEWEST_ODOO
+    assert run.out.splitlines()[:6] == [
+        "~/code/",
+        "├── config.toml      what this machine should have, new",
+        "├── venvs/           virtual environments, one for each version, new",
+        "├── odoo/",
+        "│   ├── odoo/",
+        f"│   │   └── {version}/    Odoo Community, new",
+    ]
+
+
+@pytest.mark.parametrize(("answer", "said"), [("n\n", "Nothing was changed."), (None, "--yes"), ("", "--yes")])
+def test_init_without_a_yes_changes_nothing_and_fails(sandbox: Sandbox, answer: str | None, said: str) -> None:
+    before = everything(sandbox.home)
+    run = sandbox.tlc("init", input=answer)
+    assert run.code == 1
+    assert run.err.count("[Y/n]") == 1
+    assert said in run.err
+    assert everything(sandbox.home) == before
+
+
+def test_a_question_nobody_answers_is_an_error_document_with_json(sandbox: Sandbox) -> None:
+    run = sandbox.tlc("init", "--json")
+    assert run.code == 1
+    assert run.json()["error"]["code"] == "declined"
+    assert "[Y/n]" in run.err
+
+
+def test_init_makes_the_tree_shows_it_and_a_second_run_changes_nothing(sandbox: Sandbox) -> None:
+    sandbox.config('versions = ["17.0", "master"]\ninit_dirs = ["customer/a b", "été"]\n')
+    first = sandbox.tlc("init", input="y\n")
+    assert first.code == 0
+    assert closing_line(first) == "ok 1 · changed 12"
+    for path in [*MADE, *(path.replace("17.0", "master") for path in MADE), "customer/a b", "été"]:
+        assert (sandbox.root / path).is_dir()
+    for line in ("│   └── master/      OCA repositories, new", "│   └── a b/         new", "└── été/             new"):
+        assert line in first.err
+
+    before = {name: state for name, state in everything(sandbox.home).items() if not name.startswith(".local")}
+    again = sandbox.tlc("init")
+    assert again.code == 0
+    assert closing_line(again) == "ok 13"
+    assert "[Y/n]" not in again.err
+    assert again.out.startswith("~/code/\n├── config.toml")
+    assert "new" not in again.out
+    after = {name: state for name, state in everything(sandbox.home).items() if not name.startswith(".local")}
+    assert after == before
+
+
+def test_init_writes_the_smallest_profile_where_there_is_no_config(sandbox: Sandbox) -> None:
+    assert sandbox.tlc("init", "--yes").code == 0
+    assert (sandbox.root / "config.toml").read_text() == tlc.profiles()["odoo-minimal"]
+
+
+def test_init_leaves_a_config_alone(home: Sandbox) -> None:
+    home.tlc("init", "--yes")
+    assert (home.root / "config.toml").read_text() == VERSIONS
+
+
+def test_a_file_in_the_way_fails_with_its_mend_and_the_others_are_made(home: Sandbox) -> None:
+    (home.root / "oca").write_text("mine")
+    (home.root / "conf").symlink_to("nowhere")
+    run = home.tlc("init", "--yes", "--json")
+    assert run.code == 1
+    status = {result["name"]: result for result in run.json()["results"]}
+    assert [name for name, result in status.items() if result["status"] == "failed"] == ["oca/17.0", "conf"]
+    assert status["conf"]["fix"] == f"ls -l {home.root}/conf"
+    assert "oca" in status["oca/17.0"]["message"]
+    assert (home.root / "oca").read_text() == "mine"
+    for path in MADE:
+        assert (home.root / path).is_dir() is (path not in ("oca/17.0", "conf"))
+    assert "log      ~/.local/state/tlc/" in run.err
+
+
+def test_a_code_root_that_cannot_be_made_is_told_in_words(sandbox: Sandbox) -> None:
+    (sandbox.home / "file").touch()
+    run = sandbox.tlc("init", "--yes", env={"TLC_CODE_DIR": "~/file/code"})
+    assert run.code == 1
+    assert "Not a directory" in run.err
+    assert "internal error" not in run.err.lower()
+    assert "~/file/code" in run.err
+
+
+def test_a_state_directory_that_cannot_be_made_stops_nobody(home: Sandbox) -> None:
+    (home.home / "file").touch()
+    run = home.tlc("init", "--yes", env={"XDG_STATE_HOME": str(home.home / "file")})
+    assert (run.code, closing_line(run)) == (0, "ok 1 · changed 7")
+
+
+# --- generate-config
+
+
+@pytest.mark.parametrize("name", tlc.profiles())
+def test_a_profile_is_written_as_it_is_and_valid(sandbox: Sandbox, name: str) -> None:
+    run = sandbox.tlc("generate-config", name, input="y\n")
+    assert run.code == 0
+    assert (sandbox.root / "config.toml").read_text() == tlc.profiles()[name]
+    assert sandbox.tlc("pull-repos", "--dry-run").code == 0
+    again = sandbox.tlc("generate-config", name)
+    assert (again.code, closing_line(again)) == (0, "ok 1")
+    assert os.listdir(sandbox.root) == ["config.toml"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--no-newcomer"]])
+@pytest.mark.parametrize("answer", ["n\n", None])
+def test_another_config_is_never_replaced_without_a_yes(
+    home: Sandbox, arguments: list[str], answer: str | None
+) -> None:
+    before = everything(home.home)
+    run = home.tlc("generate-config", "odoo-dev", *arguments, input=answer)
+    assert run.code == 1
+    assert "replace ~/code/config.toml" in run.err.partition("[Y/n]")[0]
+    assert everything(home.home) == before
+
+
+@pytest.mark.parametrize(("arguments", "answer"), [(["--no-newcomer"], "y\n"), (["--yes"], None), ([], "\n")])
+def test_a_replaced_config_is_kept_beside_the_new_one(home: Sandbox, arguments: list[str], answer: str | None) -> None:
+    old = b"# mine: \xff\r\n"
+    (home.root / "config.toml").write_bytes(old)
+    run = home.tlc("generate-config", "odoo-dev", *arguments, input=answer)
+    assert run.code == 0
+    assert (home.root / "config.toml").read_text() == tlc.profiles()["odoo-dev"]
+    [kept] = home.root.glob("config.toml.*")
+    assert kept.read_bytes() == old
+    assert f"the old one is ~/code/{kept.name}" in run.err
+
+
+def test_replacements_in_one_second_keep_every_old_one(home: Sandbox) -> None:
+    for profile in ("odoo-dev", "odoo-minimal", "oca-contributor"):
+        assert home.tlc("generate-config", profile, "--yes").code == 0
+    kept = {path.read_text() for path in home.root.glob("config.toml.*")}
+    assert kept == {VERSIONS, tlc.profiles()["odoo-dev"], tlc.profiles()["odoo-minimal"]}
+
+
+def test_a_config_that_is_a_link_is_written_through(home: Sandbox) -> None:
+    dotfiles = home.home / "dotfiles" / "tlc.toml"
+    dotfiles.parent.mkdir()
+    (home.root / "config.toml").rename(dotfiles)
+    (home.root / "config.toml").symlink_to(dotfiles)
+    assert home.tlc("generate-config", "odoo-dev", "--yes").code == 0
+    assert (home.root / "config.toml").is_symlink()
+    assert dotfiles.read_text() == tlc.profiles()["odoo-dev"]
+    assert [path.read_text() for path in home.root.glob("config.toml.*")] == [VERSIONS]
+    assert os.listdir(dotfiles.parent) == ["tlc.toml"]
+
+
+def test_a_link_to_nowhere_is_written_through_too(sandbox: Sandbox) -> None:
+    sandbox.root.mkdir()
+    (sandbox.root / "config.toml").symlink_to(sandbox.home / "dotfiles" / "tlc.toml")
+    assert sandbox.tlc("generate-config", "odoo-dev", "--yes").code == 0
+    assert (sandbox.home / "dotfiles" / "tlc.toml").read_text() == tlc.profiles()["odoo-dev"]
+
+
+def test_a_directory_in_the_place_of_the_config_is_told_in_words(sandbox: Sandbox) -> None:
+    (sandbox.root / "config.toml").mkdir(parents=True)
+    run = sandbox.tlc("generate-config", "odoo-dev", "--yes")
+    assert run.code == 1
+    assert "Is a directory" in run.err or "not a file" in run.err
+    assert "internal error" not in run.err.lower()
+
+
+# --- logs
+
+
+def test_only_the_last_ten_logs_are_kept_and_nothing_else_is_touched(home: Sandbox) -> None:
+    assert home.tlc("init", "--yes").code == 0
+    assert home.state.stat().st_mode & 0o777 == 0o700
+    assert len(logs(home)) == 1
+    for number in range(12):
+        (home.state / f"20200101-0000{number:02}-init-1.log").touch()
+    (home.state / "notes.txt").touch()
+    assert home.tlc("generate-config", "odoo-dev", "--yes").code == 0
+    assert len(logs(home)) == 10
+    assert [name for name in logs(home) if name.startswith("2020")] == [
+        f"20200101-0000{number:02}-init-1.log" for number in range(4, 12)
+    ]
+    assert (home.state / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["init", "--dry-run"], ["pull-repos", "--dry-run"], ["generate-config", "odoo-dev", "--dry-run"], ["--help"]],
+)
+def test_what_changes_nothing_leaves_no_log(home: Sandbox, arguments: list[str]) -> None:
+    assert home.tlc(*arguments).code == 0
+    assert not (home.home / ".local").exists()
+
+
+# --- JSON
+
+RESULT = ["kind", "name", "status", "message", "detail", "fix", "seconds"]
+DOCUMENT = ["tlc", "command", "ok", "changed", "results"]
+
+
+@pytest.mark.parametrize("options", [["--yes"], ["--dry-run"], ["--no-newcomer"]])
+def test_the_shape_of_a_document_is_frozen(home: Sandbox, options: list[str]) -> None:
+    (home.root / "conf").touch()
+    run = home.tlc("init", "--json", *options)
+    document = run.json()
+    assert list(document) == DOCUMENT
+    assert (document["tlc"], document["command"]) == (tlc.__version__, "init")
+    assert document["ok"] is False
+    assert document["changed"] is (options != ["--dry-run"])
+    assert [result["name"] for result in document["results"]] == ["config.toml", *MADE]
+    for result in document["results"]:
+        assert list(result) == RESULT
+        assert isinstance(result["seconds"], float)
+        assert all(isinstance(result[key], str) for key in RESULT[:-1])
+    statuses = {result["name"]: result["status"] for result in document["results"]}
+    assert statuses == {name: "planned" if options == ["--dry-run"] else "changed" for name in MADE} | {
+        "config.toml": "ok",
+        "conf": "failed",
+    }
+
+
+def test_the_shape_of_an_error_is_frozen(sandbox: Sandbox) -> None:
+    document = sandbox.tlc("pull-repos", "--json").json()
+    assert list(document) == ["ok", "error"]
+    assert list(document["error"]) == ["code", "message", "fix"]
+    assert all(isinstance(value, str) for value in document["error"].values())
+
+
+# --- what becomes of the output
+
+
+def redirected(sandbox: Sandbox, *arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """A run whose stdout and stderr go where `streams` say; no traceback, no complaint of Python's."""
+    done = subprocess.run(
+        [sys.executable, str(sandbox.archive), *arguments],
+        env=sandbox.env,
+        cwd=sandbox.home,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+    )
+    said = (done.stdout or "") + (done.stderr or "")
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+    return done
+
+
+SHOWING = [["--help"], [], ["init", "--help"], ["init", "--dry-run"], ["init", "--dry-run", "--json"]]
+
+
+@pytest.mark.parametrize("arguments", SHOWING)
+def test_a_full_disk_under_the_output_is_told(home: Sandbox, arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = redirected(home, *arguments, stdout=full)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+
+
+def test_a_version_that_cannot_be_written_is_a_failure(sandbox: Sandbox) -> None:
+    with open("/dev/full", "w") as full:
+        assert redirected(sandbox, "--version", stdout=full).returncode == 1
+
+
+@pytest.mark.parametrize("arguments", SHOWING)
+def test_whoever_reads_the_output_may_stop_early(home: Sandbox, arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert redirected(home, *arguments, stdout=writing).returncode == 0
+    finally:
+        os.close(writing)
+
+
+def test_a_piped_head_gets_its_line(home: Sandbox) -> None:
+    script = f"{shlex.quote(sys.executable)} {shlex.quote(str(home.archive))} init --dry-run | head -n 1"
+    done = subprocess.run(["sh", "-c", script], env=home.env, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "~/code/\n"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [*SHOWING, ["init", "--yes"]])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+def test_closed_streams_stop_nobody(home: Sandbox, arguments: list[str], closed: str) -> None:
+    command = shlex.join([sys.executable, str(home.archive), *arguments])
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], env=home.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (home.root / "venvs").is_dir() is (arguments == ["init", "--yes"])
+
+
+@pytest.mark.parametrize("arguments", SHOWING)
+def test_a_terminal_that_knows_only_ascii_is_enough(home: Sandbox, arguments: list[str]) -> None:
+    home.config(VERSIONS + 'init_dirs = ["été"]\n')
+    run = home.tlc(*arguments, env={"PYTHONIOENCODING": "ascii"})
+    assert run.code == 0
+    assert (run.out + run.err).isascii()
+    if "--json" in arguments:
+        assert "été" in [result["name"] for result in run.json()["results"]]
+
+
+# --- two runs at once, and interrupted ones
+
+
+@contextmanager
+def started(sandbox: Sandbox, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in the background, ended at the latest with the block."""
+    process = subprocess.Popen(
+        [sys.executable, str(sandbox.archive), *arguments],
+        env=sandbox.env,
+        cwd=sandbox.home,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[int]:
+    """What another run at work there looks like."""
+    lock = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def test_a_second_run_waits_for_the_first_says_so_and_looks_again(home: Sandbox) -> None:
+    with locked(home.root) as lock, started(home, "init", "--yes", "--json") as process:
+        assert process.stderr
+        while "waiting for it" not in (line := process.stderr.readline()):
+            assert line, "it ended without waiting"
+        assert "Another tlc is at work in ~/code" in line
+        assert not (home.root / "venvs").exists()
+        (home.root / "conf").mkdir()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        out, _err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    statuses = {result["name"]: result["status"] for result in json.loads(out)["results"]}
+    assert statuses == dict.fromkeys(MADE, "changed") | {"config.toml": "ok", "conf": "ok"}
+
+
+def test_a_dry_run_waits_for_nobody(home: Sandbox) -> None:
+    with locked(home.root):
+        assert home.tlc("init", "--dry-run", timeout=20).code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_waiting_run_can_be_interrupted(home: Sandbox, number: signal.Signals) -> None:
+    with locked(home.root), started(home, "init", "--yes") as process:
+        assert process.stderr
+        while "waiting for it" not in process.stderr.readline():
+            assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(number)
+        _out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 3
+    assert err.startswith("Interrupted. ")
+    assert not (home.root / "venvs").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_at_the_question_ends_the_run_with_its_closing_block(sandbox: Sandbox, number: signal.Signals) -> None:
+    before = everything(sandbox.home)
+    with Terminal([sys.executable, sandbox.archive, "init"], sandbox.env, sandbox.home) as terminal:
+        terminal.wait_for("[Y/n]")
+        began = time.monotonic()
+        os.kill(terminal.process.pid, number)
+        assert terminal.wait() == 130
+        assert time.monotonic() - began < 3
+        assert "Interrupted. ok 0  in " in terminal.text
+        assert terminal.lines[-1].startswith("next ")
+        assert terminal.lines[-1].endswith(" init")
+    assert everything(sandbox.home) == before

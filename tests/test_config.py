@@ -1,0 +1,838 @@
+"""config.toml: every rule, wrong and right, with the lines on which the problems stand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Sandbox
+from hypothesis import HealthCheck, event, example, given, settings
+from hypothesis import strategies as st
+
+import tlc
+
+VERSIONS = 'versions = ["17.0"]\n'
+SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def problems(text: str) -> list[str]:
+    """The lines in which a config's problems are told, without the example below them."""
+    with pytest.raises(tlc.ConfigError) as caught:
+        tlc.parse_config(text)
+    return caught.value.message.partition("\nA short valid example:")[0].splitlines()
+
+
+def quoted(text: str) -> str:
+    """A TOML basic string."""
+    letters = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08X}" for c in text)
+    return f'"{"".join(letters)}"'
+
+
+# --- each rule: what is refused, and how it is said
+
+# no field takes any of these
+NOT_A_VALUE = ["", "-x", "--upload-pack=x", "a\n", "\na", "a\tb", "a\x00b", "\x1b[31m"]
+
+# field -> a config whose last line gives it VALUE, and more values it does not take, as a shell would read them
+WRONG_STRINGS = {
+    "init_dirs[0]": (
+        "init_dirs = [VALUE]",
+        r". .. ../x a/.. a/../b ./a a/./b / /a //a a//b ~ ~/a ~root 'a\b'",
+    ),
+    "tools.uv[0]": ("[tools]\nuv = [VALUE]", "'a b' 'a;b' '$x' git+https://x ../x é"),
+    "tools.npm[0]": ("[tools]\nnpm = [VALUE]", "A ../x a/b @a/b/c @/b 'a b' ./x http://x é"),
+    "tools.system_packages[0]": ("[tools]\nsystem_packages = [VALUE]", "'a b' 'a;b' ../x ./x.deb /x.deb a* é"),
+    "tools.script[0].name": ('[[tools.script]]\nurl = "https://x/y"\nname = VALUE', ""),
+    "tools.script[0].sha256": (
+        '[[tools.script]]\nurl = "https://x/y"\nsha256 = VALUE',
+        f"abc {SHA256[1:]}g {SHA256}0 ' {SHA256}'",
+    ),
+    "repos.oca[0]": ("[repos]\noca = [VALUE]", r". .. web.git .git a/b 'a\b' 'a b' é a:b"),
+    "repos.oca[0][0]": ('[repos]\noca = [[VALUE, ["main"]]]', ".. a.git a/b"),
+    "repos.oca[0].name": ("[repos]\noca = [{ name = VALUE }]", ".. a.git a/b"),
+    "repos.oca[0].branches[0]": ('[repos]\noca = [{ name = "a", branches = [VALUE] }]', "../x a..b a.lock"),
+    "repos.oca[0][1][0]": (
+        '[repos]\noca = [["web", [VALUE]]]',
+        r".. ../x a..b /a a/ a//b a.lock a.lock/b .a a/.b a. 'a b' 'a\b' a@{b a~1 a^ a:b a? a* a[b HEAD",
+    ),
+    "git.protocol": ("[git]\nprotocol = VALUE", "telnet SSH 'ssh '"),
+    "git.layout": ("[git]\nlayout = VALUE", "bare"),
+    "venvs.preset": ("[venvs]\npreset = VALUE", "'a b' a/b é"),
+    'venvs.python."18.0"': (
+        '[venvs]\npython = { "18.0" = VALUE }',
+        "3 2.7 -3.12 '3.12 ' /usr/bin/python3 python3.12 ٣.١٢",
+    ),
+    "postgres.user": ("[postgres]\nuser = VALUE", f"0x 'a b' 'a;b' \"a'b\" é {'a' * 64}"),
+    "postgres.host": ("[postgres]\nhost = VALUE", "'a b' /tmp a@b é"),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "template", "value"),
+    [
+        pytest.param(field, template, value, id=f"{field} {value!r}")
+        for field, (template, values) in WRONG_STRINGS.items()
+        for value in [*NOT_A_VALUE, *shlex.split(values)]
+    ],
+)
+def test_a_wrong_string_is_refused_with_what_was_found_and_what_is_allowed(
+    field: str, template: str, value: str
+) -> None:
+    [line] = problems(VERSIONS + template.replace("VALUE", quoted(value)))
+    found = json.dumps(value, ensure_ascii=False)[:50]
+    assert line.startswith(f"config.toml:{2 + template.count(chr(10))}: {field}: found {found}")
+    assert "; allowed: " in line
+
+
+WRONG_URLS = r"""
+    'ext::sh -c x' fd::17 http://example.com/x git://example.com/x HTTPS://example.com/x
+    /x/y ../x 'C:\x' example.com:x 'see https://example.com/x' 'https://example.com/x y'
+    https://me:secret@example.com/x https://me@example.com/x ssh://me:secret@example.com/x
+    ssh://-oProxyCommand=x/y ssh://-oProxyCommand=x@example.com/y ssh://-me@example.com/x ssh://me@-x/y ssh:///x
+    git@-oProxyCommand=x:y -x@example.com:y git@example.com:-x git@example.com:
+    https:///x https://-x/y file://example.com/x
+"""
+WRONG_SCRIPTS = """
+    http://example.com/x.sh ftp://example.com/x file:///etc/passwd example.com/x.sh HTTPS://example.com/x
+    https:// https://-x/y 'https://a b/' https://me:secret@example.com/x.sh https://me@example.com/x.sh
+"""
+
+
+@pytest.mark.parametrize("url", [*NOT_A_VALUE, *shlex.split(WRONG_URLS)])
+def test_an_address_that_git_could_take_for_something_else_is_refused(url: str) -> None:
+    [line] = problems(f'{VERSIONS}[repos]\nx = [{{ name = "a", url = {quoted(url)} }}]')
+    assert line.startswith("config.toml:3: repos.x[0].url: found ")
+    assert "; allowed: an address that starts with https://" in line
+
+
+@pytest.mark.parametrize("url", [*NOT_A_VALUE, *shlex.split(WRONG_SCRIPTS)])
+def test_a_script_comes_over_https_only(url: str) -> None:
+    [line] = problems(f"{VERSIONS}[[tools.script]]\nurl = {quoted(url)}")
+    assert line.startswith("config.toml:3: tools.script[0].url: found ")
+    assert "; allowed: an https:// address" in line
+
+
+WRONG_ORGANISATIONS = {
+    name: f'"{name}"' for name in ("", ".", "..", ".x", "a.git", "a/b", "../a", "/a", "~", "a b", "é", "config.toml")
+} | {"-x": "-x", "a\n": '"a\\n"', "a\x1b": '"a\\u001b"', "venvs": "venvs", "conf": "conf"}
+
+
+@pytest.mark.parametrize(("name", "shown"), WRONG_ORGANISATIONS.items())
+def test_a_dangerous_or_reserved_organisation_is_refused(name: str, shown: str) -> None:
+    [line] = problems(f'{VERSIONS}[repos]\n{quoted(name)} = ["x"]')
+    assert line.startswith(f'config.toml:3: repos.{shown}: found "')
+    assert "; allowed: an organisation's name" in line
+
+
+# what a config says, below its versions -> what is said of its last line
+REFUSED = {
+    "jobs = 0": "jobs: found 0; allowed: a number from 1 to 64",
+    "jobs = 65": "jobs: found 65; allowed: a number from 1 to 64",
+    "jobs = -1": "jobs: found -1; allowed",
+    'jobs = "4"': 'jobs: found "4", text; write it without quotes',
+    "jobs = true": "jobs: found true",
+    "jobs = 4.0": "jobs: found 4.0, a number; allowed",
+    "jobs = [4]": "jobs: found [4], a list; allowed",
+    "jobs = 2024-01-01": "jobs: found 2024-01-01, a date; allowed",
+    "jobs = 07:00:00": "jobs: found 07:00:00, ",
+    'create_launcher = "true"': 'create_launcher: found "true", text; write true or false, without quotes',
+    "create_launcher = 1": "create_launcher: found 1, a whole number; allowed: true or false",
+    'init_dirs = "a"': 'init_dirs: found "a", text; write a list: ["a"]',
+    "init_dirs = [1]": 'init_dirs[0]: found 1, a whole number; write it in quotes: "1"',
+    'init_dirs = ["a", "a"]': 'init_dirs[1]: found "a" again; name it once',
+    'tools = ["uv"]': 'tools: found ["uv"], a list; allowed: a table',
+    '[tools]\nuv = "ruff"': 'tools.uv: found "ruff", text; write a list: ["ruff"]',
+    '[tools]\nuv = ["ruff", "ruff"]': 'tools.uv[1]: found "ruff" again; name it once',
+    '[tools]\nscript = ["https://x/y"]': 'tools.script[0]: found "https://x/y", text; allowed: a table',
+    '[tools]\nscript = { url = "https://x/y" }': "tools.script: found ",
+    '[tools]\nscript = [{ name = "x" }]': "tools.script[0].url: missing; allowed: an https:// address",
+    'repos = ["odoo"]': 'repos: found ["odoo"], a list; allowed: a table of organisations',
+    '[repos]\noca = "web"': 'repos.oca: found "web", text; write a list: ["web"]',
+    '[repos]\noca = { name = "web" }': "repos.oca: found ",
+    "[repos]\noca = [1]": "repos.oca[0]: found 1",
+    "[repos]\noca = [true]": "repos.oca[0]: found true",
+    "[repos]\noca = [2024-01-01]": "repos.oca[0]: found 2024-01-01",
+    "[repos]\noca = [[]]": "repos.oca[0]: found []; allowed: [name, [branch, ...]]",
+    '[repos]\noca = [["web"]]': 'repos.oca[0]: found ["web"]; allowed: [name, [branch, ...]]',
+    '[repos]\noca = [["web", ["main"], 1]]': 'repos.oca[0]: found ["web", ["main"], 1]; allowed',
+    '[repos]\noca = [["web", "main"]]': 'repos.oca[0][1]: found "main", text; write a list: ["main"]',
+    '[repos]\noca = [["web", []]]': "repos.oca[0][1]: found []; allowed: a list of branches",
+    '[repos]\noca = [["web", [17.0]]]': "repos.oca[0][1][0]: found 17.0, a number; write it in quotes",
+    '[repos]\noca = [["web", ["a", "a"]]]': 'repos.oca[0][1][1]: found "a" again; name it once',
+    "[repos]\noca = [{ depth = 1 }]": "repos.oca[0].name: missing; allowed",
+    "[repos]\noca = [{ name = 1 }]": "repos.oca[0].name: found 1, a whole number; write it in quotes",
+    '[repos]\noca = [{ name = "web", branches = [] }]': "repos.oca[0].branches: found []; allowed",
+    '[repos]\noca = [{ name = "web", depth = -1 }]': "repos.oca[0].depth: found -1; allowed",
+    '[repos]\noca = [{ name = "web", depth = "1" }]': "repos.oca[0].depth: found ",
+    "git = 1": "git: found 1, a whole number; allowed: a table",
+    '[git]\nprotocol = "htps"': 'git.protocol: found "htps"; allowed: "ssh" or "https"; did',
+    "[git]\nprotocol = 1": "git.protocol: found 1",
+    '[git]\nprotocol = ["ssh"]': "git.protocol: found ",
+    '[git]\nlayout = "worktree"': 'git.layout: found "worktree"; allowed: "clones" or "worktrees"; did',
+    "[git]\ndepth = -1": "git.depth: found -1; allowed: a number of commits, 0 for the full history",
+    '[git]\ndepth = "1"': 'git.depth: found "1", text; write it without quotes',
+    '[venvs]\npython = { "18.0" = 3.10 }': 'venvs.python."18.0": found 3.10, a number; write it in quotes',
+    '[venvs]\npython = { "18" = "3.12" }': 'venvs.python.18: found "18"; allowed: a version',
+    '[venvs]\npython = "3.12"': 'venvs.python: found "3.12", text; allowed: a table of versions',
+    '[postgres]\npassword = ""': "postgres.password: found the value; allowed",
+    '[postgres]\npassword = "a\\nb"': "postgres.password: found the value; allowed",
+    "[postgres]\nport = 0": "postgres.port: found 0; allowed: a port from 1 to 65535",
+    "[postgres]\nport = 65536": "postgres.port: found 65536; allowed",
+    '[postgres]\nport = "5432"': 'postgres.port: found "5432", text; write it without quotes',
+}
+
+
+@pytest.mark.parametrize(("fragment", "said"), REFUSED.items())
+def test_a_wrong_value_is_refused_with_what_was_found_and_what_is_allowed(fragment: str, said: str) -> None:
+    [line] = problems(VERSIONS + fragment)
+    assert line.startswith(f"config.toml:{2 + fragment.count(chr(10))}: {said}")
+    assert re.search(r"; (allowed: \S|write |name it once)", line)
+
+
+WRONG_VERSIONS = [
+    ("jobs = 4", "versions: missing; allowed: a list of versions, such as"),
+    ("", "versions: missing; allowed"),
+    ("\n\n# only a comment", "versions: missing; allowed"),
+    ("versions = []", "versions: found []; allowed: a list of versions, such as"),
+    ('versions = "16.0"', 'versions: found "16.0", text; write a list: ["16.0"]'),
+    ("versions = 16.0", "versions: found 16.0, a number; allowed: a list of versions"),
+    ("versions = {}", "versions: found {}, a table; allowed: a list of versions"),
+    ("versions = [16]", 'versions[0]: found 16, a whole number; write it in quotes: "16"'),
+    ("versions = [16.10]", 'versions[0]: found 16.10, a number; write it in quotes: "16.10"'),
+    ("versions = [true]", "versions[0]: found true"),
+    ("versions = [2024-01-01]", "versions[0]: found 2024-01-01, a date; allowed"),
+    ("versions = [[16.10]]", "versions[0]: found [16.10], a list; allowed"),
+    ("versions = [[2024-01-01]]", "versions[0]: found [2024-01-01], a list; allowed"),
+    ('versions = ["16.0", "17.0", "16.0"]', 'versions[2]: found "16.0" again; name it once'),
+    ('versions = ["16.0\\n"]', 'versions[0]: found "16.0\\n"; allowed: a version such as'),
+    *(
+        (f'versions = ["{version}"]', f'versions[0]: found "{version}"; allowed: a version such as')
+        for version in ["", "16.0 ", *"16 16.0.1 v16.0 saas-17.4 Master 16.0-x ../16.0 -16.0 ١٦.٠".split()]
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG_VERSIONS)
+def test_wrong_versions_are_refused(text: str, said: str) -> None:
+    [line] = problems(text)
+    assert line.startswith(f"config.toml:1: {said}")
+
+
+ACCEPTED = [
+    "jobs = 1",
+    "jobs = 64",
+    "create_launcher = false",
+    "init_dirs = []",
+    'init_dirs = ["customer", "a/b/c", ".hidden", "a b", "a-b", "a/...", "été"]',
+    '[tools]\nuv = ["odoo-venv", "pre-commit", "black[d]>=24.0", "ruff==0.5"]',
+    '[tools]\nnpm = ["rtlcss", "@scope/name", "less"]',
+    '[tools]\nsystem_packages = ["postgresql", "g++", "libpq5:amd64", "python3.12-dev"]',
+    f'[[tools.script]]\nurl = "https://example.com/i.sh?a=b"\nname = "a name"\nsha256 = "{SHA256.upper()}"',
+    '[[tools.script]]\nurl = "https://cdn.example.com/tool@1.2/install.sh"',
+    '[repos]\nodoo = ["odoo", "enterprise"]\noca = ["web", ["oca-port", ["main"]]]',
+    '[repos]\noca = ["a", ".github", "a.b_c-D1", "...", "git"]',
+    '[repos]\n"a.b" = ["x"]\nODOO-x_1 = ["x"]\n0x = ["x"]',
+    "[repos]\nempty = []",
+    '[repos]\nx = [{ name = "y", branches = ["17.0", "main"], url = "git@example.com:y.git", depth = 0 }]',
+    '[repos]\nx = [["y", ["feature/a_b+c@d#1", "17.0-fix", "a=b"]]]',
+    *(
+        f'[repos]\nx = [{{ name = "y", url = "{url}" }}]'
+        for url in """
+            https://example.com/a/b.git https://example.com:8443/b https://gitlab.example.com/~me/b
+            ssh://git@example.com/b ssh://example.com:2222/b file:///srv/b.git
+            git@example.com:b git@example.com:a/b.git me.x-y@example.com:~/b
+        """.split()
+    ),
+    '[git]\nprotocol = "https"\ndepth = 0\nlayout = "worktrees"',
+    '[venvs]\npreset = "full-1_a"\npython = { "18.0" = "3.12", master = "3.13.1" }',
+    '[postgres]\nuser = "_me-1"\npassword = "a \'b\\" $c"\nhost = "db.example.com"\nport = 1',
+    '[postgres]\nhost = "127.0.0.1"\nport = 65535',
+    '[postgres]\nhost = "::1"',
+]
+
+
+@pytest.mark.parametrize("fragment", ACCEPTED)
+def test_a_right_value_is_accepted_without_a_warning(fragment: str) -> None:
+    assert tlc.parse_config(VERSIONS + fragment).warnings == []
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("protocol = 'htps'", "https"), ("layout = 'worktree'", "worktrees")])
+def test_the_nearest_allowed_word_is_named(wrong: str, near: str) -> None:
+    [line] = problems(f"{VERSIONS}git.{wrong}")
+    assert line.endswith(f'; did you mean "{near}"?')
+
+
+def test_all_kinds_of_versions_keep_their_order() -> None:
+    assert tlc.parse_config('versions = ["18.0", "master", "9.0"]').versions == ["18.0", "master", "9.0"]
+
+
+def test_what_is_not_said_has_the_documented_default() -> None:
+    data = tlc.parse_config(VERSIONS).data
+    assert data["create_launcher"] is True
+    assert data["git"] == {"protocol": "ssh", "depth": 1, "layout": "clones"}
+    assert data["postgres"] == {"user": "odoo", "password": "odoo", "host": "localhost", "port": 5432}
+    assert data["venvs"] == {"preset": "demo", "python": {}}
+    assert data["tools"] == {"uv": [], "npm": [], "system_packages": [], "script": []}
+
+
+REPOSITORIES = [
+    ('odoo = ["odoo"]', "odoo/odoo@17.0 odoo/odoo/17.0 git@github.com:odoo/odoo.git", 1),
+    ('oca = ["web"]', "oca/web@17.0 oca/17.0/web git@github.com:OCA/web.git", 1),
+    ('oca = [["web", ["main"]]]', "oca/web@main oca/main/web git@github.com:OCA/web.git", 1),
+    ('trobz = ["x"]', "trobz/x@17.0 trobz/17.0/x git@github.com:trobz/x.git", 1),
+    (
+        'trobz = [{ name = "x", branches = ["a/b"], url = "file:///x", depth = 0 }]',
+        "trobz/x@a/b trobz/a/b/x file:///x",
+        0,
+    ),
+    (
+        'oca = ["web"]\n[git]\nprotocol = "https"\ndepth = 3',
+        "oca/web@17.0 oca/17.0/web https://github.com/OCA/web.git",
+        3,
+    ),
+]
+
+
+@pytest.mark.parametrize(("repos", "item_path_url", "depth"), REPOSITORIES)
+def test_an_entry_says_where_its_checkout_stands_and_where_it_comes_from(
+    repos: str, item_path_url: str, depth: int
+) -> None:
+    [found] = tlc.parse_config(f"{VERSIONS}[repos]\n{repos}").repositories
+    assert f"{found.item} {found.path} {found.url}" == item_path_url
+    assert found.depth == depth
+
+
+def test_a_name_alone_means_every_version() -> None:
+    config = tlc.parse_config('versions = ["16.0", "17.0"]\n[repos]\noca = ["web"]')
+    assert [each.item for each in config.repositories] == ["oca/web@16.0", "oca/web@17.0"]
+
+
+MISPLACED = [
+    ('oca = ["web", "web"]', "repos.oca[1]: oca/web@17.0 would stand where oca/web@17.0 does; name it once"),
+    ('oca = ["web", ["web", ["17.0"]]]', "repos.oca[1]: oca/web@17.0 would stand where oca/web@17.0 does"),
+    (
+        'oca = [["web", ["main"]], { name = "web", branches = ["main"] }]',
+        "repos.oca[1]: oca/web@main would stand",
+    ),
+    ('x = [["a", ["b"]], ["c", ["b/a"]]]', "repos.x[1]: x/c@b/a would stand inside the checkout of x/a@b"),
+    ('x = [["c", ["b/a"]], ["a", ["b"]]]', "repos.x[0]: x/c@b/a would stand inside the checkout of x/a@b"),
+    (
+        'odoo = [["odoo", ["a", "a/b"]]]',
+        "repos.odoo[0]: odoo/odoo@a/b would stand inside the checkout of odoo/odoo@a",
+    ),
+]
+
+
+@pytest.mark.parametrize(("repos", "said"), MISPLACED)
+def test_two_checkouts_never_share_a_place(repos: str, said: str) -> None:
+    [line] = problems(f"{VERSIONS}[repos]\n{repos}")
+    assert line.startswith(f"config.toml:3: {said}")
+
+
+@pytest.mark.parametrize("path", ["oca/17.0/web", "oca/17.0/web/addons", "oca/17.0/web/a/b"])
+def test_no_directory_of_the_tree_stands_inside_a_checkout(path: str) -> None:
+    [line] = problems(f'{VERSIONS}init_dirs = ["x", "{path}"]\n[repos]\noca = ["web"]')
+    assert line == f"config.toml:2: init_dirs[1]: {path} would stand inside the checkout of oca/web@17.0"
+
+
+def test_a_directory_beside_or_around_checkouts_is_fine() -> None:
+    tlc.parse_config(f'{VERSIONS}init_dirs = ["oca", "oca/17.0", "oca/17.0/web2"]\n[repos]\noca = ["web"]')
+
+
+BRANCHES = ["17.0", "main", "feature/a_b+c@d#1", "17.0-fix", "a=b", "a.b/c-d", "x/lock", "@x", "0"]
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_an_accepted_branch_is_one_that_git_accepts(name: str) -> None:
+    tlc.parse_config(f'{VERSIONS}[repos]\noca = [["web", ["{name}"]]]')
+    subprocess.run(["git", "check-ref-format", "--branch", name], check=True, stdout=subprocess.DEVNULL)
+
+
+# --- secrets
+
+SECRETS = [
+    '[postgres]\npassword = "hunter2\\n"',
+    '[postgres]\npassword = ["hunter2"]',
+    '[postgres]\npassword = { x = "hunter2" }',
+    '[[postgres]]\npassword = "hunter2"',
+    '[postgres]\nuser = "-"\npassword = "hunter2"',
+    "[postgres]\npassword = hunter2",
+    '[postgres]\npassword = "hunter2',
+    '[postgres]\npasword = "hunter2"\nport = 0',
+    '[repos]\nx = [{ name = "a", url = "https://me:hunter2@example.com/a" }]',
+    '[repos]\nx = [{ name = "a", url = "ssh://me:hunter2@example.com/a" }]',
+    '[[tools.script]]\nurl = "https://me:hunter2@example.com/a"',
+]
+
+
+@pytest.mark.parametrize("fragment", SECRETS)
+def test_a_password_is_never_shown(fragment: str) -> None:
+    assert "hunter2" not in "\n".join(problems(VERSIONS + fragment))
+
+
+def test_not_even_a_password_without_quotes_is_shown() -> None:
+    [line] = problems(f"{VERSIONS}[postgres]\npassword = 20252026")
+    assert "20252026" not in line
+    assert line.startswith("config.toml:3: postgres.password: found ")
+    assert "quotes" in line
+
+
+# --- unknown keys
+
+UNKNOWN = [
+    ("job = 3", 'job: unknown key, ignored; did you mean "jobs"?'),
+    ("zzzz = 3", "zzzz: unknown key, ignored; known here: versions, jobs, create_launcher, "),
+    ("[tool]\nuv = []", 'tool: unknown key, ignored; did you mean "tools"?'),
+    ('[git]\nprotcol = "x"', 'git.protcol: unknown key, ignored; did you mean "protocol"?'),
+    ('[postgres]\nhots = "x"', 'postgres.hots: unknown key, ignored; did you mean "host"?'),
+    ('[repos]\nx = [{ name = "y", branch = "z" }]', "repos.x[0].branch: unknown key, ignored; did you mean"),
+    (
+        '[[tools.script]]\nurl = "https://x/y"\nsha265 = "z"',
+        "tools.script[0].sha265: unknown key, ignored; did you mean",
+    ),
+    ('"a b" = 1', '"a b": unknown key, ignored'),
+]
+
+
+@pytest.mark.parametrize(("fragment", "said"), UNKNOWN)
+def test_an_unknown_key_is_a_warning_with_the_nearest_known_one(fragment: str, said: str) -> None:
+    [warning] = tlc.parse_config(VERSIONS + fragment).warnings
+    line = 1 + len(fragment.splitlines()) - (fragment.startswith("[tool]"))
+    assert warning.startswith(f"config.toml:{line}: {said}")
+
+
+# --- several problems, and the lines on which they stand
+
+DOCUMENTS = {
+    "an array over several lines": (
+        'versions = [\n  "16.0", # good\n\n  17.0,\n  "x",\n]\njobs = 0\n',
+        ["4: versions[1]", "5: versions[2]", "7: jobs"],
+    ),
+    "an inline table": (
+        VERSIONS + '[repos]\nx = [\n  { name = "a" }, { name = "..", branches = [\n"a..b"] },\n]\n',
+        ["4: repos.x[1].name", "5: repos.x[1].branches[0]"],
+    ),
+    "an array of tables": (
+        VERSIONS + '[[tools.script]]\nurl = "https://x/y"\n\n[[tools.script]]\nurl = "http://x/y"\n[[tools.script]]\n',
+        ["6: tools.script[1].url", "7: tools.script[2].url"],
+    ),
+    "dotted keys": (
+        VERSIONS + 'git.depth = -1\ngit . "protocol" = "x"\npostgres.port = 0\n',
+        ["2: git.depth", "3: git.protocol", "4: postgres.port"],
+    ),
+    "quoted keys": (
+        VERSIONS + '"jobs" = 0\n[\'git\']\n"depth" = -1\n[venvs."python"]\n\'18.0\' = 3.12\n',
+        ["2: jobs", "4: git.depth", '6: venvs.python."18.0"'],
+    ),
+    "Windows line ends": (
+        'versions = [\r\n  "16.0",\r\n  17.0,\r\n]\r\njobs = 0\r\n',
+        ["3: versions[1]", "5: jobs"],
+    ),
+    "strings over several lines": (
+        VERSIONS + '[postgres]\npassword = """\na\n[x]\n# b = \\"""\n"""\nhost = \'\'\'\n-\'\'\'\nport = 0\n',
+        ["3: postgres.password", "8: postgres.host", "10: postgres.port"],
+    ),
+    "strings that look like TOML": (
+        VERSIONS + 'init_dirs = ["a]", "#", "\\"", \'\\\', "[["]\njobs = 0 # = [\n[git]\ndepth = -1',
+        ["2: init_dirs[3]", "3: jobs", "5: git.depth"],
+    ),
+    "tables out of order": (
+        "[git]\ndepth = -1\n[postgres]\nport = 0\n",
+        ["1: versions", "2: git.depth", "4: postgres.port"],
+    ),
+    "more than ten in one line": (
+        f"versions = {[*range(12)]}",
+        [f"1: versions[{index}]" for index in range(12)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "places"), DOCUMENTS.values(), ids=DOCUMENTS)
+def test_all_problems_are_told_at_once_each_with_its_line(text: str, places: list[str]) -> None:
+    found = [line.split(": ")[:2] for line in problems(text)]
+    assert [f"{file.removeprefix('config.toml:')}: {field}" for file, field in found] == places
+
+
+def test_a_warning_is_told_beside_the_problems() -> None:
+    assert [line.split(":")[1] for line in problems(VERSIONS + "job = 1\njobs = 0")] == ["2", "3"]
+
+
+def test_the_example_below_the_problems_is_short_and_itself_valid() -> None:
+    with pytest.raises(tlc.ConfigError) as caught:
+        tlc.parse_config("jobs = 0")
+    _, found, example_text = caught.value.message.partition("\nA short valid example:\n")
+    assert found
+    lines = [line.strip() for line in example_text.splitlines()]
+    assert len(lines) < 15
+    assert tlc.parse_config("\n".join(lines)).warnings == []
+
+
+SYNTAX = [
+    ("versions = 16.0.0", 1, 16),
+    ("versions = [\n", 2, 1),
+    ("versions = [", 1, 13),
+    ('versions = ["16.0', 1, 18),
+    ("\nversions = [\n  17.0\n  x", 4, 3),
+    (VERSIONS + "jobs = x", 2, 8),
+    (VERSIONS.replace("\n", "\r\n") + "jobs = x", 2, 8),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "column"), SYNTAX)
+def test_a_syntax_error_has_its_line_and_column(text: str, line: int, column: int) -> None:
+    [said] = problems(text)
+    assert re.match(rf"config\.toml:{line}:{column}: [A-Z]", said)
+    assert "(at " not in said
+
+
+@pytest.mark.parametrize("text", [VERSIONS + "jobs = 1\njobs = 2", VERSIONS + "[git]\n[git]"])
+def test_a_key_that_is_there_twice_is_a_syntax_error_with_its_line(text: str) -> None:
+    [said] = problems(text)
+    assert re.match(r"config\.toml:3:\d+: [A-Z]", said)
+
+
+@pytest.mark.parametrize("name", tlc.profiles())
+def test_every_profile_is_valid_and_without_warnings(name: str) -> None:
+    config = tlc.parse_config(tlc.profiles()[name])
+    assert config.warnings == []
+    assert "odoo/odoo" in {f"{each.organisation}/{each.name}" for each in config.repositories}
+
+
+def test_the_smallest_profile_needs_no_account() -> None:
+    config = tlc.parse_config(tlc.profiles()["odoo-minimal"])
+    assert [each.url for each in config.repositories] == ["https://github.com/odoo/odoo.git"]
+
+
+# --- the file itself
+
+
+def load_error(path: Path) -> str:
+    with pytest.raises(tlc.ConfigError) as caught:
+        tlc.load_config(str(path))
+    assert caught.value.fix
+    return caught.value.message
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbfjobs = 2\r\nversions = ['17.0']\r\n")
+    assert tlc.load_config(str(path)).versions == ["17.0"]
+
+
+def test_lines_are_counted_the_same_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbfversions = ['17.0']\r\njobs = 0\r\n")
+    assert load_error(path).startswith("config.toml:2: jobs: found 0")
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"versions = ['17.0'] # \xe9t\xe9\n")
+    assert load_error(path) == "config.toml: byte 22 is not UTF-8."
+
+
+def test_a_directory_in_its_place_is_refused(tmp_path: Path) -> None:
+    assert load_error(tmp_path).endswith(f"/{tmp_path.name} cannot be read: Is a directory.")
+
+
+def test_a_file_that_cannot_be_reached_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert load_error(tmp_path / "file" / "config.toml").endswith("/file/config.toml cannot be read: Not a directory.")
+
+
+def test_a_missing_file_is_told_in_one_line_with_the_two_ways_out(tmp_path: Path) -> None:
+    message = load_error(tmp_path / "config.toml")
+    assert "\n" not in message
+    assert "`tlc init`" in message
+    assert "`tlc generate-config" in message
+
+
+# --- the lines of any TOML document
+
+LITERALS = "1 -1 +1_000 0xff 0o7 1.5 6e-7 -inf nan true 1979-05-27 07:32:00 1979-05-27T07:32:00.5+01:00".split()
+SCALARS = st.one_of(
+    st.sampled_from([*LITERALS, "1979-05-27 07:32:00Z"]).map(lambda text: ("literal", text)),
+    st.text(st.sampled_from("ab \"'\\#[]{}=,.\n\té"), max_size=6).map(lambda text: ("string", text)),
+)
+KEYS = st.one_of(
+    st.sampled_from("a b c-d_1 1 17.0 x]y [z = # , { é".split()),
+    st.sampled_from(["", "a b", 'q"q', "q'q", "\\", "\t"]),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=3),
+)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(KEYS, inner, max_size=3),
+        st.lists(st.dictionaries(KEYS, inner, max_size=2), min_size=1, max_size=2),
+    ),
+    max_leaves=8,
+)
+
+
+class Document:
+    """A TOML document in the making, in a style drawn at random; it notes the line of each path.
+
+    A path stands where it is first named: keys where they are written, items where they begin.
+    """
+
+    def __init__(self, draw: st.DrawFn, data: dict[str, Any]) -> None:
+        self.draw, self.text = draw, ""
+        self.lines: dict[tuple[str | int, ...], int] = {(): 1}
+        self.space()
+        self.table((), data)
+        if self.one_of(False, True):
+            self.text = self.text.rstrip("\n")  # never inside a string, as lines are ended with a comment then
+        if self.one_of(False, True):
+            self.text = self.text.replace("\n", "\r\n")
+
+    def one_of(self, *options: Any) -> Any:
+        return self.draw(st.sampled_from(options))
+
+    def mark(self, path: tuple[str | int, ...]) -> None:
+        self.lines.setdefault(path, self.text.count("\n") + 1)
+
+    def space(self) -> None:
+        """Blank lines and comments, as they may stand between statements and in arrays."""
+        self.text += self.one_of("", "", "\n", " # a = [\n", "\t\n  #\"'\n\n")
+
+    def end(self) -> None:
+        self.text += self.one_of("\n", "  # } ] = '\n", "\t\n")
+        self.space()
+
+    def key(self, name: str) -> None:
+        styles = [quoted(name)]
+        if re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            styles += [name, name]
+        if name.isprintable() and "'" not in name:
+            styles.append(f"'{name}'")
+        self.text += self.one_of(*styles)
+
+    def keys(self, path: tuple[str | int, ...], names: list[str]) -> tuple[str | int, ...]:
+        """A dotted key below a path; returns the whole path."""
+        for index, name in enumerate(names):
+            path = (*path, name)
+            self.text += self.one_of(".", " . ", ".\t") if index else ""
+            self.mark(path)
+            self.key(name)
+        return path
+
+    def pair(self, path: tuple[str | int, ...], names: list[str], value: Any) -> None:
+        self.text += self.one_of("", "  ")
+        path = self.keys(path, names)
+        self.text += self.one_of(" = ", "=")
+        self.value(path, value)
+
+    def pairs(self, path: tuple[str | int, ...], names: list[str], value: Any) -> Iterator[None]:
+        """A pair, or many with dotted keys; pauses after each."""
+        if isinstance(value, dict) and value and self.one_of(False, True):
+            for name, item in value.items():
+                yield from self.pairs(path, [*names, name], item)
+        else:
+            self.pair(path, names, value)
+            yield
+
+    def value(self, path: tuple[str | int, ...], value: Any) -> None:
+        self.mark(path)
+        if isinstance(value, list):
+            self.text += "["
+            for index, item in enumerate(value):
+                self.text += "," if index else ""
+                self.space()
+                self.value((*path, index), item)
+                self.space()
+            self.text += self.one_of(",", "") if value else ""
+            self.space()
+            self.text += "]"
+        elif isinstance(value, dict):
+            self.text += self.one_of("{", "{ ")
+            first = True
+            for name, item in value.items():
+                for _ in self.pairs(path, [name], item):
+                    self.text += " , "
+                first = False
+            if not first:
+                self.text = self.text.removesuffix(" , ")
+            self.text += self.one_of("}", " }")
+        else:
+            kind, text = value
+            self.text += self.string(text) if kind == "string" else text
+
+    def string(self, text: str) -> str:
+        styles = [quoted(text)]
+        if "'" not in text and "\n" not in text:
+            styles.append(f"'{text}'")
+        if "'''" not in text:
+            styles += [f"'''\n{text}'''", f"'''{text}'''"] if text[:1] != "\n" and text[-3:] != "'''" else []
+        if '"""' not in text and text[:1] != "\n":
+            escaped = text.replace("\\", "\\\\")
+            styles += [f'"""{escaped}"""', f'"""\n{escaped}"""', f'"""\\\n \n{escaped}"""']
+        style: str = self.one_of(*styles)
+        return style
+
+    def table(self, path: tuple[str | int, ...], table: dict[str, Any], headers_only: bool = False) -> None:
+        """The pairs of a table, then its tables with headers of their own."""
+        later: list[str] = []
+        for name, value in table.items():
+            is_tables = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+            if (isinstance(value, dict) or is_tables) and (headers_only or self.one_of(False, True)):
+                later.append(name)
+            else:
+                for _ in self.pairs(path, [name], value):
+                    self.end()
+        for name in later:
+            value, below = table[name], (*path, name)
+            if isinstance(value, list):
+                for index, item in enumerate(value):
+                    self.header((*below, index), "[[", "]]")
+                    self.table((*below, index), item)
+                continue
+            implicit = (
+                bool(value) and all(isinstance(item, dict) for item in value.values()) and self.one_of(False, True)
+            )
+            if not implicit:
+                self.header(below, "[", "]")
+            self.table(below, value, headers_only=implicit)
+
+    def header(self, path: tuple[str | int, ...], opening: str, closing: str) -> None:
+        self.text += opening + self.one_of("", " ")
+        for index, part in enumerate(path):
+            self.mark(path[: index + 1])
+            if isinstance(part, str):
+                self.text += " . " if index else ""
+                self.key(part)
+        self.text += closing
+        self.end()
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[str, dict[tuple[str | int, ...], int]]:
+    document = Document(draw, draw(st.dictionaries(KEYS, VALUES, max_size=4)))
+    return document.text, document.lines
+
+
+def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from paths(item, (*path, key))
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(documents())
+def test_the_line_of_every_key_and_item_of_any_document_is_known(
+    document: tuple[str, dict[tuple[str | int, ...], int]],
+) -> None:
+    text, lines = document
+    assert set(lines) == set(paths(tomllib.loads(text))), "the test itself is wrong"
+    assert tlc.toml_lines(text) == lines
+
+
+# --- nothing a config says may write outside the code root, or become an option
+
+PIECES = st.sampled_from(["..", "17.0", ".git", ".lock", "{version}", *"aaa../-~\\: \n@é"])
+NAMES = st.one_of(
+    st.lists(PIECES, max_size=6).map("".join),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@example(organisation="x", name="a", branch="b/c", directory="d/e")
+@example(organisation="odoo", name="a", branch="b/../../../c", directory="d")
+@example(organisation="odoo", name="a", branch="b", directory="d/../../e")
+@given(
+    organisation=st.sampled_from(["odoo", "oca", "x"]) | NAMES,
+    name=st.just("a") | NAMES,
+    branch=st.just("b") | NAMES,
+    directory=NAMES,
+)
+def test_nothing_a_config_says_leads_out_of_the_code_root(
+    organisation: str, name: str, branch: str, directory: str
+) -> None:
+    fields = [
+        f"init_dirs = [{quoted(directory)}]\n",
+        f"[repos]\n{quoted(organisation)} = [[{quoted(name)}, [{quoted(branch)}]]]\n",
+    ]
+    for fragment in [*fields, "".join(fields)]:
+        try:
+            config = tlc.parse_config(VERSIONS + fragment)
+        except tlc.ConfigError:
+            continue
+        event(f"accepted {fragment.split()[0]}")
+        places = [each.path for each in config.repositories]
+        places += [each.name for each in tlc.directories_of(config, "/srv/code")]
+        for place in places:
+            assert os.path.normpath(f"/srv/code/{place}") == f"/srv/code/{place}"
+            assert not place.startswith("-")
+        for each in config.repositories:
+            words = [each.organisation, each.name, each.branch, each.path, each.url]
+            assert not any(word.startswith("-") for word in words)
+            assert each.path.count("/") == 2 + branch.count("/")
+
+
+# --- as a user meets it
+
+BROKEN = 'versions = [\n  "17.0",\n  18.0,\n]\njobs = 0\n[repos]\noca = ["..", { nam = "web" }]\n'
+
+
+def test_a_run_with_a_broken_config_tells_all_problems_and_touches_nothing(sandbox: Sandbox) -> None:
+    sandbox.config(BROKEN)
+    run = sandbox.tlc("pull-repos", "--dry-run")
+    assert run.code == 1
+    for place in ("3: versions[1]", "5: jobs", "7: repos.oca[0]", "7: repos.oca[1].name", "7: repos.oca[1].nam"):
+        assert f"config.toml:{place}: " in run.err
+    assert "A short valid example:" in run.err
+    assert re.search(r"^→ .*code/config\.toml$", run.err, re.MULTILINE)
+    assert run.out == ""
+    assert os.listdir(sandbox.root) == ["config.toml"]
+
+
+def test_a_broken_config_is_an_error_document_with_json(sandbox: Sandbox) -> None:
+    sandbox.config(BROKEN)
+    run = sandbox.tlc("pull-repos", "--dry-run", "--json")
+    assert run.code == 1
+    document = run.json()
+    assert (document["ok"], document["error"]["code"]) == (False, "config")
+    assert document["error"]["message"].count("config.toml:") == 5
+    assert document["error"]["fix"].endswith("code/config.toml")
+
+
+@pytest.mark.parametrize("arguments", [["pull-repos"], ["pull-repos", "--dry-run"], ["--yes", "pull-repos"]])
+def test_a_run_without_a_config_names_the_two_ways_to_one(sandbox: Sandbox, arguments: list[str]) -> None:
+    run = sandbox.tlc(*arguments)
+    assert run.code == 1
+    assert "There is no ~/code/config.toml yet" in run.err
+    assert "`tlc init`" in run.err
+    assert "`tlc generate-config" in run.err
+    assert not sandbox.root.exists()
+
+
+def test_an_unknown_key_does_not_stop_a_run(sandbox: Sandbox) -> None:
+    sandbox.config(VERSIONS + "job = 3\n")
+    run = sandbox.tlc("init", "--dry-run")
+    assert run.code == 0
+    assert 'config.toml:2: job: unknown key, ignored; did you mean "jobs"?' in run.err
+
+
+def test_a_warning_stays_out_of_a_json_document(sandbox: Sandbox) -> None:
+    sandbox.config(VERSIONS + "job = 3\n")
+    run = sandbox.tlc("init", "--dry-run", "--json")
+    assert run.json()["ok"] is True
+    assert "config.toml:2: job: unknown key" in run.err
+
+
+def test_the_jobs_of_the_config_are_checked_before_anything_is_done(sandbox: Sandbox) -> None:
+    sandbox.config(VERSIONS + "jobs = 0\n")
+    run = sandbox.tlc("--yes", "init")
+    assert run.code == 1
+    assert "config.toml:2: jobs: found 0" in run.err
+    assert os.listdir(sandbox.root) == ["config.toml"]

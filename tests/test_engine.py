@@ -1,0 +1,839 @@
+"""The engine with toy resources, and what it stands on: records, tasks side by side, child processes."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT
+
+import tlc
+
+OK = tlc.CheckResult(tlc.CheckStatus.OK, "there")
+MISSING = tlc.CheckResult(tlc.CheckStatus.FAIL, "missing", "make it")
+
+
+class Toy(tlc.Resource):
+    """A resource that is as `found` says until it is applied, and notes what is done to it."""
+
+    kind = "toy"
+
+    def __init__(
+        self,
+        name: str,
+        found: tlc.CheckResult = MISSING,
+        apply: Callable[[tlc.Task], tlc.TaskResult] | None = None,
+        batch: str = "",
+    ) -> None:
+        super().__init__(name)
+        self.found, self.work, self.batch = found, apply, batch
+        self.checked = 0
+        self.applied: list[tlc.Task] = []
+
+    def check(self) -> tlc.CheckResult:
+        self.checked += 1
+        return self.found
+
+    def apply(self, task: tlc.Task) -> tlc.TaskResult:
+        self.applied.append(task)
+        result = self.work(task) if self.work else tlc.TaskResult("changed", "made")
+        self.found = OK
+        return result
+
+
+class BatchToy(Toy):
+    """Toys that are applied together."""
+
+    calls: list[list[str]]
+
+    @classmethod
+    def apply_batch(cls, resources: Sequence[tlc.Resource], task: tlc.Task) -> list[tlc.TaskResult]:
+        cls.calls.append([each.name for each in resources])
+        return [tlc.TaskResult("changed", f"made {each.name}") for each in resources]
+
+
+def raises(error: BaseException) -> Callable[[tlc.Task], tlc.TaskResult]:
+    def work(_task: tlc.Task) -> tlc.TaskResult:
+        raise error
+
+    return work
+
+
+def interrupt(_task: tlc.Task) -> tlc.TaskResult:
+    """What Ctrl-C does while something is at work."""
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+    return tlc.TaskResult("changed", "made")
+
+
+class Bench:
+    """An engine that nothing asks and nobody watches, unless told otherwise."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.settings = tlc.Settings(
+            **{
+                "code_root": str(directory / "code"),
+                "state_dir": str(directory / "state"),
+                "program": "tlc",
+                "newcomer": False,
+                "yes": False,
+                "dry_run": False,
+                "jobs": 0,
+                "json": False,
+                "color": "never",
+                "verbose": False,
+                "quiet": False,
+                "environ": dict(os.environ),
+                **settings,
+            }
+        )
+        self.interactive = False
+        self.log = tlc.Log(self.settings.state_dir, "toy")
+        self.runner = tlc.Runner(self.settings.environ, self.log)
+
+    def engine(self, force: bool = False, jobs: int = 4) -> tlc.Engine:
+        terminal = tlc.Terminal(color="never", quiet=False, json=self.settings.json, environ={"TERM": "dumb"})
+        terminal.interactive = self.interactive
+        return tlc.Engine(self.settings, terminal, self.runner, "toy", force, jobs)
+
+    def run(self, *stages: tlc.Stage | Toy, force: bool = False, jobs: int = 4) -> tuple[int, list[tuple[str, str]]]:
+        """Run stages, or toys as one stage; the exit code, and name and status of each outcome."""
+        toys = [each for each in stages if isinstance(each, Toy)]
+        listed = [each for each in stages if isinstance(each, tlc.Stage)] or [tlc.Stage("toys", toys)]
+        engine = self.engine(force, jobs)
+        code = engine.run(listed, None, "")
+        self.outcomes = engine.outcomes
+        return code, [(outcome.name, outcome.status) for outcome in engine.outcomes]
+
+
+MakeBench = Callable[..., Bench]
+
+
+def close(log: tlc.Log) -> None:
+    if log._file:
+        log._file.close()
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
+    """A function that makes a bench with some settings changed, in `tmp_path`."""
+    made: list[Bench] = []
+
+    def make(**settings: Any) -> Bench:
+        made.append(Bench(tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        close(bench.log)
+
+
+@pytest.fixture
+def bench(make_bench: MakeBench) -> Bench:
+    return make_bench()
+
+
+# --- one resource
+
+
+def test_what_is_there_is_not_applied(bench: Bench) -> None:
+    toy = Toy("a", OK)
+    assert bench.run(toy) == (0, [("a", "ok")])
+    assert toy.applied == []
+
+
+def test_what_is_missing_is_applied_once(bench: Bench) -> None:
+    toy = Toy("a")
+    assert bench.run(toy) == (0, [("a", "changed")])
+    assert len(toy.applied) == 1
+    assert bench.run(toy) == (0, [("a", "ok")])
+    assert len(toy.applied) == 1
+
+
+@pytest.mark.parametrize("status", [tlc.CheckStatus.FAIL, tlc.CheckStatus.WARN])
+def test_what_no_action_can_help_is_failed_with_its_mend_and_never_applied(bench: Bench, status: str) -> None:
+    toy = Toy("a", tlc.CheckResult(status, "broken", fix="mend it", detail="badly"))
+    assert bench.run(toy) == (1, [("a", "failed")])
+    assert toy.applied == []
+    assert (bench.outcomes[0].message, bench.outcomes[0].fix, bench.outcomes[0].detail) == (
+        "broken",
+        "mend it",
+        "badly",
+    )
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("kept", 0), ("skipped", 0), ("failed", 1)])
+def test_the_exit_code_tells_whether_anything_failed(bench: Bench, status: str, code: int) -> None:
+    toy = Toy("a", apply=lambda _: tlc.TaskResult(status, "so it is"))
+    assert bench.run(toy, Toy("b")) == (code, [("a", status), ("b", "changed")])
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_force_is_told_to_the_work_and_changes_the_plan(bench: Bench, force: bool) -> None:
+    found = tlc.CheckResult(tlc.CheckStatus.WARN, "changed by hand", "keep it", forced="replace it")
+    toy = Toy("a", found)
+    [step] = bench.engine(force).check([tlc.Stage("toys", [toy])])
+    assert step.action == ("replace it" if force else "keep it")
+    bench.run(toy, force=force)
+    assert toy.applied[0].force is force
+
+
+def test_a_dry_run_plans_everything_and_applies_nothing(make_bench: MakeBench, tmp_path: Path) -> None:
+    bench = make_bench(dry_run=True)
+    toys = [Toy("a"), Toy("b", OK), Toy("c", tlc.CheckResult(tlc.CheckStatus.FAIL, "broken"))]
+    assert bench.run(*toys) == (0, [("a", "planned"), ("b", "ok"), ("c", "failed")])
+    assert [toy.applied for toy in toys] == [[], [], []]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_work_can_report_how_far_it_is(bench: Bench) -> None:
+    def work(task: tlc.Task) -> tlc.TaskResult:
+        task.report("half way", 0.5)
+        task.report("nearly")
+        return tlc.TaskResult("changed", "made")
+
+    assert bench.run(Toy("a", apply=work)) == (0, [("a", "changed")])
+
+
+def test_a_mend_calls_tlc_as_it_was_called(make_bench: MakeBench) -> None:
+    bench = make_bench(program="python3 ~/tlc.pyz")
+    bench.run(Toy("a", tlc.CheckResult(tlc.CheckStatus.FAIL, "broken", fix="tlc init")))
+    assert bench.outcomes[0].fix == "python3 ~/tlc.pyz init"
+
+
+# --- what goes wrong
+
+
+class Broken(Toy):
+    """A toy whose check goes wrong."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(name)
+        self.error = error
+
+    def check(self) -> tlc.CheckResult:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "fix"),
+    [
+        (tlc.TlcError("too bad", "try this"), "too bad", "try this"),
+        (tlc.ExecutableNotFoundError("x is not installed.", "apt x"), "x is not installed.", "apt x"),
+        (OSError(28, "No space left on device", "/some/file"), "/some/file: No space left on device", ""),
+        (OSError(28, "No space left on device"), "No space left on device", ""),
+        (OSError("odd"), "odd", ""),
+    ],
+)
+@pytest.mark.parametrize("where", ["check", "apply"])
+def test_an_expected_error_is_a_failed_result(
+    bench: Bench, where: str, error: Exception, message: str, fix: str
+) -> None:
+    toy = Broken("a", error) if where == "check" else Toy("a", apply=raises(error))
+    assert bench.run(toy, Toy("b")) == (1, [("a", "failed"), ("b", "changed")])
+    assert (bench.outcomes[0].message, bench.outcomes[0].fix) == (message, fix)
+
+
+@pytest.mark.parametrize("where", ["check", "apply"])
+def test_an_unexpected_error_is_an_internal_error_with_its_traceback_in_the_log(bench: Bench, where: str) -> None:
+    error = ZeroDivisionError("odd")
+    toy = Broken("a", error) if where == "check" else Toy("a", apply=raises(error))
+    assert bench.run(toy, Toy("b")) == (1, [("a", "failed"), ("b", "changed")])
+    assert bench.outcomes[0].message == "internal error (ZeroDivisionError: odd); the log has the details"
+    log = Path(bench.log.path).read_text()
+    assert "Traceback" in log
+    assert "ZeroDivisionError: odd" in log
+
+
+def test_the_closing_block_names_each_failure_once_with_its_mend_and_the_log(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = [Toy(name, apply=lambda _: tlc.TaskResult("failed", "no", "mend", "line 1\nline 2")) for name in "ab"]
+    bench.run(*failed, Toy("c", apply=lambda _: tlc.TaskResult("kept", "yours", "give it")), Toy("d", OK))
+    block = capsys.readouterr().err.partition("ok 1 · kept 1 · failed 2  in ")[2].splitlines()[1:]
+    assert [line.split() for line in block] == [
+        *(["kept", "c:", "yours"], ["→", "give", "it"]),
+        *(["failed", "a,", "b:", "no"], ["line", "1"], ["line", "2"]),
+        *(["→", "mend"], ["log", tlc.tilde(bench.log.path)]),
+    ]
+
+
+def test_one_of_many_fails_and_all_others_finish(bench: Bench) -> None:
+    toys = [Toy(f"{index}") for index in range(20)]
+    toys[7].work = raises(RuntimeError("odd"))
+    code, outcomes = bench.run(*toys, jobs=3)
+    assert code == 1
+    assert outcomes == [(f"{index}", "failed" if index == 7 else "changed") for index in range(20)]
+
+
+def test_a_missing_program_ends_the_run_before_anything_is_done(bench: Bench) -> None:
+    toy = Toy("a")
+    toy.needed_programs = ("no-such-program",)
+    with pytest.raises(tlc.ExecutableNotFoundError, match="no-such-program is not installed") as caught:
+        bench.run(toy)
+    assert caught.value.fix.endswith(" no-such-program")
+    assert toy.checked == 0
+
+
+# --- batches
+
+
+def test_a_batch_is_applied_in_one_go_and_gives_a_result_for_each(bench: Bench) -> None:
+    BatchToy.calls = []
+    batch = [BatchToy("a", batch="x"), BatchToy("b", OK, batch="x"), BatchToy("c", batch="x"), BatchToy("d", batch="y")]
+    assert bench.run(*batch, BatchToy("e", batch="z"), Toy("f")) == (
+        0,
+        [("a", "changed"), ("b", "ok"), ("c", "changed"), ("d", "changed"), ("e", "changed"), ("f", "changed")],
+    )
+    assert sorted(BatchToy.calls) == [["a", "c"], ["d"], ["e"]]
+    assert [outcome.message for outcome in bench.outcomes[:4]] == ["made a", "there", "made c", "made d"]
+
+
+class SinkingBatch(BatchToy):
+    """A batch that goes down as a whole."""
+
+    @classmethod
+    def apply_batch(cls, resources: Sequence[tlc.Resource], task: tlc.Task) -> list[tlc.TaskResult]:
+        raise tlc.TlcError("sunk")
+
+
+def test_a_batch_that_raises_fails_each_of_its_resources_and_no_other(bench: Bench) -> None:
+    toys = [SinkingBatch("a", batch="x"), SinkingBatch("b", batch="x"), Toy("c")]
+    assert bench.run(*toys) == (1, [("a", "failed"), ("b", "failed"), ("c", "changed")])
+
+
+# --- stages
+
+
+def test_a_stage_waits_for_those_it_needs_and_is_skipped_when_one_failed(bench: Bench) -> None:
+    bad = Toy("bad", apply=raises(tlc.TlcError("no")))
+    never, neither, other = Toy("never"), Toy("neither"), Toy("other")
+    stages = [
+        tlc.Stage("one", [bad, Toy("good")]),
+        tlc.Stage("two", [never], needs=("one",)),
+        tlc.Stage("three", [neither], needs=("two",)),
+        tlc.Stage("four", [other]),
+    ]
+    code, outcomes = bench.run(*stages)
+    assert code == 1
+    assert outcomes == [
+        *(("bad", "failed"), ("good", "changed"), ("never", "skipped"), ("neither", "skipped")),
+        ("other", "changed"),
+    ]
+    assert never.applied == neither.applied == []
+    assert [bench.outcomes[index].message for index in (2, 3)] == ["needs one, which failed", "needs two, which failed"]
+
+
+def test_a_stage_whose_need_stands_is_run_after_it(bench: Bench) -> None:
+    order: list[str] = []
+
+    def noted(name: str) -> Callable[[tlc.Task], tlc.TaskResult]:
+        def work(_task: tlc.Task) -> tlc.TaskResult:
+            time.sleep(0.05 if name == "first" else 0)
+            order.append(name)
+            return tlc.TaskResult("changed", "made")
+
+        return work
+
+    first, second = Toy("first", apply=noted("first")), Toy("second", apply=noted("second"))
+    stages = [tlc.Stage("one", [first]), tlc.Stage("two", [second], needs=("one",))]
+    assert bench.run(*stages) == (0, [("first", "changed"), ("second", "changed")])
+    assert order == ["first", "second"]
+
+
+def test_a_broken_resource_that_no_action_helps_breaks_what_needs_its_stage(bench: Bench) -> None:
+    broken = Toy("broken", tlc.CheckResult(tlc.CheckStatus.FAIL, "broken"))
+    stages = [tlc.Stage("one", [broken]), tlc.Stage("two", [Toy("b")], needs=("one",))]
+    assert bench.run(*stages) == (1, [("broken", "failed"), ("b", "skipped")])
+
+
+@pytest.mark.parametrize(("width", "jobs", "expected"), [(2, 8, 2), (0, 3, 3), (1, 4, 1)])
+def test_as_many_are_at_work_at_once_as_the_stage_is_wide(bench: Bench, width: int, jobs: int, expected: int) -> None:
+    lock, at_work, most = threading.Lock(), 0, 0
+
+    def work(_task: tlc.Task) -> tlc.TaskResult:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.05)
+        with lock:
+            at_work -= 1
+        return tlc.TaskResult("changed", "made")
+
+    toys = [Toy(f"{index}", apply=work) for index in range(9)]
+    code, _outcomes = bench.run(tlc.Stage("toys", toys, width=width), jobs=jobs)
+    assert code == 0
+    assert most == expected
+
+
+# --- what lasts as long as a stage
+
+
+class Around:
+    """A context of a stage that notes when it is entered and left."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.notes: list[str] = []
+        self.on_enter: Callable[[], None] = lambda: None
+
+    def __call__(self, _terminal: tlc.Terminal) -> Around:
+        return self
+
+    def __enter__(self) -> None:
+        self.notes.append("entered")
+        self.on_enter()
+        if self.error:
+            raise self.error
+
+    def __exit__(self, *_exception: object) -> None:
+        self.notes.append("left")
+
+
+def test_what_a_stage_is_done_in_is_entered_before_and_left_after_it(bench: Bench) -> None:
+    around = Around()
+
+    def work(_task: tlc.Task) -> tlc.TaskResult:
+        around.notes.append("applied")
+        return tlc.TaskResult("changed", "made")
+
+    toy = Toy("a", apply=work)
+    assert bench.run(tlc.Stage("toys", [toy], during=(around,))) == (0, [("a", "changed")])
+    assert around.notes == ["entered", "applied", "left"]
+
+
+def test_what_a_stage_is_done_in_is_left_when_something_fails(bench: Bench) -> None:
+    around = Around()
+    bench.run(tlc.Stage("toys", [Toy("a", apply=raises(RuntimeError("odd")))], during=(around,)))
+    assert around.notes == ["entered", "left"]
+
+
+def test_nothing_is_entered_before_the_question_nor_where_there_is_nothing_to_ask(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, "n\n")
+    around = Around()
+    bench = make_bench(newcomer=True)
+    assert bench.run(tlc.Stage("toys", [Toy("a", OK)], during=(around,))) == (0, [("a", "ok")])
+    assert around.notes == []
+    with pytest.raises(tlc.DeclinedError):
+        bench.run(tlc.Stage("toys", [Toy("a")], during=(around,)))
+    assert around.notes == []
+
+
+def test_what_cannot_be_entered_fails_its_stage_and_no_other(bench: Bench) -> None:
+    around = Around(error=PermissionError(13, "Permission denied", "/somewhere"))
+    stages = [
+        tlc.Stage("one", [Toy("a")]),
+        tlc.Stage("two", [Toy("b"), Toy("c", OK)], during=(around,)),
+        tlc.Stage("three", [Toy("d")]),
+        tlc.Stage("four", [Toy("e")], needs=("two",)),
+    ]
+    code, outcomes = bench.run(*stages)
+    assert code == 1
+    assert dict(outcomes) | {"c": ""} == {"a": "changed", "b": "failed", "c": "", "d": "changed", "e": "skipped"}
+    assert bench.outcomes[1].message == "/somewhere: Permission denied"
+
+
+@pytest.mark.parametrize(("newcomer", "checks"), [(False, 1), (True, 2)])
+def test_what_another_run_made_while_this_one_waited_is_left_alone(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, newcomer: bool, checks: int
+) -> None:
+    answers(monkeypatch, "y\n")
+    toy, around = Toy("a"), Around()
+    around.on_enter = lambda: setattr(toy, "found", OK)
+    bench = make_bench(newcomer=newcomer)
+    assert bench.run(tlc.Stage("toys", [toy], during=(around,))) == (0, [("a", "ok")])
+    assert (toy.checked, toy.applied) == (checks, [])
+
+
+def test_ctrl_c_leaves_what_was_entered_and_starts_nothing_more(bench: Bench) -> None:
+    around, later = Around(), Toy("later")
+    toys = [Toy("a", apply=interrupt), *(Toy(f"{index}") for index in range(5))]
+    stages = [tlc.Stage("one", toys, width=1, during=(around,)), tlc.Stage("two", [later])]
+    code, outcomes = bench.run(*stages)
+    assert code == 130
+    assert around.notes == ["entered", "left"]
+    assert later.applied == []
+    assert [toy.name for toy in toys if toy.applied] == ["a"]
+    assert outcomes == [("a", "changed"), *((f"{index}", "skipped") for index in range(5))]
+
+
+def test_ctrl_c_while_looking_ends_the_run_with_its_closing_block(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting(Toy):
+        def check(self) -> tlc.CheckResult:
+            interrupt(tlc.Task(False, False, print))
+            return MISSING
+
+    toy = Interrupting("a")
+    assert bench.engine().run([tlc.Stage("toys", [toy])], lambda *_: "a picture", "") == 130
+    assert toy.applied == []
+    assert "Interrupted." in capsys.readouterr().err
+
+
+# --- who is asked
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """What is typed."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+CAREFUL = tlc.CheckResult(tlc.CheckStatus.WARN, "yours", "replace it", asks=True)
+
+
+@pytest.mark.parametrize("answer", ["n\n", "no\n", "x\n", ""])
+@pytest.mark.parametrize(("newcomer", "found"), [(True, MISSING), (True, CAREFUL), (False, CAREFUL)])
+def test_nothing_is_done_when_the_answer_is_no_or_nobody_answers(
+    make_bench: MakeBench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    newcomer: bool,
+    found: tlc.CheckResult,
+    answer: str,
+) -> None:
+    answers(monkeypatch, answer)
+    toys = [Toy("a", found), Toy("b")]
+    with pytest.raises(tlc.DeclinedError) as caught:
+        make_bench(newcomer=newcomer).run(*toys)
+    assert bool(caught.value.fix) == (answer == "")
+    assert [toy.applied for toy in toys] == [[], []]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", "\n"])
+def test_it_is_done_when_the_answer_is_yes(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    answers(monkeypatch, answer)
+    toy = Toy("a")
+    assert make_bench(newcomer=True).run(toy) == (0, [("a", "changed")])
+    assert toy.checked == 2  # it may have changed while the question stood there
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"newcomer": False}, MISSING),
+        ({"newcomer": False, "yes": True}, CAREFUL),
+        ({"newcomer": True, "yes": True}, CAREFUL),
+        ({"newcomer": True}, OK),
+        ({"newcomer": True, "dry_run": True}, CAREFUL),
+    ],
+)
+def test_nobody_is_asked_where_there_is_nothing_to_ask(
+    make_bench: MakeBench, settings: dict[str, bool], found: tlc.CheckResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _outcomes = make_bench(**settings).run(Toy("a", found))
+    assert code == 0
+    assert "[Y/n]" not in capsys.readouterr().err
+
+
+def test_outside_newcomer_mode_only_what_is_asked_about_is_shown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers(monkeypatch, "y\n")
+    bench.run(Toy("careful", CAREFUL), Toy("careless"))
+    question, _, _rest = capsys.readouterr().err.partition("[Y/n]")
+    assert "replace it\n  careful: yours" in question
+    assert "careless" not in question
+
+
+def test_a_plan_shows_what_runs_as_root_once(make_bench: MakeBench, capsys: pytest.CaptureFixture[str]) -> None:
+    class Privileged(Toy):
+        def privileged(self) -> list[str]:
+            return ["apt-get install -y x"]
+
+    make_bench(dry_run=True).run(Privileged("a"), Privileged("b"), Privileged("c", OK))
+    assert capsys.readouterr().out.partition("as root\n")[2] == "  apt-get install -y x\n"
+
+
+# --- what needs the terminal
+
+
+def needs_terminal(task: tlc.Task) -> tlc.TaskResult:
+    if task.terminal:
+        return tlc.TaskResult("changed", "made with a passphrase")
+    return tlc.TaskResult("failed", "wants a passphrase", "ssh-add", needs_terminal=True)
+
+
+@pytest.mark.parametrize(
+    ("interactive", "expected"),
+    [(True, (0, [("a", "changed"), ("b", "changed")])), (False, (1, [("a", "failed"), ("b", "changed")]))],
+)
+def test_what_needs_the_terminal_runs_again_only_where_there_is_one(
+    bench: Bench, interactive: bool, expected: tuple[int, list[tuple[str, str]]]
+) -> None:
+    bench.interactive = interactive
+    toy, plain = Toy("a", apply=needs_terminal), Toy("b")
+    assert bench.run(toy, plain) == expected
+    assert [task.terminal for task in toy.applied] == [False, True][: 1 + interactive]
+    assert [task.terminal for task in plain.applied] == [False]
+
+
+# --- tasks side by side
+
+
+def test_tasks_give_their_results_in_order() -> None:
+    def task(index: int) -> int:
+        time.sleep(0.02 * (3 - index))
+        return index
+
+    assert tlc.run_tasks([partial(task, index) for index in range(4)], 4, lambda: None) == [0, 1, 2, 3]
+    assert tlc.run_tasks([], 4, lambda: None) == []
+
+
+def test_an_interrupted_task_has_no_result_and_spoils_no_other() -> None:
+    def interrupted() -> int:
+        raise tlc.Interrupted
+
+    assert tlc.run_tasks([lambda: 1, interrupted, lambda: 3], 1, lambda: None) == [1, None, 3]
+
+
+def test_ctrl_c_stops_what_runs_and_starts_no_more() -> None:
+    stopped, started = threading.Event(), []
+
+    def task(index: int) -> int:
+        started.append(index)
+        if index == 0:
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stopped.wait(5)
+        return index
+
+    began = time.monotonic()
+    results = tlc.run_tasks([partial(task, index) for index in range(9)], 1, stopped.set)
+    assert results == [0, *[None] * 8]
+    assert started == [0]
+    assert time.monotonic() - began < 3
+
+
+# As soon as the first task runs; in a process of its own, which a thread without end cannot hold up.
+INTERRUPTED_AT_ONCE = """
+import functools, os, signal, time
+import tlc
+
+def task(index):
+    if index == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+    return index
+
+results = tlc.run_tasks([functools.partial(task, index) for index in range(50)], 1, lambda: None)
+print(results == [0] + [None] * 49, flush=True)
+os._exit(0)
+"""
+
+
+def test_ctrl_c_while_tasks_are_being_started_loses_no_result() -> None:
+    for _ in range(5):
+        command = [sys.executable, "-c", INTERRUPTED_AT_ONCE]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=5)
+        assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+# --- records
+
+
+class Point(tlc.Record):
+    """A record with and without a default."""
+
+    x: int
+    y: int = 2
+    names: tuple[str, ...] = ()
+
+
+def test_a_record_takes_its_fields_by_place_or_by_name() -> None:
+    assert Point(1).as_dict() == {"x": 1, "y": 2, "names": ()}
+    assert Point(1, 3, names=("a",)).as_dict() == {"x": 1, "y": 3, "names": ("a",)}
+    assert repr(Point(x=1)) == "Point(x=1, y=2, names=())"
+
+
+def test_a_record_never_changes_but_can_be_copied_with_changes() -> None:
+    point = Point(1)
+    with pytest.raises(AttributeError, match="Point is frozen"):
+        point.x = 5  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="Point is frozen"):
+        point.z = 5
+    assert point.replace(y=7).as_dict() == {"x": 1, "y": 7, "names": ()}
+    assert point.as_dict() == {"x": 1, "y": 2, "names": ()}
+
+
+@pytest.mark.parametrize(
+    ("values", "named"), [((), {}), ((), {"y": 1}), ((1,), {"z": 1}), ((1, 2, (), 4), {}), ((), {"x": 1, "z": 2})]
+)
+def test_a_record_refuses_missing_and_unknown_fields(values: tuple[Any, ...], named: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="Point: missing or unknown fields"):
+        Point(*values, **named)
+    with pytest.raises(TypeError, match="missing or unknown"):
+        Point(1).replace(z=1)
+
+
+# --- child processes
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> tlc.Runner:
+    log = tlc.Log(str(tmp_path / "state"), "toy")
+    return tlc.Runner(dict(os.environ), log)
+
+
+def shell(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; a zombie that its parent has yet to bury counts as gone."""
+    state = Path(f"/proc/{pid}/stat")
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_child_gives_its_output_and_exit_code(runner: tlc.Runner) -> None:
+    done = runner.run(shell("echo out; echo err >&2; exit 3"))
+    assert (done.out, done.err, done.code, done.ok) == ("out\n", "err\n", 3, False)
+    assert runner.run(shell("exit 0")).ok
+    assert runner.run(shell("kill -9 $$")).code == -9
+
+
+def test_output_that_is_not_utf8_comes_back_as_it_was(runner: tlc.Runner) -> None:
+    assert os.fsencode(runner.run(shell(r"printf 'a\377b'")).out) == b"a\xffb"
+
+
+def test_a_child_reads_its_input_and_more_output_than_a_pipe_holds_blocks_nobody(runner: tlc.Runner) -> None:
+    text = "0123456789é\n" * 100_000
+    done = runner.run(shell("tee /dev/stderr"), stdin=text)
+    assert done.out == text
+    assert done.err == text
+
+
+def test_a_child_without_input_finds_its_end(runner: tlc.Runner) -> None:
+    assert runner.run(["/bin/cat"]).out == ""
+
+
+def test_a_child_has_a_cleaned_environment(runner: tlc.Runner) -> None:
+    environ = {**os.environ, "GIT_DIR": "x", "GIT_INDEX_FILE": "x", "PYTHONPATH": "x", "PYTHONHOME": "x", "KEPT": "y"}
+    runner = tlc.Runner(environ, runner.log)
+    done = runner.run(shell("env"), env={"ADDED": "z"})
+    lines = done.out.splitlines()
+    assert {"KEPT=y", "ADDED=z"} < set(lines)
+    assert not [line for line in lines if line.partition("=")[0] in environ.keys() - {"KEPT"} and line.endswith("=x")]
+
+
+def test_every_command_is_told_and_stands_in_the_log_with_its_output(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    log = tlc.Log(str(tmp_path), "toy")
+    runner = tlc.Runner(dict(os.environ), log, lambda command, seconds: told.append((command, seconds)))
+    argv = shell("echo out; printf '10%%\\r20%%\\rerr\\n' >&2; exit 3")
+    runner.run(argv)
+    log.open()
+    close(log)
+    assert told[0][0] == shlex.join(argv)
+    assert 0 <= told[0][1] < 60
+    text = Path(log.path).read_text()
+    assert text.startswith(f"$ {shlex.join(argv)}\nout\nerr\n# exit 3, ")
+
+
+def test_messages_are_passed_on_as_they_come(runner: tlc.Runner) -> None:
+    came: list[tuple[str, float]] = []
+    runner.run(shell("echo a >&2; sleep 0.5; echo b >&2"), on_stderr=lambda text: came.append((text, time.monotonic())))
+    assert "".join(text for text, _ in came) == "a\nb\n"
+    times = dict(came)
+    assert times["b\n"] - times["a\n"] > 0.3
+
+
+def test_a_program_that_cannot_be_started_is_an_os_error(runner: tlc.Runner, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        runner.run([str(tmp_path / "none")])
+    with pytest.raises(PermissionError):
+        runner.run([str(tmp_path)])
+
+
+def test_a_program_is_found_by_its_full_path_or_missing_with_its_install_command(runner: tlc.Runner) -> None:
+    assert os.path.isabs(runner.which("sh"))
+    with pytest.raises(tlc.ExecutableNotFoundError, match="no-such-program is not installed") as caught:
+        runner.which("no-such-program")
+    assert caught.value.fix.endswith("no-such-program")
+
+
+def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(runner: tlc.Runner) -> None:
+    began = time.monotonic()
+    done = runner.run(shell("sleep 30 & echo $!"))
+    try:
+        assert time.monotonic() - began < 3
+    finally:
+        os.kill(int(done.out), signal.SIGKILL)
+
+
+# What a child may do about SIGTERM; each writes the ids of all its processes to the file $1.
+STUBBORN = {
+    "obeys": "sleep 60 & echo $$ $! >$1.new; mv $1.new $1; wait",
+    "ignores it": "trap '' TERM; sleep 60 & echo $$ $! >$1.new; mv $1.new $1; wait",
+    "ignores it and closes its output": "trap '' TERM; exec >&- 2>&-; echo $$ >$1.new; mv $1.new $1; exec sleep 60",
+    "leaves a grandchild that ignores it": (
+        "(trap '' TERM; exec sleep 60) & sleep 0.2; echo $$ $! >$1.new; mv $1.new $1; wait"
+    ),
+    "leaves a grandchild that ignores it and closes its output": (
+        "(trap '' TERM; exec sleep 60 >&- 2>&-) & sleep 0.2; echo $$ $! >$1.new; mv $1.new $1; wait"
+    ),
+}
+
+
+@pytest.mark.parametrize("script", STUBBORN.values(), ids=STUBBORN)
+def test_stopping_ends_whole_process_groups_within_three_seconds(
+    runner: tlc.Runner, tmp_path: Path, script: str
+) -> None:
+    file = tmp_path / "ids"
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            runner.run([*shell(script), "sh", str(file)])
+        except tlc.Interrupted as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert eventually(file.exists)
+    ids = [int(word) for word in file.read_text().split()]
+    try:
+        began = time.monotonic()
+        runner.stop()
+        thread.join(5)
+        assert eventually(lambda: all(map(is_gone, ids)), 3 - (time.monotonic() - began)), "still running after 3 s"
+        assert not thread.is_alive()
+        assert [type(error) for error in ended] == [tlc.Interrupted]
+    finally:
+        for pid in ids:
+            if not is_gone(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_after_stopping_nothing_is_started(runner: tlc.Runner, tmp_path: Path) -> None:
+    runner.stop()
+    with pytest.raises(tlc.Interrupted):
+        runner.run(["/usr/bin/touch", str(tmp_path / "file")])
+    assert list(tmp_path.iterdir()) == []

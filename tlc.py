@@ -705,8 +705,8 @@ class Runner:
         import tempfile
 
         if not text:
-            return open(os.devnull, "rb")  # noqa: SIM115
-        file = tempfile.TemporaryFile()
+            return open(os.devnull, "rb")
+        file = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
         file.write(text.encode(errors="surrogateescape"))
         file.seek(0)
         return file
@@ -1452,11 +1452,10 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable
 
     def work() -> None:
         try:
-            while True:
-                number, task = todo.popleft()
-                results[number] = task()
-        except (IndexError, Interrupted):
-            pass
+            while todo:
+                with contextlib.suppress(IndexError, Interrupted):  # another thread took the last one
+                    number, task = todo.popleft()
+                    results[number] = task()
         finally:
             ended.release()
 

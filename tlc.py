@@ -683,6 +683,9 @@ class Runner:
             while self._running(process):
                 if self.stopped_at and time.monotonic() > self.stopped_at + GRACE:
                     self._signal(process, "SIGKILL")
+        except KeyboardInterrupt:  # in the main thread, which stop() does not reach
+            self._signal(process, "SIGTERM")
+            raise
         finally:
             self._live.discard(process)
             if self.stopped_at and not at_end:
@@ -1983,6 +1986,7 @@ class SshConnections:
         self.wanted = -(-min(jobs, len(urls)) // self.SESSIONS)
         self.directory = ""
         self.prefixes: set[str] = set()  # beginnings of the addresses whose host has a connection
+        self.asked: set[str] = set()  # those for whose host a person was asked already
         self.free: dict[str, int] = {}  # directory of a connection's socket -> sessions it can still carry
         self.changed = threading.Condition()
 
@@ -1990,32 +1994,39 @@ class SshConnections:
         self.terminal = terminal
         return self
 
-    def __enter__(self) -> bool:
+    def __enter__(self) -> None:
         import tempfile
 
         destinations = self.destinations()
-        if not destinations:
-            return False
-        # A socket's path may have 104 bytes; a mac's own temporary directory uses up most of them.
-        self.directory = tempfile.mkdtemp(prefix="tlc-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)  # noqa: S108
+        if destinations:
+            # A socket's path may have 104 bytes; a mac's own temporary directory uses up most of them.
+            base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
+            self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
+            try:
+                self.open(destinations)
+            except BaseException:
+                self.__exit__()
+                raise
+
+    def open(self, destinations: Mapping[tuple[str, ...], set[str]]) -> None:
+        """Opens the connections to each host; a person at the terminal is asked once for each host."""
         directories = [os.path.join(self.directory, str(number)) for number in range(self.wanted)]
         for directory in directories:
             os.mkdir(directory, 0o700)
         starts = [(directory, destination) for directory in directories for destination in destinations]
         started = run_tasks([functools.partial(self.start, *each) for each in starts], MAX_JOBS, self.runner.stop)
         there = {start for start, done in zip(starts, started, strict=True) if done}
-        if self.terminal.interactive:
-            for destination in destinations:
-                first = (directories[0], destination)
-                if not any((directory, destination) in there for directory in directories):
-                    self.terminal.say(f"Connecting to {destination[-1].rpartition('@')[2]}", important=True)
-                    there |= {first} if self.start(*first, ask=True) else set()
+        for destination, prefixes in destinations.items() if self.terminal.interactive else ():
+            if not any(host == destination for _, host in there):
+                self.terminal.say(f"Connecting to {destination[-1].rpartition('@')[2]}", important=True)
+                self.asked |= prefixes
+                if self.start(directories[0], destination, ask=True):
+                    there.add((directories[0], destination))
         hosts = {destination for _, destination in there}
         for directory in directories:
             if hosts and all((directory, host) in there for host in hosts):
                 self.free[directory] = self.SESSIONS
         self.prefixes = {prefix for host in hosts for prefix in destinations[host]} if self.free else set()
-        return False
 
     def __exit__(self, *_exception: object) -> None:
         import glob
@@ -2024,7 +2035,7 @@ class SshConnections:
             for socket in glob.glob(os.path.join(self.directory, "*", "*")):
                 # The host must be named, but the socket alone says which connection is meant.
                 self.runner.run(
-                    [self.runner.which("ssh"), "-O", "exit", "-o", f"ControlPath={socket}", "-"], at_end=True
+                    [self.runner.which("ssh"), "-O", "exit", "-o", f"ControlPath={socket}", "localhost"], at_end=True
                 )
             remove(self.directory)
 
@@ -2040,12 +2051,15 @@ class SshConnections:
         except ExecutableNotFoundError:
             return found
         pattern = r"^(core\.sshcommand|includeif\..*\.path)$"
-        for line in self.runner.run([git, "config", "--type=path", "--get-regexp", pattern]).out.splitlines():
-            name, _, path = line.partition(" ")
-            included = [git, "config", "--file", path, "--includes", "--get", "core.sshCommand"]
-            if name == "core.sshcommand" or self.runner.run(included).ok:
+        settings = self.runner.run([git, "config", "--show-origin", "--type=path", "--get-regexp", pattern]).out
+        for line in settings.splitlines():
+            origin, _, setting = line.partition("\t")
+            name, _, path = setting.partition(" ")
+            included = os.path.join(os.path.dirname(origin.removeprefix("file:")), path)
+            asked = [git, "config", "--file", included, "--includes", "--get", "core.sshCommand"]
+            if name == "core.sshcommand" or self.runner.run(asked).ok:
                 return found
-        for prefix in sorted({url[: url.rfind("/") + 1] for url in self.urls}):
+        for prefix in sorted({self.prefix(url) for url in self.urls}):
             url = self.runner.run([git, "ls-remote", "--get-url", "--", prefix + "x"]).out.strip()
             match = re.fullmatch(r"ssh://([^/:]+)(?::(\d+))?/.*|([^/:]+@[^/:]+):.*", url)
             if match:
@@ -2064,12 +2078,21 @@ class SshConnections:
         except Interrupted:
             return False
 
+    @staticmethod
+    def prefix(url: str) -> str:
+        """What the addresses of an organisation's repositories begin with."""
+        return url[: url.rfind("/") + 1]
+
+    def was_asked(self, url: str) -> bool:
+        """Whether a person was asked already for the host of an address, so that asking again is of no use."""
+        return self.prefix(url) in self.asked
+
     @contextlib.contextmanager
     def session(self, url: str) -> Iterator[dict[str, str]]:
         """Takes part in a shared connection for a git command: what to add to its environment, {} without one."""
         import shlex
 
-        if url[: url.rfind("/") + 1] not in self.prefixes:
+        if self.prefix(url) not in self.prefixes:
             yield {}
             return
         with self.changed:
@@ -2676,7 +2699,8 @@ class Checkout(Resource):
         cause, fix, may_help = self.cause(done)
         said = [line for line in done.err.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
         detail = "\n".join(line for line in said if line != cause)
-        return TaskResult("failed", cause, fix, detail, needs_terminal=may_help == TERMINAL)
+        ask = may_help == TERMINAL and not self.connections.was_asked(self.repository.url)
+        return TaskResult("failed", cause, fix, detail, needs_terminal=ask)
 
     # --- from one layout to the other
 

@@ -1417,18 +1417,33 @@ class Resource:
         return []
 
 
+class Lasting:
+    """Something that lasts as long as a stage; the engine enters and leaves it, also on Ctrl-C.
+
+    The checks are made inside it. Between them and the work `ready` is called, with the display down.
+    """
+
+    def enter(self, terminal: Terminal) -> None:
+        """Begins it. What takes its time may go on during the checks."""
+
+    def ready(self, terminal: Terminal) -> None:
+        """Waits until it can be used; may ask on the terminal."""
+
+    def leave(self) -> None:
+        """Ends it; called too when `enter` was interrupted."""
+
+
 class Stage(Record):
     """Resources that are applied side by side, `width` at once (0: --jobs).
 
-    `needs`: names of stages without which this one makes no sense. `during`: what lasts as long as the
-    stage: context managers, made with (terminal).
+    `needs`: names of stages without which this one makes no sense. `during`: what lasts as long as the stage.
     """
 
     name: str
     resources: Sequence[Resource]
     width: int = 0
     needs: tuple[str, ...] = ()
-    during: tuple[Callable[[Terminal], Any], ...] = ()
+    during: tuple[Lasting, ...] = ()
 
 
 class Outcome(Record):
@@ -1481,17 +1496,14 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable
     return list(results)
 
 
-class CodeRootLock:
+class CodeRootLock(Lasting):
     """Keeps two runs off one code root: a lock on the directory itself, gone with the process."""
 
     def __init__(self, code_root: str) -> None:
         self.code_root = code_root
+        self.fd = -1
 
-    def __call__(self, terminal: Terminal) -> Self:
-        self.terminal = terminal
-        return self
-
-    def __enter__(self) -> None:
+    def enter(self, terminal: Terminal) -> None:
         import fcntl
 
         os.makedirs(self.code_root, exist_ok=True)
@@ -1503,16 +1515,15 @@ class CodeRootLock:
                 return
             except BlockingIOError:
                 if not told:
-                    self.terminal.say(
-                        f"Another tlc is at work in {tilde(self.code_root)}; waiting for it.", important=True
-                    )
+                    terminal.say(f"Another tlc is at work in {tilde(self.code_root)}; waiting for it.", important=True)
                 told = True
                 time.sleep(0.1)
             except OSError:  # a file system without locks
                 return
 
-    def __exit__(self, *_exception: object) -> None:
-        os.close(self.fd)
+    def leave(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 class Step(Record):
@@ -1607,14 +1618,18 @@ class Engine:
                                 functools.partial(self.enter_and_check, stack, stage),
                                 functools.partial(self.blocked, mine),
                             )
+                        if any(step.action for step in mine):
+                            for each in stage.during:
+                                each.ready(self.terminal)
                         self.apply(stage, mine)
                 if missing or any(outcome.status == "failed" for outcome in self.outcomes[before:]):
                     broken.add(stage.name)
 
     def enter(self, stack: contextlib.ExitStack, stage: Stage) -> None:
         """Enters what lasts as long as a stage."""
-        for context in stage.during:
-            stack.enter_context(context(self.terminal))
+        for each in stage.during:
+            stack.callback(each.leave)
+            each.enter(self.terminal)
 
     def enter_and_check(self, stack: contextlib.ExitStack, stage: Stage) -> list[Step]:
         """Enters what lasts as long as a stage, and looks how its resources stand by now."""
@@ -1970,7 +1985,7 @@ def host_of(url: str) -> str:
     return same_origin(url).partition("/")[0] or "the remote"
 
 
-class SshConnections:
+class SshConnections(Lasting):
     """Shared ssh connections: one to each host for a few at a time, for as long as a stage lasts.
 
     Handshakes are nearly all that an update of an unmoved repository costs. A connection carries
@@ -1985,58 +2000,60 @@ class SshConnections:
         self.runner, self.urls = runner, urls
         self.wanted = -(-min(jobs, len(urls)) // self.SESSIONS)
         self.directory = ""
+        self.opened = threading.Event()
+        self.hosts: dict[tuple[str, ...], set[str]] = {}  # ssh's arguments -> beginnings of the addresses there
+        self.there: set[tuple[str, tuple[str, ...]]] = set()  # the connections: directory of the socket, host
+        self.free: dict[str, int] = {}  # directory -> sessions that its connections can still carry
         self.prefixes: set[str] = set()  # beginnings of the addresses whose host has a connection
         self.asked: set[str] = set()  # those for whose host a person was asked already
-        self.free: dict[str, int] = {}  # directory of a connection's socket -> sessions it can still carry
         self.changed = threading.Condition()
 
-    def __call__(self, terminal: Terminal) -> Self:
-        self.terminal = terminal
-        return self
+    def enter(self, terminal: Terminal) -> None:
+        threading.Thread(target=self.open, daemon=True).start()
 
-    def __enter__(self) -> None:
+    def open(self) -> None:
+        """Opens as many connections to each host as are wanted; asks nobody."""
         import tempfile
 
-        destinations = self.destinations()
-        if destinations:
-            # A socket's path may have 104 bytes; a mac's own temporary directory uses up most of them.
-            base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
-            self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
-            try:
-                self.open(destinations)
-            except BaseException:
-                self.__exit__()
-                raise
+        try:
+            self.hosts = self.destinations()
+            if self.hosts:
+                # A socket's path may have 104 bytes; a mac's own temporary directory uses up most of them.
+                base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
+                self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
+            self.free = {os.path.join(self.directory, str(n)): self.SESSIONS for n in range(self.wanted) if self.hosts}
+            for directory in self.free:
+                os.mkdir(directory, 0o700)
+            starts = [(directory, host) for directory in self.free for host in self.hosts]
+            run_tasks([functools.partial(self.start, *each) for each in starts], MAX_JOBS, self.runner.stop)
+        except (Interrupted, OSError):
+            self.hosts = {}
+        finally:
+            self.opened.set()
 
-    def open(self, destinations: Mapping[tuple[str, ...], set[str]]) -> None:
-        """Opens the connections to each host; a person at the terminal is asked once for each host."""
-        directories = [os.path.join(self.directory, str(number)) for number in range(self.wanted)]
-        for directory in directories:
-            os.mkdir(directory, 0o700)
-        starts = [(directory, destination) for directory in directories for destination in destinations]
-        started = run_tasks([functools.partial(self.start, *each) for each in starts], MAX_JOBS, self.runner.stop)
-        there = {start for start, done in zip(starts, started, strict=True) if done}
-        for destination, prefixes in destinations.items() if self.terminal.interactive else ():
-            if not any(host == destination for _, host in there):
-                self.terminal.say(f"Connecting to {destination[-1].rpartition('@')[2]}", important=True)
+    def ready(self, terminal: Terminal) -> None:
+        """Asks the person, once for each host that wants it; without a terminal git's own attempt tells the cause."""
+        self.opened.wait()
+        for host, prefixes in self.hosts.items() if terminal.interactive else ():
+            if not any(host == there for _, there in self.there):
+                terminal.say(f"Connecting to {host[-1].rpartition('@')[2]}", important=True)
                 self.asked |= prefixes
-                if self.start(directories[0], destination, ask=True):
-                    there.add((directories[0], destination))
-        hosts = {destination for _, destination in there}
-        for directory in directories:
-            if hosts and all((directory, host) in there for host in hosts):
-                self.free[directory] = self.SESSIONS
-        self.prefixes = {prefix for host in hosts for prefix in destinations[host]} if self.free else set()
+                self.start(next(iter(self.free)), host, ask=True)
+        there = {host for _, host in self.there}
+        self.free = {
+            path: free for path, free in self.free.items() if all((path, host) in self.there for host in there)
+        }
+        self.prefixes = {prefix for host in there for prefix in self.hosts[host]}
 
-    def __exit__(self, *_exception: object) -> None:
+    def leave(self) -> None:
         import glob
 
+        self.opened.wait(GRACE)
         if self.directory:
             for socket in glob.glob(os.path.join(self.directory, "*", "*")):
-                # The host must be named, but the socket alone says which connection is meant.
-                self.runner.run(
-                    [self.runner.which("ssh"), "-O", "exit", "-o", f"ControlPath={socket}", "localhost"], at_end=True
-                )
+                # A host must be named, but the socket alone says which connection is meant.
+                ends = [self.runner.which("ssh"), "-O", "exit", "-o", f"ControlPath={socket}", "localhost"]
+                self.runner.run(ends, at_end=True)
             remove(self.directory)
 
     def destinations(self) -> dict[tuple[str, ...], set[str]]:
@@ -2050,17 +2067,19 @@ class SshConnections:
             git, ssh = self.runner.which("git"), self.runner.which("ssh")
         except ExecutableNotFoundError:
             return found
-        pattern = r"^(core\.sshcommand|includeif\..*\.path)$"
+        pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
         settings = self.runner.run([git, "config", "--show-origin", "--type=path", "--get-regexp", pattern]).out
         for line in settings.splitlines():
             origin, _, setting = line.partition("\t")
             name, _, path = setting.partition(" ")
             included = os.path.join(os.path.dirname(origin.removeprefix("file:")), path)
             asked = [git, "config", "--file", included, "--includes", "--get", "core.sshCommand"]
-            if name == "core.sshcommand" or self.runner.run(asked).ok:
+            if name == "core.sshcommand" or (name.startswith("includeif.") and self.runner.run(asked).ok):
                 return found
         for prefix in sorted({self.prefix(url) for url in self.urls}):
-            url = self.runner.run([git, "ls-remote", "--get-url", "--", prefix + "x"]).out.strip()
+            url = f"{prefix}x"
+            if ".insteadof " in settings:
+                url = self.runner.run([git, "ls-remote", "--get-url", "--", url]).out.strip()
             match = re.fullmatch(r"ssh://([^/:]+)(?::(\d+))?/.*|([^/:]+@[^/:]+):.*", url)
             if match:
                 host = (*(("-p", match[2]) if match[2] else ()), "--", match[1] or match[3])
@@ -2069,14 +2088,12 @@ class SshConnections:
                     found.setdefault(host, set()).add(prefix)
         return found
 
-    def start(self, directory: str, destination: tuple[str, ...], ask: bool = False) -> bool:
+    def start(self, directory: str, host: tuple[str, ...], ask: bool = False) -> None:
         """Opens a connection, which goes on in the background; `ask`: the person may be asked on the terminal."""
         options = ["-f", "-N", "-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
         options += ["-o", f"ControlPath={directory}/%C", "-o", f"BatchMode={'no' if ask else 'yes'}"]
-        try:
-            return self.runner.run([self.runner.which("ssh"), *options, *destination], terminal=ask).ok
-        except Interrupted:
-            return False
+        if self.runner.run([self.runner.which("ssh"), *options, *host], terminal=ask).ok:
+            self.there.add((directory, host))
 
     @staticmethod
     def prefix(url: str) -> str:
@@ -2940,7 +2957,7 @@ class Context:
         self.jobs = bearable(self.settings.jobs or config.data.get("jobs", DEFAULT_JOBS))
         return config
 
-    def stage(self, name: str, resources: Sequence[Resource], *during: Callable[[Terminal], Any]) -> Stage:
+    def stage(self, name: str, resources: Sequence[Resource], *during: Lasting) -> Stage:
         """A stage that keeps other runs off the code root; `during`: what else lasts as long."""
         return Stage(name, resources, during=(CodeRootLock(self.settings.code_root), *during))
 

@@ -382,24 +382,24 @@ def test_as_many_are_at_work_at_once_as_the_stage_is_wide(bench: Bench, width: i
 # --- what lasts as long as a stage
 
 
-class Around:
-    """A context of a stage that notes when it is entered and left."""
+class Around(tlc.Lasting):
+    """Something that lasts as long as a stage and notes what the engine does with it."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.notes: list[str] = []
         self.on_enter: Callable[[], None] = lambda: None
 
-    def __call__(self, _terminal: tlc.Terminal) -> Around:
-        return self
-
-    def __enter__(self) -> None:
+    def enter(self, terminal: tlc.Terminal) -> None:
         self.notes.append("entered")
         self.on_enter()
         if self.error:
             raise self.error
 
-    def __exit__(self, *_exception: object) -> None:
+    def ready(self, terminal: tlc.Terminal) -> None:
+        self.notes.append("ready")
+
+    def leave(self) -> None:
         self.notes.append("left")
 
 
@@ -412,13 +412,13 @@ def test_what_a_stage_is_done_in_is_entered_before_and_left_after_it(bench: Benc
 
     toy = Toy("a", apply=work)
     assert bench.run(tlc.Stage("toys", [toy], during=(around,))) == (0, [("a", "changed")])
-    assert around.notes == ["entered", "applied", "left"]
+    assert around.notes == ["entered", "ready", "applied", "left"]
 
 
 def test_what_a_stage_is_done_in_is_left_when_something_fails(bench: Bench) -> None:
     around = Around()
     bench.run(tlc.Stage("toys", [Toy("a", apply=raises(RuntimeError("odd")))], during=(around,)))
-    assert around.notes == ["entered", "left"]
+    assert around.notes == ["entered", "ready", "left"]
 
 
 def test_nothing_is_entered_before_the_question_nor_where_there_is_nothing_to_ask(
@@ -466,7 +466,7 @@ def test_ctrl_c_leaves_what_was_entered_and_starts_nothing_more(bench: Bench) ->
     stages = [tlc.Stage("one", toys, width=1, during=(around,)), tlc.Stage("two", [later])]
     code, outcomes = bench.run(*stages)
     assert code == 130
-    assert around.notes == ["entered", "left"]
+    assert around.notes == ["entered", "ready", "left"]
     assert later.applied == []
     assert [toy.name for toy in toys if toy.applied] == ["a"]
     assert outcomes == [("a", "changed"), *((f"{index}", "skipped") for index in range(5))]

@@ -1647,7 +1647,7 @@ class Engine:
         """Checks all resources side by side. Raises KeyboardInterrupt when that was interrupted."""
         pairs = [(stage, resource) for stage in stages for resource in stage.resources]
         # Checks wait for short local processes: two for each processor keep it busy.
-        width = max(self.jobs, 2 * (os.cpu_count() or 1))
+        width = 2 * (os.cpu_count() or 1)
         tasks = [functools.partial(self._check, *pair) for pair in pairs]
         steps = run_tasks(tasks, width, self.runner.stop)
         if self.runner.stopped_at is not None:
@@ -1998,15 +1998,12 @@ class SshConnections(Lasting):
 
     def __init__(self, runner: Runner, urls: Sequence[str], jobs: int) -> None:
         self.runner, self.urls = runner, urls
-        self.wanted = -(-min(jobs, len(urls)) // self.SESSIONS)
         self.directory = ""
-        self.opened = threading.Event()
-        self.hosts: dict[tuple[str, ...], set[str]] = {}  # ssh's arguments -> beginnings of the addresses there
-        self.there: set[tuple[str, tuple[str, ...]]] = set()  # the connections: directory of the socket, host
-        self.free: dict[str, int] = {}  # directory -> sessions that its connections can still carry
-        self.prefixes: set[str] = set()  # beginnings of the addresses whose host has a connection
-        self.asked: set[str] = set()  # those for whose host a person was asked already
-        self.changed = threading.Condition()
+        self.directories = [str(number) for number in range(-(-min(jobs, len(urls)) // self.SESSIONS))]
+        self.hosts: dict[str, tuple[str, ...]] = {}  # beginning of an address -> ssh's arguments for its host
+        self.free: dict[tuple[str, tuple[str, ...]], int] = {}  # directory of the socket, host -> sessions left
+        self.asked: set[tuple[str, ...]] = set()  # hosts for which a person was asked already
+        self.changed, self.opened = threading.Condition(), threading.Event()
 
     def enter(self, terminal: Terminal) -> None:
         threading.Thread(target=self.open, daemon=True).start()
@@ -2016,51 +2013,51 @@ class SshConnections(Lasting):
         import tempfile
 
         try:
-            self.hosts = self.destinations()
+            self.hosts = self.shareable()
             if self.hosts:
                 # A socket's path may have 104 bytes; a mac's own temporary directory uses up most of them.
                 base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
                 self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
-            self.free = {os.path.join(self.directory, str(n)): self.SESSIONS for n in range(self.wanted) if self.hosts}
-            for directory in self.free:
-                os.mkdir(directory, 0o700)
-            starts = [(directory, host) for directory in self.free for host in self.hosts]
-            run_tasks([functools.partial(self.start, *each) for each in starts], MAX_JOBS, self.runner.stop)
+                for name in self.directories:
+                    os.mkdir(os.path.join(self.directory, name), 0o700)
+                starts = [(name, host) for name in self.directories for host in {*self.hosts.values()}]
+                run_tasks([functools.partial(self.start, *each) for each in starts], MAX_JOBS, self.runner.stop)
         except (Interrupted, OSError):
             self.hosts = {}
         finally:
-            self.opened.set()
+            with self.changed:
+                self.opened.set()
+                self.changed.notify_all()
 
     def ready(self, terminal: Terminal) -> None:
-        """Asks the person, once for each host that wants it; without a terminal git's own attempt tells the cause."""
-        self.opened.wait()
-        for host, prefixes in self.hosts.items() if terminal.interactive else ():
-            if not any(host == there for _, there in self.there):
-                terminal.say(f"Connecting to {host[-1].rpartition('@')[2]}", important=True)
-                self.asked |= prefixes
-                self.start(next(iter(self.free)), host, ask=True)
-        there = {host for _, host in self.there}
-        self.free = {
-            path: free for path, free in self.free.items() if all((path, host) in self.there for host in there)
-        }
-        self.prefixes = {prefix for host in there for prefix in self.hosts[host]}
+        """Waits for a connection to each host; where none comes about, asks the person at the terminal, once."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.opened.is_set() or (self.free and not self.missing()))
+        for host in self.missing() if terminal.interactive else ():
+            terminal.say(f"Connecting to {host[-1].rpartition('@')[2]}", important=True)
+            self.asked.add(host)
+            self.start(self.directories[0], host, ask=True)
+
+    def missing(self) -> set[tuple[str, ...]]:
+        """The hosts to which there is no connection."""
+        return set(self.hosts.values()) - {host for _, host in self.free}
 
     def leave(self) -> None:
         import glob
 
         self.opened.wait(GRACE)
         if self.directory:
+            # A host must be named, but the socket alone says which connection is meant.
+            command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
             for socket in glob.glob(os.path.join(self.directory, "*", "*")):
-                # A host must be named, but the socket alone says which connection is meant.
-                ends = [self.runner.which("ssh"), "-O", "exit", "-o", f"ControlPath={socket}", "localhost"]
-                self.runner.run(ends, at_end=True)
+                self.runner.run([*command, f"ControlPath={socket}"], at_end=True)
             remove(self.directory)
 
-    def destinations(self) -> dict[tuple[str, ...], set[str]]:
-        """ssh's arguments for each host that may have a shared connection -> beginnings of the addresses there."""
+    def shareable(self) -> dict[str, tuple[str, ...]]:
+        """What addresses begin with -> ssh's arguments for their host, where connections to it may be shared."""
         import re
 
-        found: dict[tuple[str, ...], set[str]] = {}
+        found: dict[str, tuple[str, ...]] = {}
         if len(self.urls) < 2 or {"GIT_SSH", "GIT_SSH_COMMAND"} & set(self.runner.environ):
             return found
         try:
@@ -2076,6 +2073,7 @@ class SshConnections(Lasting):
             asked = [git, "config", "--file", included, "--includes", "--get", "core.sshCommand"]
             if name == "core.sshcommand" or (name.startswith("includeif.") and self.runner.run(asked).ok):
                 return found
+        theirs: dict[tuple[str, ...], bool] = {}
         for prefix in sorted({self.prefix(url) for url in self.urls}):
             url = f"{prefix}x"
             if ".insteadof " in settings:
@@ -2083,17 +2081,22 @@ class SshConnections(Lasting):
             match = re.fullmatch(r"ssh://([^/:]+)(?::(\d+))?/.*|([^/:]+@[^/:]+):.*", url)
             if match:
                 host = (*(("-p", match[2]) if match[2] else ()), "--", match[1] or match[3])
-                theirs = self.runner.run([ssh, "-G", *host]).out
-                if not re.search(r"^control(master (?!false|no)|path (?!none))", theirs, re.MULTILINE):
-                    found.setdefault(host, set()).add(prefix)
+                if host not in theirs:
+                    set_up = self.runner.run([ssh, "-G", *host]).out
+                    own = re.search(r"^control(master (?!false|no)|path (?!none))", set_up, re.MULTILINE)
+                    theirs[host] = own is not None
+                if not theirs[host]:
+                    found[prefix] = host
         return found
 
-    def start(self, directory: str, host: tuple[str, ...], ask: bool = False) -> None:
+    def start(self, name: str, host: tuple[str, ...], ask: bool = False) -> None:
         """Opens a connection, which goes on in the background; `ask`: the person may be asked on the terminal."""
         options = ["-f", "-N", "-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
-        options += ["-o", f"ControlPath={directory}/%C", "-o", f"BatchMode={'no' if ask else 'yes'}"]
+        options += ["-o", f"ControlPath={self.directory}/{name}/%C", "-o", f"BatchMode={'no' if ask else 'yes'}"]
         if self.runner.run([self.runner.which("ssh"), *options, *host], terminal=ask).ok:
-            self.there.add((directory, host))
+            with self.changed:
+                self.free[name, host] = self.SESSIONS
+                self.changed.notify_all()
 
     @staticmethod
     def prefix(url: str) -> str:
@@ -2102,27 +2105,38 @@ class SshConnections(Lasting):
 
     def was_asked(self, url: str) -> bool:
         """Whether a person was asked already for the host of an address, so that asking again is of no use."""
-        return self.prefix(url) in self.asked
+        return self.hosts.get(self.prefix(url)) in self.asked
 
     @contextlib.contextmanager
     def session(self, url: str) -> Iterator[dict[str, str]]:
         """Takes part in a shared connection for a git command: what to add to its environment, {} without one."""
         import shlex
 
-        if self.prefix(url) not in self.prefixes:
+        host = self.hosts.get(self.prefix(url))
+        with self.changed:
+            if not any(each == host for _, each in self.free):
+                host = None
+            else:
+                self.changed.wait_for(lambda: any(left for (_, each), left in self.free.items() if each == host))
+                left, taken = max((left, key) for key, left in self.free.items() if key[1] == host)
+                self.free[taken] = left - 1
+        if host is None:
             yield {}
             return
-        with self.changed:
-            self.changed.wait_for(lambda: any(self.free.values()))
-            directory = max(self.free, key=lambda each: self.free[each])
-            self.free[directory] -= 1
         try:
-            options = ["-o", "ControlMaster=no", "-o", f"ControlPath={directory}/%C", "-o", "BatchMode=yes"]
+            options = [
+                "-o",
+                "ControlMaster=no",
+                "-o",
+                f"ControlPath={self.directory}/{taken[0]}/%C",
+                "-o",
+                "BatchMode=yes",
+            ]
             yield {"GIT_SSH_COMMAND": shlex.join([self.runner.which("ssh"), *options])}
         finally:
             with self.changed:
-                self.free[directory] += 1
-                self.changed.notify()
+                self.free[taken] += 1
+                self.changed.notify_all()
 
 
 class CheckoutState(Record):

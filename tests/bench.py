@@ -6,22 +6,33 @@ A measure is a function that is given a Bench and returns rows: to add one, writ
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+
+from history import write_history
+from relay import Relay
+from ssh_server import Person, SshServer, missing
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))  # for build.py, as this file is run by its path
 
 import build  # noqa: E402
+
+ROUND_TRIP = 50  # milliseconds: a line to another continent, or a bad one
 
 
 @dataclass(frozen=True)
@@ -58,9 +69,7 @@ class Bench:
         home = self.directory / name
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        identity = {
-            f"GIT_{who}_{what}": "bench" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-        }
+        identity = {f"GIT_{who}_{what}": "bench" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         # Where a tlc packed by shiv unpacks itself, once for all homes.
         shiv = {"SHIV_ROOT": str(self.directory / "shiv")}
         return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **identity, **shiv}
@@ -90,9 +99,7 @@ def timed(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Finished
     """Run a command that must succeed."""
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
-        process = subprocess.Popen(
-            command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         # wait4 tells no less than this process's own 20 MB, which the child starts out with.
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
@@ -162,45 +169,87 @@ def upstream(directory: Path, env: Mapping[str, str], files: int = 30, commits: 
         for file in range(files):
             path = work / f"module_{file % 6}" / f"file_{file}.py"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(
-                "".join(f"{directory.name}_{commit}_{file}_{line} = {line}\n" for line in range(60))
-            )
+            path.write_text("".join(f"{directory.name}_{commit}_{file}_{line} = {line}\n" for line in range(60)))
         git("--work-tree", str(work), "add", "--all")
         git("--work-tree", str(work), "commit", "--quiet", "--message", f"Commit {commit}")
     shutil.rmtree(work)
     return directory
 
 
-def clone(bench: Bench, repositories: int = 24, rounds: int = 8) -> list[Row]:
-    """What a first `pull-repos` costs, against the plainest thing that clones as many at once."""
-    names = [f"repository-{number}" for number in range(repositories)]
+def in_turns(
+    commands: Mapping[str, Sequence[str]], env: Mapping[str, str], rounds: int, before: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """Time commands, the other way round in every second round, so that a busy machine slows all alike.
+
+    `before` is called with a command's name before its turn, in the home; returns each one's seconds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(rounds):
+        for name, command in sorted(commands.items(), reverse=bool(turn % 2)):
+            before(name)
+            times[name].append(timed(command, env, Path(env["HOME"])).seconds)
+    return times
+
+
+def ratio(measure: str, times: Sequence[float], others: Sequence[float], bar: float | None = None) -> Row:
+    """How long something takes in terms of something else: the median of the rounds' ratios."""
+    value = median(one / other for one, other in zip(times, others, strict=True))
+    return Row(measure, value, "x", bar, f"{median(times):.2f} s / {median(others):.2f} s")
+
+
+def at_once(script: str, names: Sequence[str]) -> list[str]:
+    """The command that does a line of shell for each name, in which it is {}; 4 at once."""
+    return ["sh", "-c", f"printf '%s\\n' \"$@\" | xargs -P4 -I{{}} {script}", "sh", *names]
+
+
+def config_of(names: Sequence[str]) -> str:
+    """A config.toml with these repositories of OCA's, at 17.0."""
+    return f'versions = ["17.0"]\n[repos]\noca = {json.dumps(names)}\n'
+
+
+def named(count: int) -> list[str]:
+    return [f"repository-{number}" for number in range(count)]
+
+
+def remotes_of(bench: Bench, names: Sequence[str]) -> Path:
+    """Make small repositories OCA/name in a directory, those that are not there; return it."""
     remotes = bench.directory / "remotes"
     for name in names:
-        upstream(remotes / "OCA" / f"{name}.git", bench.environment("git"))
-    url = remotes.as_uri()
+        if not (remotes / "OCA" / f"{name}.git").exists():
+            upstream(remotes / "OCA" / f"{name}.git", bench.environment("git"))
+    return remotes
+
+
+def clone(bench: Bench, repositories: int = 24, rounds: int = 8) -> list[Row]:
+    """What a first `pull-repos` costs, against the plainest thing that clones as many at once."""
+    names = named(repositories)
+    url = remotes_of(bench, names).as_uri()
+    env = bench.environment("clone")
+    home = Path(env["HOME"])
+    (home / ".gitconfig").write_text(f'[url "{url}/"]\n\tinsteadOf = "git@github.com:"\n')
     git_clone = f"git clone --quiet --depth=1 --branch 17.0 '{url}/OCA/{{}}.git' 'plain/{{}}'"
     commands = {
         "code/oca/17.0": [bench.python, str(bench.archive), "--yes", "pull-repos", "-j4"],
-        "plain": ["sh", "-c", f"printf '%s\\n' \"$@\" | xargs -P4 -I{{}} {git_clone}", "sh", *names],
+        "plain": at_once(git_clone, names),
     }
-    times: dict[str, list[float]] = {place: [] for place in commands}
-    # In turns, the other one first each time: a busy machine or disk then slows both alike.
-    for turn in range(rounds):
-        env = bench.environment("clone")
-        home = Path(env["HOME"])
-        (home / ".gitconfig").write_text(f'[url "{url}/"]\n\tinsteadOf = "git@github.com:"\n')
-        (home / "code").mkdir()
-        config = f'versions = ["17.0"]\n[repos]\noca = {json.dumps(names)}\n'
-        (home / "code" / "config.toml").write_text(config)
-        for place, command in sorted(commands.items(), reverse=bool(turn % 2)):
-            (home / place).mkdir(parents=True)
-            times[place].append(timed(command, env, home).seconds)
-            cloned = len(list((home / place).glob("*/.git/HEAD")))
-            assert cloned == repositories, f"{cloned} of {repositories} repositories in {place}"
+    times = in_turns(commands, env, rounds, lambda place: first_time(home, place, names))
+    for place in commands:
+        check_cloned(home / place, repositories)
     by_tlc, by_git = times.values()
-    ratio = median(tlc / git for tlc, git in zip(by_tlc, by_git, strict=True))
-    figures = f"{median(by_tlc):.2f} s / {median(by_git):.2f} s"
-    return [Row(f"clone {repositories} repositories / xargs -P4 git clone", ratio, "x", 1.15, figures)]
+    return [ratio(f"clone {repositories} repositories / xargs -P4 git clone", by_tlc, by_git, 1.15)]
+
+
+def first_time(home: Path, place: str, names: Sequence[str]) -> None:
+    """Have no checkouts in a place of the home, as before a first run."""
+    shutil.rmtree(home / place.partition("/")[0], ignore_errors=True)
+    (home / place).mkdir(parents=True)
+    (home / "code").mkdir(exist_ok=True)
+    (home / "code" / "config.toml").write_text(config_of(names))
+
+
+def check_cloned(place: Path, count: int) -> None:
+    cloned = len(list(place.glob("*/.git/HEAD")))
+    assert cloned == count, f"{cloned} of {count} repositories in {place}"
 
 
 def packing(bench: Bench) -> list[Row]:
@@ -216,7 +265,214 @@ def packing(bench: Bench) -> list[Row]:
     ]
 
 
-MEASURES: list[Callable[[Bench], list[Row]]] = [start, plan, clone, packing]
+@dataclass(frozen=True)
+class Line:
+    """A person's home at the far end of a line to OCA's repositories; `relay` says how slow it is, and counts."""
+
+    bench: Bench
+    env: dict[str, str]
+    relay: Relay
+
+    @property
+    def home(self) -> Path:
+        return Path(self.env["HOME"])
+
+    def pull(self, *options: str) -> list[str]:
+        """The command pull-repos."""
+        return [self.bench.python, str(self.bench.archive), "--yes", "pull-repos", *options]
+
+    def run(self, command: Sequence[str], **environ: str) -> float:
+        """Run a command in the home, however slow the line is, with no delay; return its seconds."""
+        self.relay.set(delay=0)
+        seconds = timed(command, {**self.env, **environ}, self.home).seconds
+        self.relay.set(delay=ROUND_TRIP)
+        return seconds
+
+    def root(self, name: str, config: str) -> dict[str, str]:
+        """Make a code root with that config; return the environment that chooses it."""
+        (self.home / name).mkdir()
+        (self.home / name / "config.toml").write_text(config)
+        return {"TLC_CODE_DIR": str(self.home / name)}
+
+
+@contextlib.contextmanager
+def line_to(bench: Bench, remotes: Path) -> Iterator[Line]:
+    """A line to a real sshd that serves `{remotes}/OCA/name.git`, for a `with`."""
+    if reason := missing():
+        sys.exit(reason)
+    env = bench.environment("line")
+    directory = bench.directory / "sshd"
+    with SshServer(directory, remotes) as server, Relay(server.port, delay=ROUND_TRIP) as relay:
+        Person(Path(env["HOME"]), env, server).configure(relay.port)
+        yield Line(bench, env, relay)
+
+
+CLONE = "git clone --quiet --depth=1 --branch 17.0 git@github.com:OCA/{}.git plain/{}"
+UPDATE = (
+    "sh -c 'cd plain/{} && git fetch --quiet --depth=1 origin 17.0"
+    " && git checkout --quiet 17.0 && git reset --quiet --hard origin/17.0'"
+)
+
+
+def ssh(bench: Bench, repositories: int = 24, clones: int = 4, updates: int = 6) -> list[Row]:
+    """First clones, then updates where nothing moved, over a slow line; against the plain flow, 4 at once."""
+    names = named(repositories)
+    with line_to(bench, remotes_of(bench, names)) as line:
+        cloning = {"code/oca/17.0": line.pull("-j4"), "plain": at_once(CLONE, names)}
+        cloned = in_turns(cloning, line.env, clones, lambda place: first_time(line.home, place, names))
+        for place in cloning:
+            check_cloned(line.home / place, repositories)
+        updating = {"j4": line.pull("-j4"), "j16": line.pull("-j16"), "plain": at_once(UPDATE, names)}
+        updated = in_turns(updating, line.env, updates, lambda _: None)
+    where = f"{repositories} over ssh, {ROUND_TRIP} ms"
+    return [
+        ratio(f"update {where}, -j4 / fetch, checkout, reset", updated["j4"], updated["plain"], 0.35),
+        ratio(f"update {where}, -j16 / the same at 4", updated["j16"], updated["plain"], 0.18),
+        ratio(f"clone {where} / xargs -P4 git clone", cloned["code/oca/17.0"], cloned["plain"], 1),
+    ]
+
+
+def vcs(bench: Bench, repositories: int = 24, rounds: int = 3) -> list[Row]:
+    """Another tool for many repositories beside tlc, over the same line with as many workers."""
+    names = named(repositories)
+    venv = bench.directory / "vcs"
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert uv, "uv is in the dev group of pyproject.toml"
+    for command in (["venv", str(venv)], ["pip", "install", "--python", str(venv), "vcs2l"]):
+        done = subprocess.run([uv, "--quiet", *command], capture_output=True, text=True)
+        if done.returncode:
+            return [Row("vcs import, pull", float("nan"), note=f"not installed: {done.stderr.strip()[:100]}")]
+    with line_to(bench, remotes_of(bench, names)) as line:
+        entries = {name: {"type": "git", "url": f"git@github.com:OCA/{name}.git", "version": "17.0"} for name in names}
+        (line.home / "repos.yaml").write_text(json.dumps({"repositories": entries}))
+        program = [str(venv / "bin" / "vcs")]
+        cloning = {
+            "code/oca/17.0": line.pull("-j4"),
+            "vcs": [*program, "import", "--workers=4", "--shallow", "--input=repos.yaml", "vcs"],
+        }
+        cloned = in_turns(cloning, line.env, rounds, lambda place: first_time(line.home, place, names))
+        check_cloned(line.home / "vcs", repositories)
+        pulling = {"tlc": line.pull("-j4"), "vcs": [*program, "pull", "--workers=4", "vcs"]}
+        pulled = in_turns(pulling, line.env, rounds, lambda _: None)
+    return [
+        ratio(f"clone {repositories} over ssh / vcs import", cloned["code/oca/17.0"], cloned["vcs"]),
+        ratio(f"update {repositories} over ssh / vcs pull", pulled["tlc"], pulled["vcs"]),
+    ]
+
+
+def worktrees(bench: Bench) -> list[Row]:
+    """3 versions of one repository as worktrees of one store, against three clones: bytes over the wire, and kept."""
+    versions = ["16.0", "17.0", "18.0"]
+    remotes = bench.directory / "large"
+    write_history(remotes / "OCA" / "web.git", versions, bench.environment("git"))
+    with line_to(bench, remotes) as line:
+        root = line.root("store", f'versions = {versions}\n[git]\nlayout = "worktrees"\n[repos]\noca = ["web"]\n')
+        clone = "git clone --quiet --depth=1 --branch {} git@github.com:OCA/web.git clones/{}"
+        commands = {"store": line.pull(), "clones": at_once(clone, versions)}
+        wire, disk, seconds = {}, {}, {}
+        for place, command in commands.items():
+            before = line.relay.counts
+            seconds[place] = line.run(command, **root)
+            after = line.relay.counts
+            wire[place] = after.from_server + after.to_server - before.from_server - before.to_server
+            disk[place] = occupied(line.home / place)
+    note = f"{seconds['store']:.2f} s / {seconds['clones']:.2f} s"
+    return [
+        Row(
+            f"3 versions as worktrees / as clones, {what}",
+            figures["store"] / figures["clones"],
+            "x",
+            0.75,
+            f"{figures['store'] / 1e6:.1f} MB / {figures['clones'] / 1e6:.1f} MB; {note}",
+        )
+        for what, figures in (("wire", wire), ("disk", disk))
+    ]
+
+
+def occupied(directory: Path) -> int:
+    """Bytes that a directory and all in it take up on disk."""
+    found = map(os.lstat, [directory, *directory.rglob("*")])
+    return sum({(each.st_dev, each.st_ino): each.st_blocks for each in found}.values()) * 512
+
+
+# Runs an archive and writes what the process itself took: its peak memory (in MB) and CPU time, and its children's.
+# Linux counts in ru_maxrss what the parent had before the exec; VmHWM is the program's own.
+TAKEN = """
+import json, resource, runpy, sys
+report, sys.argv = sys.argv[1], sys.argv[2:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    try:
+        with open("/proc/self/status") as status:
+            peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+    except OSError:
+        peak = own.ru_maxrss
+    taken = {"peak": peak / 1e6, "own": own.ru_utime + own.ru_stime, "children": children.ru_utime + children.ru_stime}
+    with open(report, "w") as file:
+        json.dump(taken, file)
+"""
+
+
+def taken(line: Line, term: str, environ: Mapping[str, str]) -> dict[str, float]:
+    """Run pull-repos on a terminal of that kind ("dumb" has no live display); return what TAKEN says."""
+    report = line.home / "taken.json"
+    python, *command = line.pull("-j4")
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        [python, "-c", TAKEN, str(report), *command],
+        env={**line.env, "TERM": term, **environ},
+        cwd=line.home,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    with contextlib.suppress(OSError):  # the end of a terminal on Linux
+        while os.read(master, 65536):
+            pass
+    os.close(master)
+    assert process.wait() == 0
+    found: dict[str, float] = json.loads(report.read_text())
+    return found
+
+
+def many(bench: Bench, few: int = 24, count: int = 200, rounds: int = 3) -> list[Row]:
+    """What 200 repositories cost where nothing moved: time of each, memory, and the display's share of the CPU."""
+    remotes = remotes_of(bench, named(few))
+    for name in named(count)[few:]:
+        shutil.copytree(remotes / "OCA" / "repository-0.git", remotes / "OCA" / f"{name}.git", dirs_exist_ok=True)
+    with line_to(bench, remotes) as line:
+        roots = {size: line.root(f"code-{size}", config_of(named(size))) for size in (few, count)}
+        for root in roots.values():
+            line.run(line.pull("-j4"), **root)
+        each: dict[int, list[float]] = {size: [] for size in roots}
+        for _ in range(rounds):
+            for size, root in roots.items():
+                each[size].append(timed(line.pull("-j4"), {**line.env, **root}, line.home).seconds / size * 1e3)
+        pairs = [[taken(line, term, roots[count]) for term in ("xterm", "dumb")] for _ in range(rounds)]
+    per = median(most / least for most, least in zip(each[count], each[few], strict=True))
+    shares = [(live["own"] - plain["own"]) / (live["own"] + live["children"]) for live, plain in pairs]
+    cpu = median(live["own"] + live["children"] for live, _ in pairs)
+    return [
+        Row(
+            f"update {count} / update {few}, of each repository",
+            per,
+            "x",
+            1.3,
+            f"{median(each[count]):.0f} ms / {median(each[few]):.0f} ms",
+        ),
+        Row(
+            f"memory of tlc itself, {count} repositories", max(run["peak"] for pair in pairs for run in pair), " MB", 80
+        ),
+        Row(f"the display's share of the CPU, {count} repositories", median(shares) * 100, " %", 5, f"of {cpu:.1f} s"),
+    ]
+
+
+MEASURES: list[Callable[[Bench], list[Row]]] = [start, plan, clone, packing, ssh, worktrees, many, vcs]
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:

@@ -17,6 +17,10 @@ has() {
     command -v "$1"
 }
 
+has_sshd() {
+    PATH="$PATH:/usr/sbin:/usr/local/sbin" has sshd
+}
+
 has_python_with_venv() {
     python=$(sh "$here/find-python.sh") && "$python" -c 'import ensurepip, venv'
 }
@@ -28,23 +32,34 @@ has_old_python() {
     return 1
 }
 
+# A server that is installed is also started, for all to reach, where systemd runs: there it is left to the person.
+server=
+missing openssh-server has_sshd      # the tests run one of their own, on loopback
+if [ -d /run/systemd/system ]; then
+    server=$packages packages=
+fi
 missing git has git
 missing openssh-client has ssh
+missing procps has ps
 missing hyperfine has hyperfine      # make bench
 missing python3-venv has_python_with_venv
 missing pypy3 has_old_python         # a Python older than 3.11, up to Debian 12
 
-[ -n "$packages" ] || exit 0
-
 as_root=
 if [ "$(id -u)" -ne 0 ]; then as_root="sudo -n"; fi
-if has apt-get >/dev/null && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
+if [ -n "$packages" ] && has apt-get >/dev/null && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
     echo "installing$packages"
+    case $packages in
+        # Other inits start it as well, but for this mark of Debian's.
+        *openssh-server*) $as_root mkdir -p /etc/ssh && $as_root touch /etc/ssh/sshd_not_to_be_run ;;
+    esac
     # shellcheck disable=SC2086 # words are meant
     if $as_root apt-get -qq update </dev/null &&
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $packages \
             </dev/null >/dev/null; then
-        exit 0
+        packages=
     fi
 fi
-echo "missing:$packages (for all tests: sudo apt-get install$packages, or your system's packages of those names)" >&2
+left=$packages$server
+[ -z "$left" ] ||
+    echo "missing:$left (for all tests: sudo apt-get install$left, or your system's packages of those names)" >&2

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conftest import Sandbox
 
 
 class Upstream:
-    """A directory of bare repositories `{owner}/{name}.git`, and what their maintainers do to them."""
+    """A directory of bare repositories `{owner}/{name}.git`, and what their maintainers do to them.
 
-    def __init__(self, directory: Path, sandbox: Sandbox) -> None:
+    `addresses` lead to it in the sandbox.
+    """
+
+    def __init__(
+        self, directory: Path, sandbox: Sandbox, addresses: Sequence[str] = ("git@github.com:", "https://github.com/")
+    ) -> None:
         self.directory, self.sandbox = directory, sandbox
-        for address in ("git@github.com:", "https://github.com/"):
+        for address in addresses:
             self.git("config", "--global", "--add", f"url.file://{directory}/.insteadOf", address)
 
     def git(self, *arguments: str, cwd: Path | None = None) -> str:

@@ -2049,8 +2049,10 @@ class SshConnections(Lasting):
         if self.directory:
             # A host must be named, but the socket alone says which connection is meant.
             command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
-            for socket in glob.glob(os.path.join(self.directory, "*", "*")):
-                self.runner.run([*command, f"ControlPath={socket}"], at_end=True)
+            sockets = glob.glob(os.path.join(self.directory, "*", "*"))
+            commands = [[*command, f"ControlPath={socket}"] for socket in sockets]
+            ends = [functools.partial(self.runner.run, each, at_end=True) for each in commands]
+            run_tasks(ends, MAX_JOBS, self.runner.stop)
             remove(self.directory)
 
     def shareable(self) -> dict[str, tuple[str, ...]]:
@@ -2168,9 +2170,16 @@ class Checkout(Resource):
     needed_programs = ("git",)
     linked = False  # whether it should be a worktree of a store
 
-    def __init__(self, code_root: str, repository: Repository, runner: Runner, connections: SshConnections) -> None:
+    def __init__(
+        self,
+        code_root: str,
+        repository: Repository,
+        runner: Runner,
+        connections: SshConnections,
+        turns: threading.Semaphore,
+    ) -> None:
         super().__init__(repository.item)
-        self.repository, self.runner, self.connections = repository, runner, connections
+        self.repository, self.runner, self.connections, self.turns = repository, runner, connections, turns
         self.path = os.path.join(code_root, repository.path)
         self.config_path = os.path.join(code_root, "config.toml")
         self.store = os.path.join(code_root, ".stores", repository.organisation, f"{repository.name}.git")
@@ -2373,14 +2382,27 @@ class Checkout(Resource):
             os.rename(os.path.join(self.path, SWAPPED), os.path.join(self.path, ".git"))
             self.state = self.look()
         if self.state.absent:
-            return self.clone(task)
+            with self.turn_of(task):
+                return self.clone(task)
         done, tips = self.remote_tips([self.repository.branch], task)
         if not done.ok:
             return self.failure(done)
-        result = self.update(tips.get(self.repository.branch, ""), task)
-        if result.status in ("ok", "changed") and self.state.linked != self.linked:
-            return self.turn(result, task)
-        return result
+        tip, right_layout = tips.get(self.repository.branch, ""), self.state.linked == self.linked
+        if not tip:
+            return self.no_branch()
+        if self.is_at(tip) and right_layout:
+            return self.up_to_date()
+        with self.turn_of(task):
+            result = self.update(tip, task)
+            return result if right_layout or result.status not in ("ok", "changed") else self.relayout(result, task)
+
+    @contextlib.contextmanager
+    def turn_of(self, task: Task) -> Iterator[None]:
+        """A turn to work: only --jobs work at once, while more ask their remotes, which is nothing but waiting."""
+        task.report("waiting for its turn")
+        with self.turns:
+            task.report("")
+            yield
 
     def remote_tips(self, branches: Sequence[str], task: Task, where: str = "") -> tuple[Completed, dict[str, str]]:
         """The remote's branches that there are of these -> their commits."""
@@ -2391,13 +2413,15 @@ class Checkout(Resource):
 
     def update(self, tip: str, task: Task) -> TaskResult:
         """Brings a checkout up to the remote's tip; nothing is fetched where nothing moved."""
-        state = self.state
-        if not tip:
-            return self.no_branch()
-        if tip == state.head and not (state.work or state.too_shallow or state.cut_off):
+        if self.is_at(tip):
             return self.up_to_date()
         fetched = self.fetch(task)
         return self.settle(task) if fetched.ok else self.failure(fetched)
+
+    def is_at(self, tip: str) -> bool:
+        """Whether the checkout is at the remote's tip with nothing left to do or to say about it."""
+        state = self.state
+        return tip == state.head and not (state.work or state.too_shallow or state.cut_off)
 
     def settle(self, task: Task) -> TaskResult:
         """After a fetch: keeps a person's work, or moves to the remote's tip."""
@@ -2735,7 +2759,7 @@ class Checkout(Resource):
 
     # --- from one layout to the other
 
-    def turn(self, result: TaskResult, task: Task) -> TaskResult:
+    def relayout(self, result: TaskResult, task: Task) -> TaskResult:
         """Turns an up-to-date worktree into a clone, or a clone into a worktree, unless that would lose something."""
         kind = "a worktree" if self.linked else "a clone"
         reason = self.more_than_a_checkout()
@@ -2789,8 +2813,8 @@ class Worktree(Checkout):
 
     linked = True
 
-    def __init__(self, code_root: str, repository: Repository, runner: Runner, connections: SshConnections) -> None:
-        super().__init__(code_root, repository, runner, connections)
+    def __init__(self, code_root: str, repository: Repository, *shared: Any) -> None:
+        super().__init__(code_root, repository, *shared)
         self.batch = self.store
 
     @classmethod
@@ -2802,7 +2826,13 @@ class Worktree(Checkout):
         results = []
         for each in checkouts:
             try:
-                results.append(ready.get(each.name) or (each.settle(task) if each in stored else each.apply(task)))
+                if each.name in ready:
+                    results.append(ready[each.name])
+                elif each in stored:
+                    with each.turn_of(task):
+                        results.append(each.settle(task))
+                else:
+                    results.append(each.apply(task))
             except (TlcError, OSError) as error:
                 results.append(TaskResult("failed", *describe(error)))
         return results
@@ -2816,15 +2846,17 @@ class Worktree(Checkout):
         ready: dict[str, TaskResult] = {}
         groups: dict[tuple[str, ...], list[Worktree]] = {}
         for each in stored:
-            tip, state = tips.get(each.repository.branch, ""), each.state
+            tip = tips.get(each.repository.branch, "")
             if not tip:
                 ready[each.name] = each.no_branch()
-            elif tip == state.head and not (state.work or state.too_shallow or state.cut_off):
+            elif each.is_at(tip):
                 ready[each.name] = each.up_to_date()
             else:
                 groups.setdefault(tuple(each.fetch_options()), []).append(each)
         for options, group in groups.items():
-            fetched = self.fetch_branches([each.repository.branch for each in group], options, task, where=self.store)
+            branches = [each.repository.branch for each in group]
+            with self.turn_of(task):
+                fetched = self.fetch_branches(branches, options, task, where=self.store)
             if not fetched.ok:
                 ready |= {each.name: each.failure(fetched) for each in group}
         return ready
@@ -2971,9 +3003,9 @@ class Context:
         self.jobs = bearable(self.settings.jobs or config.data.get("jobs", DEFAULT_JOBS))
         return config
 
-    def stage(self, name: str, resources: Sequence[Resource], *during: Lasting) -> Stage:
+    def stage(self, name: str, resources: Sequence[Resource], *during: Lasting, width: int = 0) -> Stage:
         """A stage that keeps other runs off the code root; `during`: what else lasts as long."""
-        return Stage(name, resources, during=(CodeRootLock(self.settings.code_root), *during))
+        return Stage(name, resources, width, during=(CodeRootLock(self.settings.code_root), *during))
 
 
 @command(
@@ -3077,9 +3109,11 @@ def pull_repos(context: Context) -> list[Stage]:
     repositories = chosen(config.repositories, context.arguments["filter"])
     root, runner = context.settings.code_root, context.runner
     kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
-    connections = SshConnections(runner, [each.url for each in repositories], context.jobs)
-    checkouts = [kind(root, each, runner, connections) for each in repositories]
-    return [context.stage("repositories", checkouts, connections)]
+    asking = bearable(2 * context.jobs)  # see Checkout.turn_of()
+    connections = SshConnections(runner, [each.url for each in repositories], asking)
+    shared = (runner, connections, threading.Semaphore(context.jobs))
+    checkouts = [kind(root, each, *shared) for each in repositories]
+    return [context.stage("repositories", checkouts, connections, width=asking)]
 
 
 # ----------------------------------------------------------------------------------------------

@@ -235,6 +235,23 @@ def hidden_from_status(web: Path) -> None:
     edit(web)
 
 
+def stashed(web: Path) -> None:
+    edit(web)
+    git(web, "stash")
+    (web / "README.md").write_text("mine\n")
+
+
+def submodule(web: Path) -> None:
+    inner = web.parent / "inner"
+    git(web.parent, "init", "--quiet", str(inner))
+    (inner / "inner.py").write_text("inner = 1\n")
+    git(inner, "add", "inner.py")
+    git(inner, "commit", "--quiet", "-m", "inner")
+    git(web, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner), "sub")
+    (web / "sub" / "inner.py").write_text("mine = 1\n")
+    (web / "sub" / "untracked.py").write_text("mine = 2\n")
+
+
 def removed_from_the_index(web: Path) -> None:
     git(web, "rm", "--quiet", "--cached", "module/models.py")
     edit(web)
@@ -296,6 +313,8 @@ def state(web: Path) -> dict[str, object]:
         (merge_in_progress, "an unfinished merge"),
         (hidden_from_status, "overwrite (module/models.py)"),
         (symlink, "1 changed file (README.md)"),
+        (stashed, "1 changed file (README.md)"),
+        (submodule, "2 changed files (.gitmodules, sub)"),
         (removed_from_the_index, "1 changed file (module/models.py)"),
         (cherry_picks_in_progress, "an unfinished cherry-pick"),
     ],

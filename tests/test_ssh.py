@@ -163,7 +163,7 @@ def test_nothing_connects_for_what_is_not_done(github: GitHub, options: list[str
 def test_more_workers_than_one_connection_carries_are_spread(github: GitHub) -> None:
     names = github.repositories(20)
     assert statuses(github.pull("-j16")) == dict.fromkeys(names, "changed")
-    assert github.server.visits().authentications <= 2
+    assert github.server.visits().authentications <= 3  # 20 ask at once, 8 on a connection
     soon(github.nothing_left)
 
 

@@ -2163,6 +2163,15 @@ class CheckoutState(Record):
     swapping: bool = False  # an exchange of .git was
 
 
+class Means(Record):
+    """What the checkouts of one run share. `turns`: to work; `adding`: to write what all worktrees of a store share."""
+
+    runner: Runner
+    connections: SshConnections
+    turns: threading.Semaphore
+    adding: threading.Lock
+
+
 class Checkout(Resource):
     """A repository at a branch, as a clone of its own."""
 
@@ -2170,16 +2179,9 @@ class Checkout(Resource):
     needed_programs = ("git",)
     linked = False  # whether it should be a worktree of a store
 
-    def __init__(
-        self,
-        code_root: str,
-        repository: Repository,
-        runner: Runner,
-        connections: SshConnections,
-        turns: threading.Semaphore,
-    ) -> None:
+    def __init__(self, code_root: str, repository: Repository, means: Means) -> None:
         super().__init__(repository.item)
-        self.repository, self.runner, self.connections, self.turns = repository, runner, connections, turns
+        self.repository, self.means, self.runner = repository, means, means.runner
         self.path = os.path.join(code_root, repository.path)
         self.config_path = os.path.join(code_root, "config.toml")
         self.store = os.path.join(code_root, ".stores", repository.organisation, f"{repository.name}.git")
@@ -2400,7 +2402,7 @@ class Checkout(Resource):
     def turn_of(self, task: Task) -> Iterator[None]:
         """A turn to work: only --jobs work at once, while more ask their remotes, which is nothing but waiting."""
         task.report("waiting for its turn")
-        with self.turns:
+        with self.means.turns:
             task.report("")
             yield
 
@@ -2712,7 +2714,7 @@ class Checkout(Resource):
 
         shared = not (task.terminal or self.state.own_ssh) and self.state.origin in ("", self.repository.url)
         for pause in (*RETRY_PAUSES, None):
-            with self.connections.session(self.repository.url if shared else "") as env:
+            with self.means.connections.session(self.repository.url if shared else "") as env:
                 done = self.git(*arguments, where=where, env=env, task=task, holds=holds)
             cause, _fix, may_help = self.cause(done)
             if done.ok or may_help != AGAIN or pause is None:
@@ -2754,7 +2756,7 @@ class Checkout(Resource):
         cause, fix, may_help = self.cause(done)
         said = [line for line in done.err.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
         detail = "\n".join(line for line in said if line != cause)
-        ask = may_help == TERMINAL and not self.connections.was_asked(self.repository.url)
+        ask = may_help == TERMINAL and not self.means.connections.was_asked(self.repository.url)
         return TaskResult("failed", cause, fix, detail, needs_terminal=ask)
 
     # --- from one layout to the other
@@ -2813,8 +2815,8 @@ class Worktree(Checkout):
 
     linked = True
 
-    def __init__(self, code_root: str, repository: Repository, *shared: Any) -> None:
-        super().__init__(code_root, repository, *shared)
+    def __init__(self, code_root: str, repository: Repository, means: Means) -> None:
+        super().__init__(code_root, repository, means)
         self.batch = self.store
 
     @classmethod
@@ -2823,23 +2825,28 @@ class Worktree(Checkout):
         checkouts = [each for each in resources if isinstance(each, Worktree)]
         stored = [each for each in checkouts if each.state.absent or each.state.linked]
         ready = stored[0].fetch_store(stored, task) if stored else {}
-        results = []
-        for each in checkouts:
+
+        def result(each: Worktree) -> TaskResult:
             try:
                 if each.name in ready:
-                    results.append(ready[each.name])
-                elif each in stored:
-                    with each.turn_of(task):
-                        results.append(each.settle(task))
-                else:
-                    results.append(each.apply(task))
+                    return ready[each.name]
+                if each not in stored:
+                    return each.apply(task)
+                with each.turn_of(task):
+                    return each.settle(task)
             except (TlcError, OSError) as error:
-                results.append(TaskResult("failed", *describe(error)))
-        return results
+                return TaskResult("failed", *describe(error))
+
+        runner = checkouts[0].runner
+        results = run_tasks([functools.partial(result, each) for each in checkouts], len(checkouts), runner.stop)
+        if None in results:
+            raise Interrupted
+        return [each for each in results if each]
 
     def fetch_store(self, stored: Sequence[Worktree], task: Task) -> dict[str, TaskResult]:
         """Fetches what the stored checkouts need; the results that are clear already, by name."""
-        self.make_store()
+        with self.means.adding:
+            self.make_store()
         done, tips = self.remote_tips([each.repository.branch for each in stored], task, where=self.store)
         if not done.ok:
             return {each.name: self.failure(done) for each in stored}
@@ -2893,34 +2900,43 @@ class Worktree(Checkout):
 
     def clone(self, task: Task) -> TaskResult:
         """Adds a worktree beside its place and moves it there when complete. The store has the branch already."""
-        with self.beside() as new:
-            self.add_worktree(new, task)
+        with self.new_worktree(task) as (new, holds):
+            self.must("reset", "--quiet", "--hard", where=new, holds=holds)
             self.make_room()
             self.must("worktree", "move", "--", new, self.path, where=self.store)
         return TaskResult("changed", f"checked out {self.repository.branch}")
 
-    def add_worktree(self, path: str, task: Task, *options: str) -> None:
-        """Adds a worktree on the branch. What the branch pointed to before, if it was there, stays recorded."""
+    @contextlib.contextmanager
+    def new_worktree(self, task: Task) -> Iterator[tuple[str, list[int]]]:
+        """A worktree on the branch, beside its place and without its files, and what git must hold that fills it.
+
+        What the branch pointed to before stays recorded.
+        """
         branch = self.repository.branch
-        for line in self.must("worktree", "list", "--porcelain", where=self.store).split("\n"):
-            left = line.removeprefix("worktree ")
-            if PARTIAL in left and not os.path.exists(left):  # git locks those it has not finished
-                self.git("worktree", "unlock", "--", left, where=self.store)
-        self.must("worktree", "prune", where=self.store)
-        if self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store).ok:
-            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-            self.must("update-ref", f"refs/tlc/backup/{stamp}-{branch}", f"refs/heads/{branch}", where=self.store)
-        command = ["worktree", "add", "--quiet", "--force", "--force", *options, "-B", branch]
-        with self.at_work(os.path.join(self.store, FETCHING), {}, task) as holds:
-            self.must(*command, "--", path, self.upstream, where=self.store, holds=holds)
+        mark = os.path.join(self.store, f"{CHECKING_OUT}-{branch.replace('/', '%')}")
+        command = ["worktree", "add", "--quiet", "--no-checkout", "--force", "--force", "-B", branch]
+        with self.beside() as new, contextlib.ExitStack() as stack:
+            with self.means.adding:
+                holds = stack.enter_context(self.at_work(mark, {}, task))
+                for line in self.must("worktree", "list", "--porcelain", where=self.store).split("\n"):
+                    left = line.removeprefix("worktree ")
+                    if PARTIAL in left and not os.path.exists(left):  # git locks those it has not finished
+                        self.git("worktree", "unlock", "--", left, where=self.store)
+                self.must("worktree", "prune", where=self.store)
+                if self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store).ok:
+                    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+                    backup = f"refs/tlc/backup/{stamp}-{branch}"
+                    self.must("update-ref", backup, f"refs/heads/{branch}", where=self.store)
+                self.must(*command, "--", new, self.upstream, where=self.store, holds=holds)
+            yield new, holds
 
     def rebuild(self, task: Task) -> None:
         """Exchanges git's directory for that of a worktree; every file of the work tree stays as it is."""
-        self.make_store()
         refs = [f"+HEAD:{self.upstream}", "refs/tags/*:refs/tags/*"]
-        self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
-        with self.beside() as new:
-            self.add_worktree(new, task, "--no-checkout")
+        with self.means.adding:
+            self.make_store()
+            self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
+        with self.new_worktree(task) as (new, _holds):
             directory = self.git_directory(new)
             copy(os.path.join(self.git_directory(), "index"), os.path.join(directory, "index"))
             with open(os.path.join(directory, "gitdir"), "w", encoding="utf-8") as file:  # the way back
@@ -3111,8 +3127,8 @@ def pull_repos(context: Context) -> list[Stage]:
     kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
     asking = bearable(2 * context.jobs)  # see Checkout.turn_of()
     connections = SshConnections(runner, [each.url for each in repositories], asking)
-    shared = (runner, connections, threading.Semaphore(context.jobs))
-    checkouts = [kind(root, each, *shared) for each in repositories]
+    means = Means(runner, connections, threading.Semaphore(context.jobs), threading.Lock())
+    checkouts = [kind(root, each, means) for each in repositories]
     return [context.stage("repositories", checkouts, connections, width=asking)]
 
 

@@ -338,6 +338,7 @@ class Terminal:
         stream = self.stderr if self.json else self.stdout
         if not (self.quiet and self.json):
             stream.write(text.rstrip("\n") + "\n")
+            stream.flush()  # in a pipe it comes before what is said next
 
     def document(self, data: dict[str, Any]) -> None:
         """The one JSON document of a --json run."""

@@ -53,6 +53,7 @@ MAX_JOBS = 64
 KEPT_LOGS = 10
 GRACE = 1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
 SHOWN = 10  # items named in one place, before "and 190 more"
+ORPHAN_LIMIT = 60.0  # seconds to wait for the git of a run that was killed
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 
 NEWEST_ODOO = "20.0"
@@ -152,9 +153,9 @@ GIT_CAUSES = (
     (r"No space left on device|[Dd]isk quota exceeded", "the disk is full", "df -h {path}", ""),
     (r"not a git repository", "not a git repository", MOVE_AWAY, ""),
     (r"dubious ownership", "it belongs to another user", "git config --global --add safe.directory {path}", ""),
-    (r"\.lock'?: File exists|another git process|cannot lock ref",
+    (r"\.lock'?: File exists|another git process|cannot lock ref|shallow file has changed",
      "another git process is at work there, or was killed there",
-     "ls {path}/.git/*.lock   # remove it when no git runs", AGAIN),
+     "ls {git}/*.lock   # remove it when no git runs", AGAIN),
     (r"Read-only file system|Permission denied|cannot mkdir|could not create", "{path} cannot be written to",
      "ls -ld {path}", ""),
 )  # fmt: skip
@@ -1241,10 +1242,14 @@ def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]
 def misplaced(data: Mapping[str, Any]) -> Iterator[Problem]:
     """Checkouts named twice, and anything that would stand inside a checkout."""
     checkouts: dict[str, str] = {}
+    urls: dict[tuple[str, str], str] = {}
     places: list[tuple[Path, str, str]] = [
         (("init_dirs", index), path.rstrip("/"), path) for index, path in enumerate(data["init_dirs"])
     ]
     for field, repository in repositories_of(data):
+        url = urls.setdefault((repository.organisation, repository.name), repository.url)
+        if url != repository.url:
+            yield Problem(field, f"{repository.item} has another url than {url} elsewhere; give it another name")
         if repository.path in checkouts:
             yield Problem(field, f"{repository.item} would stand where {checkouts[repository.path]} does; name it once")
         checkouts[repository.path] = repository.item
@@ -1629,8 +1634,14 @@ class Engine:
     def enter(self, stack: contextlib.ExitStack, stage: Stage) -> None:
         """Enters what lasts as long as a stage."""
         for each in stage.during:
-            stack.callback(each.leave)
+            stack.push(functools.partial(self.leave, each))
             each.enter(self.terminal)
+
+    def leave(self, lasting: Lasting, kind: type[BaseException] | None, *_exception: object) -> None:
+        """Leaves what lasted as long as a stage; on Ctrl-C the children are stopped first, so that it can end."""
+        if kind is KeyboardInterrupt:
+            self.runner.stop()
+        lasting.leave()
 
     def enter_and_check(self, stack: contextlib.ExitStack, stage: Stage) -> list[Step]:
         """Enters what lasts as long as a stage, and looks how its resources stand by now."""
@@ -1659,6 +1670,7 @@ class Engine:
 
         started = time.monotonic()
         found = self.guarded(resource.check, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
+        found = found.replace(message=redact(found.message))
         action = found.forced if self.force and found.forced else found.action
         return Step(stage, resource, found, time.monotonic() - started, action)
 
@@ -1945,6 +1957,16 @@ PARTIAL = ".tlc-partial-"
 # What .git is called while it is exchanged for another.
 SWAPPED = ".git.tlc-old"
 
+# What `git clone` and `git worktree add` put into git's directory, besides what comes and goes with use.
+USED_FILES = {FETCHING, CHECKING_OUT, "HEAD", "index", "logs", "ORIG_HEAD", "FETCH_HEAD", "COMMIT_EDITMSG", "refs"}
+STORE_FILES = USED_FILES | set("branches config description hooks info objects packed-refs shallow worktrees".split())
+CLONED_FILES = STORE_FILES - {"worktrees"}
+LINKED_FILES = USED_FILES | {"commondir", "gitdir"}
+CLONED_SETTINGS = {
+    *(f"core.{name}" for name in "repositoryformatversion filemode bare logallrefupdates ignorecase".split()),
+    *("core.precomposeunicode", "core.symlinks", "remote.origin.url", "remote.origin.fetch"),
+}
+
 # The identity of the commits in which --force records work, whatever the user has set or not set.
 BACKUP_IDENTITY = {
     f"GIT_{role}_{field}": value
@@ -1969,6 +1991,12 @@ def shell(*words: str) -> str:
     return shlex.join(words)
 
 
+def read_line(path: str) -> str:
+    """The first line of a small file of git's."""
+    with open(path, encoding="utf-8") as file:
+        return file.readline().strip()
+
+
 def read_mark(directory: str) -> dict[str, str]:
     """What a checkout that was killed left in git's directory about itself, {} for nothing."""
     import json
@@ -1984,6 +2012,10 @@ def read_mark(directory: str) -> dict[str, str]:
 def host_of(url: str) -> str:
     """The host in a repository's address, or "the remote" where there is none."""
     return same_origin(url).partition("/")[0] or "the remote"
+
+
+# ssh gives up on a host that does not answer within seconds, and on one that has gone silent.
+PATIENCE = ("-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15")
 
 
 class SshConnections(Lasting):
@@ -2033,7 +2065,11 @@ class SshConnections(Lasting):
     def ready(self, terminal: Terminal) -> None:
         """Waits for a connection to each host; where none comes about, asks the person at the terminal, once."""
         with self.changed:
-            self.changed.wait_for(lambda: self.opened.is_set() or (self.free and not self.missing()))
+            told = False
+            while not self.changed.wait_for(lambda: self.opened.is_set() or (self.free and not self.missing()), 2):
+                if not told:
+                    terminal.say("Waiting for " + ", ".join(sorted(host[-1] for host in self.missing())))
+                told = True
         for host in self.missing() if terminal.interactive else ():
             terminal.say(f"Connecting to {host[-1].rpartition('@')[2]}", important=True)
             self.asked.add(host)
@@ -2046,7 +2082,7 @@ class SshConnections(Lasting):
     def leave(self) -> None:
         import glob
 
-        self.opened.wait(GRACE)
+        self.opened.wait()  # not for long, see PATIENCE; and not at all where the run was stopped
         if self.directory:
             # A host must be named, but the socket alone says which connection is meant.
             command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
@@ -2094,7 +2130,7 @@ class SshConnections(Lasting):
 
     def start(self, name: str, host: tuple[str, ...], ask: bool = False) -> None:
         """Opens a connection, which goes on in the background; `ask`: the person may be asked on the terminal."""
-        options = ["-f", "-N", "-o", "ControlMaster=yes", "-o", "ControlPersist=60"]
+        options = ["-f", "-N", "-o", "ControlMaster=yes", "-o", "ControlPersist=60", *PATIENCE]
         options += ["-o", f"ControlPath={self.directory}/{name}/%C", "-o", f"BatchMode={'no' if ask else 'yes'}"]
         if self.runner.run([self.runner.which("ssh"), *options, *host], terminal=ask).ok:
             with self.changed:
@@ -2128,6 +2164,7 @@ class SshConnections(Lasting):
             return
         try:
             options = [
+                *PATIENCE,
                 "-o",
                 "ControlMaster=no",
                 "-o",
@@ -2257,7 +2294,8 @@ class Checkout(Resource):
             )
             count = "1 changed file" if len(changes) == 1 else f"{len(changes)} changed files"
             work.append(f"{count} ({files}{', ...' if len(changes) > 3 else ''})")
-        own = self.own_commits(headers)
+        tracked = headers.get("branch.upstream") == f"origin/{self.repository.branch}"
+        own = 0 if tracked and headers.get("branch.ab", "").startswith("+0 ") else self.own_commits("HEAD")
         cut_off = not own and branch == self.repository.branch and self.is_cut_off(head)
         if cut_off:
             work = []
@@ -2270,7 +2308,7 @@ class Checkout(Resource):
             origin=origin,
             own_ssh="core.sshcommand" in settings,
             own_commits=own > 0,
-            linked=os.path.isfile(os.path.join(self.path, ".git")),
+            linked=self.common_directory() == os.path.realpath(self.store),
             too_shallow=self.is_too_shallow(),
             cut_off=cut_off,
         )
@@ -2305,6 +2343,9 @@ class Checkout(Resource):
         target = marker.get("target", "")
         if marker.get("head") != head or marker.get("restore") or not target:
             return False
+        staged = [self.git("diff-index", "--cached", "--quiet", each, read_only=True).ok for each in ("HEAD", target)]
+        if not any(staged):
+            return False
         listed = self.git("ls-tree", "-r", "-z", target, read_only=True).out.split("\0")
         wanted = {path: entry.split(" ")[2] for entry, _, path in (line.partition("\t") for line in listed if line)}
         changed = self.git("diff", "--name-only", "-z", "HEAD", read_only=True).out.split("\0")
@@ -2325,23 +2366,19 @@ class Checkout(Resource):
         with open(os.path.join(self.path, path), "rb") as file:
             return whole.startswith(file.read())
 
-    def own_commits(self, headers: Mapping[str, str]) -> int:
-        """How many commits of HEAD were never on the remote's branch, as far as this repository knows.
+    def own_commits(self, commit: str, where: str = "") -> int:
+        """How many commits were never on the remote's branch, as far as this repository, or `where`, knows.
 
         In a shallow clone the new tip has no history, so after a fetch without its reset (the run was
         killed) the old tip looks like work; the remote-tracking branch's reflog knows better.
         """
-        upstream = f"origin/{self.repository.branch}"
-        if headers.get("branch.upstream") == upstream and headers.get("branch.ab", "").startswith("+0 "):
-            return 0
-        seen = self.git("reflog", "show", "--format=%H", self.upstream, read_only=True).out.split()
-        first = self.git(
-            "rev-parse", "--verify", "--quiet", f"{self.upstream}@{{{len(seen)}}}", read_only=True
-        ).out.split()
+        git = functools.partial(self.git, where=where, read_only=True)
+        seen = git("reflog", "show", "--format=%H", self.upstream).out.split()
+        first = git("rev-parse", "--verify", "--quiet", f"{self.upstream}@{{{len(seen)}}}").out.split()
         known = [*dict.fromkeys([*seen, *first])] or [self.upstream]
-        count = self.git("rev-list", "--count", "HEAD", "--not", *known, read_only=True)
+        count = git("rev-list", "--count", commit, "--not", *known)
         if not count.ok:  # nothing is known of the remote's branch: all commits may be the person's own
-            count = self.git("rev-list", "--count", "HEAD", read_only=True)
+            count = git("rev-list", "--count", commit)
         return int(count.out or 1)
 
     def git_directory(self, where: str = "") -> str:
@@ -2352,14 +2389,15 @@ class Checkout(Resource):
                 path = os.path.join(os.path.dirname(path), file.read().removeprefix("gitdir:").strip())
         return path
 
-    def is_shallow(self) -> bool:
-        """Whether history ends before its beginning; a work tree of a store shares its store's."""
+    def common_directory(self) -> str:
+        """The directory that a worktree shares with the others of its store; a clone's own."""
         directory = self.git_directory()
         common = os.path.join(directory, "commondir")
-        if os.path.exists(common):
-            with open(common, encoding="utf-8") as file:
-                directory = os.path.join(directory, file.read().strip())
-        return os.path.exists(os.path.join(directory, "shallow"))
+        return os.path.realpath(os.path.join(directory, read_line(common) if os.path.exists(common) else ""))
+
+    def is_shallow(self) -> bool:
+        """Whether history ends before its beginning."""
+        return os.path.exists(os.path.join(self.common_directory(), "shallow"))
 
     def is_too_shallow(self) -> bool:
         """Whether the config wants more history than there is."""
@@ -2381,9 +2419,11 @@ class Checkout(Resource):
     # --- doing
 
     def apply(self, task: Task) -> TaskResult:
+        swapped = os.path.join(self.path, SWAPPED)
         if self.state.swapping:
-            os.rename(os.path.join(self.path, SWAPPED), os.path.join(self.path, ".git"))
+            os.rename(swapped, os.path.join(self.path, ".git"))
             self.state = self.look()
+        remove(swapped)  # beside a .git: the exchange was done
         if self.state.absent:
             with self.turn_of(task):
                 return self.clone(task)
@@ -2435,6 +2475,10 @@ class Checkout(Resource):
         tip = self.must("rev-parse", "--verify", self.upstream).strip()
         if not (state.work or state.cut_off) and tip == state.head:
             return TaskResult("changed", "history deepened") if before.too_shallow else self.up_to_date()
+        submodule = self.submodule_in_the_way(tip)
+        if submodule:
+            move = shell("mv", os.path.join(self.path, submodule), os.path.join(self.path, f"{submodule}.old"))
+            return TaskResult("kept", f"the update would write where the submodule {submodule} is", move)
         if state.work and not task.force:
             return TaskResult("kept", found, self.force_fix)
         return self.move_to(tip, self.record_work() if state.work else "", task)
@@ -2444,6 +2488,20 @@ class Checkout(Resource):
         remove(os.path.join(self.git_directory(), CHECKING_OUT))
         return TaskResult("ok", "up to date")
 
+    def submodule_in_the_way(self, tip: str) -> str:
+        """A submodule with files in it where the remote's branch now has something else; git would delete them."""
+        import re
+
+        changes = self.must("diff-tree", "-r", "-z", "--no-renames", "HEAD", tip).split("\0")
+        changed = dict(zip(changes[1::2], changes[::2], strict=False))  # path -> ":old mode new mode ..."
+        for path, change in changed.items():
+            gone = " 000000 " in change and not any(each.startswith(f"{path}/") for each in changed)
+            directory = os.path.join(self.path, path)
+            replaced = re.match(r":160000 (?!160000)", change) and not gone
+            if replaced and os.path.isdir(directory) and os.listdir(directory):
+                return path
+        return ""
+
     def no_branch(self) -> TaskResult:
         """The result where the remote does not have the branch."""
         return TaskResult("skipped", f"origin has no branch {self.repository.branch}", self.mend(NAME_BRANCHES))
@@ -2451,8 +2509,14 @@ class Checkout(Resource):
     def clone(self, task: Task) -> TaskResult:
         """Clones into a sibling and renames it, so that a checkout is there whole or not at all."""
         branch = self.repository.branch
-        depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
-        command = ["clone", "--progress", "--origin=origin", "--single-branch", *depth, f"--branch={branch}"]
+        command = [
+            "clone",
+            "--progress",
+            "--origin=origin",
+            "--single-branch",
+            *self.depth_option,
+            f"--branch={branch}",
+        ]
         with self.beside() as new:
             done = self.git_online(*command, "--", self.repository.url, new, where=os.path.dirname(new), task=task)
             if not done.ok:
@@ -2505,7 +2569,11 @@ class Checkout(Resource):
             return []
         if not depth:
             return ["--unshallow"]
-        return [f"--depth={depth}"] if not self.state.own_commits and self.depth_up_to(depth + 1) <= depth else []
+        return self.depth_option if not self.state.own_commits and self.depth_up_to(depth + 1) <= depth else []
+
+    @property
+    def depth_option(self) -> list[str]:
+        return [f"--depth={self.repository.depth}"] if self.repository.depth else []
 
     def fetch_branches(self, branches: Sequence[str], options: Sequence[str], task: Task, where: str = "") -> Completed:
         """Fetches branches, here or in `where` (a store), in one go."""
@@ -2519,25 +2587,35 @@ class Checkout(Resource):
         """Keeps a mark at `path` while git writes there; gives the file descriptors that git must hold.
 
         A mark that is there already was left by a run that was killed. Its git may live on: it holds a lock on
-        the mark, which is waited for. When it is gone, its own lock files are not in anyone's use.
+        the mark, which is waited for. When it is gone its lock files are removed, unless somebody has committed
+        since: then they may be somebody's.
         """
         import fcntl
         import glob
         import json
 
-        left = os.path.exists(path)
+        left, directory = os.path.exists(path), os.path.dirname(path)
+        branch = f"refs/heads/{self.repository.branch}.lock"
         with open(path, "a+", encoding="utf-8") as file:
-            while left:
+            deadline = time.monotonic() + ORPHAN_LIMIT
+            while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise TlcError("the git of a run that was killed is still at work", "pgrep -af git") from None
                     task.report("waiting for the git of a run that was killed")
                     self.runner.pause(0.2)
-            for pattern in ("*.lock", "refs/**/*.lock") if left else ():
-                for lock in glob.glob(os.path.join(glob.escape(os.path.dirname(path)), pattern), recursive=True):
-                    os.unlink(lock)
-            fcntl.flock(file, fcntl.LOCK_EX)
+                except OSError:  # a file system without locks
+                    break
+            message = os.path.join(directory, "COMMIT_EDITMSG")
+            if left and not (os.path.exists(message) and os.path.getmtime(message) > os.path.getmtime(path)):
+                locks = [f"{self.store}/{branch}", f"{directory}/{branch}"]
+                for pattern in ("*.lock", "refs/**/*.lock"):
+                    locks += glob.glob(os.path.join(glob.escape(directory), pattern), recursive=True)
+                for lock in locks:
+                    remove(lock)
             file.truncate(0)
             json.dump(content, file)
             file.flush()
@@ -2553,8 +2631,9 @@ class Checkout(Resource):
 
         state = self.state
         how = ["--force"] if restore or state.cut_off else ["--no-overwrite-ignore"]
-        command = ["checkout", "--progress", *how, "-B", self.repository.branch, self.upstream, "--"]
-        mark = {"head": state.head, "target": commit, "restore": restore}
+        command = ["checkout", "--progress", "--no-track", *how, "-B", self.repository.branch, self.upstream, "--"]
+        earlier = read_mark(self.git_directory()).get("restore", "")  # of a --force that was killed
+        mark = {"head": state.head, "target": commit, "restore": "\n".join(each for each in (restore, earlier) if each)}
         with contextlib.ExitStack() as stack:
             path = os.path.join(self.git_directory(), CHECKING_OUT)
             holds = stack.enter_context(self.at_work(path, mark, task))
@@ -2577,7 +2656,7 @@ class Checkout(Resource):
         for name in self.operations():
             remove(os.path.join(self.git_directory(), name))
         back = "; the work that was there comes back with" if restore else ""
-        return TaskResult("changed", f"updated to {commit[:9]}{back}", restore)
+        return TaskResult("changed", f"updated to {commit[:9]}{back}", restore, earlier)
 
     def record_work(self) -> str:
         """Records all that a forced update would lose under refs/tlc/backup/<time>; returns the restoring command.
@@ -2585,20 +2664,18 @@ class Checkout(Resource):
         The record is a stash commit (git-stash(1), "Discussion"): its parents are HEAD, the index and, where
         there are some, the untracked files that stand in the way. Tips of branches that nothing else would hold
         have refs beside it; an unfinished operation and an index with conflicts are copied to `tlc-backup/<time>`
-        in git's directory. Nothing in the work tree or the index is touched.
+        in git's directory. Nothing in the work tree is touched.
         """
         import shlex
 
         state, directory, branch = self.state, self.git_directory(), f"refs/heads/{self.repository.branch}"
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        while self.git("rev-parse", "--verify", "--quiet", f"refs/tlc/backup/{stamp}").ok:
-            stamp += "x"
-        ref, index = f"refs/tlc/backup/{stamp}", os.path.join(directory, f"tlc-index-{stamp}")
+        index = os.path.join(directory, "tlc-index")
         own_index = {"GIT_INDEX_FILE": index, **BACKUP_IDENTITY}
         must = self.must
 
-        def tree_of(start: str, paths: str) -> str:
+        def tree_of(start: str, paths: str, removed: str = "") -> str:
             must("read-tree", start, env=own_index)
+            must("update-index", "--force-remove", "-z", "--stdin", env=own_index, stdin=removed)
             must("update-index", "--add", "--remove", "-z", "--stdin", env=own_index, stdin=paths)
             return must("write-tree", env=own_index).strip()
 
@@ -2612,7 +2689,9 @@ class Checkout(Resource):
             there = {path for path in tags if os.path.lexists(os.path.join(self.path, path))}
             # skip-worktree (S) and no file: a sparse checkout, not a deletion
             staged = "HEAD" if conflicts else must("write-tree").strip()
-            tracked = tree_of(staged, "\0".join(path for path, tag in tags.items() if path in there or tag != "S"))
+            beyond = [path for path in there if self.is_beyond_link(path)]
+            kept = "\0".join(path for path, tag in tags.items() if path not in beyond and (path in there or tag != "S"))
+            tracked = tree_of(staged, kept, "\0".join(beyond))
             staged = tracked if conflicts else staged
             in_the_way = self.in_the_way()
             untracked = [commit(tree_of("--empty", "\0".join(in_the_way)))] if in_the_way else []
@@ -2620,8 +2699,8 @@ class Checkout(Resource):
         finally:
             if os.path.exists(index):
                 os.unlink(index)
-        must("update-ref", ref, record)
-
+        ref = self.record(record)
+        stamp = os.path.basename(ref)
         back = ["-B", state.branch] if state.branch else ["--detach"]
         commands = [["git", "-C", self.path, "checkout", "--quiet", *back, f"{ref}^1", "--"]]
         if state.branch != self.repository.branch and self.git("rev-parse", "--verify", "--quiet", branch).ok:
@@ -2650,8 +2729,25 @@ class Checkout(Resource):
             os.makedirs(saved, exist_ok=True)
             copy(source, target)
             if name in GIT_COMMIT_FILES:
-                self.git("update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-{name.lower()}", name)
+                self.must("update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-{name.lower()}", name)
+            autostash = os.path.join(source, "autostash")
+            if os.path.exists(autostash):
+                commit = read_line(autostash)
+                self.must("update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-autostash", commit)
         return bool(names)
+
+    def record(self, commit: str, where: str = "") -> str:
+        """Keeps a commit under refs/tlc/backup/<time>; returns the name. No record ever replaces another."""
+        ref = time.strftime("refs/tlc/backup/%Y%m%d-%H%M%S", time.gmtime())
+        for _ in range(MAX_JOBS):
+            if self.git("update-ref", ref, commit, "", where=where).ok:  # "": only where there is none yet
+                return ref
+            ref += "x"
+        raise TlcError("its work could not be recorded, so nothing was touched")
+
+    def is_beyond_link(self, path: str) -> bool:
+        """Whether a person has put a link where a tracked file's directory was."""
+        return any(os.path.islink(os.path.join(self.path, parent)) for parent in parents_of(path))
 
     def in_the_way(self) -> list[str]:
         """The untracked files, ignored ones too, that a checkout of the remote's branch would overwrite."""
@@ -2745,7 +2841,8 @@ class Checkout(Resource):
         import shlex
 
         names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
-        quoted = {key: shlex.quote(value) for key, value in (names | {"store": self.store}).items()}
+        names |= {"store": self.store, "git": self.git_directory()}
+        quoted = {key: shlex.quote(value) for key, value in names.items()}
         return fix.format(**quoted, edit=edit(self.config_path))
 
     def failure(self, done: Completed) -> TaskResult:
@@ -2765,46 +2862,64 @@ class Checkout(Resource):
     def relayout(self, result: TaskResult, task: Task) -> TaskResult:
         """Turns an up-to-date worktree into a clone, or a clone into a worktree, unless that would lose something."""
         kind = "a worktree" if self.linked else "a clone"
-        reason = self.more_than_a_checkout()
+        self.state = self.look()
+        reason = "; ".join(self.state.work) or self.more_than_a_checkout()
         if reason:
-            return TaskResult(result.status, f"{result.message}; not made {kind}: it has {reason}")
+            return result.replace(message=f"{result.message}; not made {kind}: it has {reason}")
         self.rebuild(task)
-        return TaskResult("changed", f"{result.message}, made {kind}")
+        return result.replace(status="changed", message=f"{result.message}, made {kind}")
 
     def more_than_a_checkout(self) -> str:
-        """What git's directory has that a fresh one would not have, "" for nothing."""
-        directory, branch = self.git_directory(), self.repository.branch
-        refs = self.git("for-each-ref", "--format=%(refname) %(worktreepath)").out.splitlines()
-        for ref, _, path in (line.partition(" ") for line in refs):
-            if not ref.startswith(("refs/remotes/origin/", "refs/tags/")) and not path:
-                return "a stash" if ref == "refs/stash" else ref.removeprefix("refs/heads/")
-        if self.state.linked:
-            return ""
-        hooks = os.path.join(directory, "hooks")
+        """What git's directory or the store has that tlc would not put into a fresh one, "" for nothing."""
+        directory, common = self.git_directory(), self.common_directory()
+        for ref in self.must("for-each-ref", "--format=%(refname) %(worktreepath)").split("\n"):
+            name, _, place = ref.partition(" ")
+            own = name == f"refs/heads/{self.repository.branch}" or (self.state.linked and place)
+            if name and not own and not name.startswith(("refs/remotes/origin/", "refs/tags/")):
+                return "a stash" if name == "refs/stash" else name.removeprefix("refs/heads/")
+        for place, known in ((directory, LINKED_FILES if self.state.linked else CLONED_FILES), (common, STORE_FILES)):
+            strange = sorted(set(os.listdir(place)) - known)
+            if strange:
+                return strange[0]
+        hooks, exclude = os.path.join(common, "hooks"), os.path.join(common, "info", "exclude")
         if os.path.isdir(hooks) and not all(name.endswith(".sample") for name in os.listdir(hooks)):
             return "hooks"
-        known = ("core.", "remote.origin.", f"branch.{branch}.", "extensions.")
-        names = self.git("config", "--local", "--name-only", "--list").out.splitlines()
-        return next((f"the setting {name}" for name in names if not name.startswith(known)), "")
+        if os.path.exists(exclude):
+            with open(exclude, encoding="utf-8", errors="replace") as file:
+                if any(line.strip() and not line.startswith("#") for line in file):
+                    return "info/exclude"
+        for setting in self.must("config", "--local", "--list", "-z").split("\0"):
+            key, _, value = setting.partition("\n")
+            branch = key.removeprefix("branch.").rpartition(".")[0]
+            if (
+                key
+                and key not in CLONED_SETTINGS
+                and (key, value)
+                not in (
+                    (f"branch.{branch}.remote", "origin"),
+                    (f"branch.{branch}.merge", f"refs/heads/{branch}"),
+                )
+            ):
+                return f"the setting {key}"
+        return ""
 
     def rebuild(self, task: Task) -> None:
         """Exchanges git's directory for that of a clone; every file of the work tree stays as it is."""
-        branch = self.repository.branch
-        depth = [f"--depth={self.repository.depth}"] if self.repository.depth else []
-        options = ["--quiet", "--no-checkout", "--single-branch", f"--branch={branch}", *depth]
+        branch, directory = self.repository.branch, self.git_directory()
+        options = ["--quiet", "--no-checkout", "--single-branch", f"--branch={branch}", *self.depth_option]
         with self.beside() as new:
             self.must("clone", *options, "--", f"file://{self.store}", new, where=os.path.dirname(new))
             self.must("remote", "set-url", "origin", self.repository.url, where=new)
-            copy(os.path.join(self.git_directory(), "index"), os.path.join(new, ".git", "index"))
+            if self.must("rev-parse", "HEAD", where=new).strip() != self.state.head:
+                raise TlcError("somebody worked there meanwhile", self.mend(PULL))
+            copy(os.path.join(directory, "index"), os.path.join(new, ".git", "index"))
             self.swap(os.path.join(new, ".git"))
-        self.must("worktree", "prune", where=self.store)
-        self.must("update-ref", "-d", f"refs/heads/{branch}", where=self.store)
-        others = self.must("for-each-ref", "--format=%(refname)", where=self.store).splitlines()
-        if all(ref.startswith(("refs/remotes/origin/", "refs/tags/")) for ref in others):
-            remove(self.store)
+        remove(directory)
+        # The store stays: other worktrees, of a person's own too, may live on it.
+        self.must("update-ref", "-d", f"refs/heads/{branch}", self.state.head, where=self.store)
 
     def swap(self, new: str) -> None:
-        """Puts another .git in the place of the present one. Interrupted, look() finds the old one."""
+        """Puts another .git in the place of the present one. When it is killed, the next apply() makes it good."""
         present, old = os.path.join(self.path, ".git"), os.path.join(self.path, SWAPPED)
         os.rename(present, old)
         os.rename(new, present)
@@ -2825,7 +2940,12 @@ class Worktree(Checkout):
         """One look at the remote and one fetch for all branches, then each checkout by itself."""
         checkouts = [each for each in resources if isinstance(each, Worktree)]
         stored = [each for each in checkouts if each.state.absent or each.state.linked]
-        ready = stored[0].fetch_store(stored, task) if stored else {}
+        ready: dict[str, TaskResult] = {}
+        errors: list[Exception] = []
+        try:
+            ready = stored[0].fetch_store(stored, task) if stored else {}
+        except (TlcError, OSError) as error:
+            ready = {each.name: TaskResult("failed", *describe(error)) for each in stored}
 
         def result(each: Worktree) -> TaskResult:
             try:
@@ -2837,17 +2957,22 @@ class Worktree(Checkout):
                     return each.settle(task)
             except (TlcError, OSError) as error:
                 return TaskResult("failed", *describe(error))
+            except Exception as error:
+                errors.append(error)
+                raise Interrupted from error
 
         runner = checkouts[0].runner
         results = run_tasks([functools.partial(result, each) for each in checkouts], len(checkouts), runner.stop)
         if None in results:
-            raise Interrupted
+            raise errors[0] if errors else Interrupted
         return [each for each in results if each]
 
     def fetch_store(self, stored: Sequence[Worktree], task: Task) -> dict[str, TaskResult]:
         """Fetches what the stored checkouts need; the results that are clear already, by name."""
         with self.means.adding:
             self.make_store()
+        own_ssh = self.git("config", "--get", "core.sshCommand", where=self.store, read_only=True).ok
+        self.state = self.state.replace(own_ssh=own_ssh)
         done, tips = self.remote_tips([each.repository.branch for each in stored], task, where=self.store)
         if not done.ok:
             return {each.name: self.failure(done) for each in stored}
@@ -2874,11 +2999,11 @@ class Worktree(Checkout):
             return super().fetch_options()
         empty = not self.must("for-each-ref", "--count=1", where=self.store)
         shallow = empty or os.path.exists(os.path.join(self.store, "shallow"))
-        return [f"--depth={self.repository.depth}"] if self.repository.depth and shallow else []
+        return self.depth_option if shallow else []
 
     def make_store(self) -> None:
         """Makes the store, whole or not at all, or makes sure that it is this repository's."""
-        if os.path.isdir(self.store):
+        if os.path.isdir(self.store) and self.git("for-each-ref", "--count=1", where=self.store).out:
             origin = self.must("config", "--get", "remote.origin.url", where=self.store).strip()
             if not self.is_origin(origin, self.store):
                 raise TlcError(
@@ -2887,6 +3012,8 @@ class Worktree(Checkout):
             return
         partial = f"{self.store}.tlc-partial"
         remove(partial)
+        if os.path.isdir(os.path.join(self.store, "objects")):
+            remove(self.store)  # nothing was ever fetched into it
         os.makedirs(os.path.dirname(self.store), exist_ok=True)
         self.must("init", "--quiet", "--bare", "--", partial, where=os.path.dirname(self.store))
         self.must("remote", "add", "origin", self.repository.url, where=partial)
@@ -2919,17 +3046,26 @@ class Worktree(Checkout):
         with self.beside() as new, contextlib.ExitStack() as stack:
             with self.means.adding:
                 holds = stack.enter_context(self.at_work(mark, {}, task))
-                for line in self.must("worktree", "list", "--porcelain", where=self.store).split("\n"):
-                    left = line.removeprefix("worktree ")
-                    if PARTIAL in left and not os.path.exists(left):  # git locks those it has not finished
-                        self.git("worktree", "unlock", "--", left, where=self.store)
-                self.must("worktree", "prune", where=self.store)
-                if self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store).ok:
-                    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-                    backup = f"refs/tlc/backup/{stamp}-{branch}"
-                    self.must("update-ref", backup, f"refs/heads/{branch}", where=self.store)
+                self.drop_stale_worktrees()
+                tip = self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store).out.strip()
+                if tip and self.own_commits(tip, where=self.store):
+                    self.record(tip, where=self.store)
                 self.must(*command, "--", new, self.upstream, where=self.store, holds=holds)
             yield new, holds
+
+    def drop_stale_worktrees(self) -> None:
+        """Makes the store forget worktrees that killed runs left half made, and this one where it was deleted.
+
+        `git worktree prune` would forget a person's too, on a disk that is not there now, or when the root moved.
+        """
+        root, own = os.path.join(self.store, "worktrees"), os.path.join(self.path, ".git")
+        for name in os.listdir(root) if os.path.isdir(root) else ():
+            entry = os.path.join(root, name)
+            way_back = os.path.join(entry, "gitdir")  # gitrepository-layout(5)
+            place = read_line(way_back) if os.path.exists(way_back) else ""
+            deleted = place == own and self.git_directory() != entry
+            if deleted or (PARTIAL in place and not os.path.exists(place)):
+                remove(entry)
 
     def rebuild(self, task: Task) -> None:
         """Exchanges git's directory for that of a worktree; every file of the work tree stays as it is."""
@@ -2937,6 +3073,8 @@ class Worktree(Checkout):
         with self.means.adding:
             self.make_store()
             self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
+            if self.must("rev-parse", self.upstream, where=self.store).strip() != self.state.head:
+                raise TlcError("somebody worked there meanwhile", self.mend(PULL))
         with self.new_worktree(task) as (new, _holds):
             directory = self.git_directory(new)
             copy(os.path.join(self.git_directory(), "index"), os.path.join(directory, "index"))

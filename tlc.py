@@ -2638,6 +2638,8 @@ class Checkout(Resource):
             path = os.path.join(self.git_directory(), CHECKING_OUT)
             holds = stack.enter_context(self.at_work(path, mark, task))
             moved = self.git(*command, task=task, holds=holds)
+            if moved.ok and how == ["--force"]:  # a directory that was a link comes back half
+                moved = self.git("reset", "--quiet", "--hard", task=task, holds=holds)
             refused = not moved.ok and re.search(r"would be overwritten|would lose untracked", moved.err)
             if not moved.ok and not refused:
                 stack.pop_all()  # half of it may be there: the mark stays

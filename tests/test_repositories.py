@@ -252,6 +252,11 @@ def submodule(web: Path) -> None:
     (web / "sub" / "untracked.py").write_text("mine = 2\n")
 
 
+def directory_replaced_by_a_link(web: Path) -> None:
+    (web / "module").rename(web.parent / "module")
+    (web / "module").symlink_to("../module")
+
+
 def removed_from_the_index(web: Path) -> None:
     git(web, "rm", "--quiet", "--cached", "module/models.py")
     edit(web)
@@ -313,6 +318,7 @@ def state(web: Path) -> dict[str, object]:
         (merge_in_progress, "an unfinished merge"),
         (hidden_from_status, "overwrite (module/models.py)"),
         (symlink, "1 changed file (README.md)"),
+        (directory_replaced_by_a_link, "2 changed files"),
         (stashed, "1 changed file (README.md)"),
         (submodule, "2 changed files (.gitmodules, sub)"),
         (removed_from_the_index, "1 changed file (module/models.py)"),
@@ -351,6 +357,60 @@ def test_work_is_kept_and_with_force_comes_back(
     restore = result_of(forced)["fix"]
     subprocess.run(["sh", "-c", restore], env=sandbox.env, check=True, capture_output=True)
     assert state(web) == before
+
+
+def test_versions_of_one_repository_are_recorded_apart(sandbox: Sandbox, upstream: Upstream) -> None:
+    assert pull(sandbox, "-f", "oca/web", "-f", "odoo").code == 0
+    checkouts = {
+        f"{name}@{version}": sandbox.root / path.format(version)
+        for version in ("17.0", "18.0")
+        for name, path in (("oca/web", "oca/{}/web"), ("odoo/odoo", "odoo/odoo/{}"))
+    }
+    for name, path in checkouts.items():
+        (path / "README.md").write_text(f"mine in {name}\n")
+    forced = pull(sandbox, "--force", "-f", "oca/web", "-f", "odoo")
+    for name, path in checkouts.items():
+        assert git(path, "status", "--porcelain") == ""
+        subprocess.run(["sh", "-c", result_of(forced, name)["fix"]], env=sandbox.env, check=True, capture_output=True)
+        assert (path / "README.md").read_text() == f"mine in {name}\n"
+
+
+def test_many_versions_that_moved_are_all_updated(
+    sandbox: Sandbox, configure: Callable[[str], Path], upstream: Upstream
+) -> None:
+    versions = [f"{number}.0" for number in range(11, 19)]
+    upstream.create("OCA/many", *versions)
+    configure(f'versions = {json.dumps(versions)}\n[repos]\noca = ["many"]\n')
+    names = [f"oca/many@{version}" for version in versions]
+    for text in ("one", "two"):
+        assert statuses(pull(sandbox, "--jobs", "8")) == dict.fromkeys(names, "changed")
+        for version in versions:
+            upstream.commit("OCA/many", version, {"module/models.py": f"{text}\n"})
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "force"])
+@pytest.mark.parametrize("arrives", ["sub", "sub/inner.py"])
+def test_a_submodule_that_the_update_would_replace_is_kept(
+    sandbox: Sandbox, upstream: Upstream, tmp_path: Path, arrives: str, force: list[str]
+) -> None:
+    upstream.create("acme/inner", "main")
+    work = upstream.directory / "OCA/web.work"
+    upstream.git("checkout", "--quiet", "17.0", cwd=work)
+    source = str(upstream.directory / "acme/inner.git")
+    upstream.git(
+        "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "-b", "main", source, "sub", cwd=work
+    )
+    upstream.commit("OCA/web", "17.0", {})
+    assert pull(sandbox, "-f", "web@17.0").code == 0
+    web = sandbox.root / "oca/17.0/web"
+    git(web, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    (web / "sub" / "untracked.py").write_text("mine\n")
+    upstream.git("rm", "--quiet", "-f", "sub", cwd=work)
+    upstream.commit("OCA/web", "17.0", {arrives: "upstream\n"})
+    before = snapshot(web)
+    kept = pull(sandbox, "-f", "web@17.0", *force)
+    assert (result_of(kept)["status"], "submodule sub" in result_of(kept)["message"]) == ("kept", True)
+    assert snapshot(web) == before
 
 
 def test_other_untracked_files_do_not_matter(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
@@ -703,13 +763,27 @@ def a_hook(web: Path) -> None:
     (hooks / "pre-commit").write_text("#!/bin/sh\n")
 
 
-@pytest.mark.parametrize("more", [stash, a_branch_of_their_own, a_hook])
+def a_worktree_of_their_own(web: Path) -> None:
+    git(web, "worktree", "add", "--quiet", "--detach", str(web.parent / "mine"))
+
+
+def a_setting(web: Path) -> None:
+    git(web, "config", "core.hooksPath", "hooks")
+
+
+def a_submodule_of_theirs(web: Path) -> None:
+    (Path(git(web, "rev-parse", "--absolute-git-dir").strip()) / "modules" / "sub").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    "more", [stash, a_branch_of_their_own, a_hook, a_worktree_of_their_own, a_setting, a_submodule_of_theirs]
+)
 def test_a_checkout_with_more_than_upstreams_stays_what_it_is(
     sandbox: Sandbox, upstream: Upstream, web: Path, layout: str, more: Callable[[Path], None]
 ) -> None:
     more(web)
-    if layout == "worktrees" and more is a_hook:
-        return  # it stays in the store, where all worktrees share it
+    if layout == "worktrees" and more is a_worktree_of_their_own:
+        return  # it lives on the store, which stays
     before = state(web)
     sandbox.config(f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n')
     run = pull(sandbox, "-f", "web@17.0")
@@ -717,6 +791,43 @@ def test_a_checkout_with_more_than_upstreams_stays_what_it_is(
     assert "it has" in result_of(run)["message"]
     assert state(web) == before
     assert (web / ".git").is_file() == (layout == "worktrees")
+
+
+def test_force_and_another_layout_at_once_tell_how_to_get_the_work_back(
+    sandbox: Sandbox, upstream: Upstream, web: Path, layout: str
+) -> None:
+    edit(web)
+    sandbox.config(f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n')
+    forced = result_of(pull(sandbox, "-f", "web@17.0", "--force"))
+    assert forced["status"] == "changed"
+    subprocess.run(["sh", "-c", forced["fix"]], env=sandbox.env, check=True, capture_output=True)
+    assert (web / "module/models.py").read_text() == "mine = True\n"
+
+
+def test_a_code_root_that_was_moved_is_repaired_by_the_printed_command_and_loses_nothing(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
+    upstream.create("OCA/moved", "16.0", "17.0", "18.0")
+    config = '[repos]\noca = ["moved"]\n[git]\nlayout = "worktrees"\n'
+    sandbox.config(f'versions = ["17.0", "18.0"]\n{config}')
+    assert pull(sandbox).code == 0
+    commit_of_their_own(sandbox.root / "oca/17.0/moved")
+    commit = git(sandbox.root / "oca/17.0/moved", "rev-parse", "HEAD")
+    old, sandbox.root = sandbox.root, sandbox.home / "elsewhere"
+    old.rename(sandbox.root)
+    sandbox.env["TLC_CODE_DIR"] = str(sandbox.root)
+    sandbox.config(f'versions = ["16.0", "17.0", "18.0"]\n{config}')
+    moved = pull(sandbox)
+    assert statuses(moved) == {
+        "oca/moved@16.0": "changed",
+        "oca/moved@17.0": "failed",
+        "oca/moved@18.0": "failed",
+    }
+    for version in ("17.0", "18.0"):
+        fix = result_of(moved, f"oca/moved@{version}")["fix"]
+        subprocess.run(["sh", "-c", fix], env=sandbox.env, check=True, capture_output=True)
+    assert statuses(pull(sandbox)) == {"oca/moved@16.0": "ok", "oca/moved@17.0": "kept", "oca/moved@18.0": "ok"}
+    assert git(sandbox.root / "oca/17.0/moved", "rev-parse", "HEAD") == commit
 
 
 def test_versions_of_one_repository_share_a_store_and_a_fetch(sandbox: Sandbox, upstream: Upstream) -> None:
@@ -764,6 +875,17 @@ def test_an_update_that_was_cut_off_is_completed(sandbox: Sandbox, web: Path, ha
     assert git(web, "rev-parse", "HEAD").strip() == half_updated
     assert git(web, "status", "--porcelain") == ""
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
+
+
+def test_what_was_staged_after_an_update_was_cut_off_is_kept(sandbox: Sandbox, web: Path, half_updated: str) -> None:
+    Path(git(web, "rev-parse", "--absolute-git-dir").strip(), "index.lock").unlink()
+    original = (web / "README.md").read_text()
+    (web / "README.md").write_text("mine\n")
+    git(web, "add", "README.md")
+    (web / "README.md").write_text(original)
+    index = git(web, "ls-files", "--stage")
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "kept"}
+    assert git(web, "ls-files", "--stage") == index
 
 
 @pytest.mark.parametrize("name", ["README.md", "module/models.py", "arriving.py"])

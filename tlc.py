@@ -2014,8 +2014,10 @@ def host_of(url: str) -> str:
     return same_origin(url).partition("/")[0] or "the remote"
 
 
-# ssh gives up on a host that does not answer within seconds, and on one that has gone silent.
-PATIENCE = ("-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15")
+def ssh_options(**options: object) -> list[str]:
+    """Options of ssh_config(5) as arguments. ssh gives up on a host that does not answer, or has gone silent."""
+    full = {"ConnectTimeout": 15, "ServerAliveInterval": 15, **options}
+    return [word for name, value in full.items() for word in ("-o", f"{name}={value}")]
 
 
 class SshConnections(Lasting):
@@ -2082,7 +2084,7 @@ class SshConnections(Lasting):
     def leave(self) -> None:
         import glob
 
-        self.opened.wait()  # not for long, see PATIENCE; and not at all where the run was stopped
+        self.opened.wait()  # not for long, see ssh_options(); and not at all where the run was stopped
         if self.directory:
             # A host must be named, but the socket alone says which connection is meant.
             command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
@@ -2130,9 +2132,9 @@ class SshConnections(Lasting):
 
     def start(self, name: str, host: tuple[str, ...], ask: bool = False) -> None:
         """Opens a connection, which goes on in the background; `ask`: the person may be asked on the terminal."""
-        options = ["-f", "-N", "-o", "ControlMaster=yes", "-o", "ControlPersist=60", *PATIENCE]
-        options += ["-o", f"ControlPath={self.directory}/{name}/%C", "-o", f"BatchMode={'no' if ask else 'yes'}"]
-        if self.runner.run([self.runner.which("ssh"), *options, *host], terminal=ask).ok:
+        path, batch = f"{self.directory}/{name}/%C", "no" if ask else "yes"
+        options = ssh_options(ControlMaster="yes", ControlPersist=60, ControlPath=path, BatchMode=batch)
+        if self.runner.run([self.runner.which("ssh"), "-f", "-N", *options, *host], terminal=ask).ok:
             with self.changed:
                 self.free[name, host] = self.SESSIONS
                 self.changed.notify_all()
@@ -2149,8 +2151,6 @@ class SshConnections(Lasting):
     @contextlib.contextmanager
     def session(self, url: str) -> Iterator[dict[str, str]]:
         """Takes part in a shared connection for a git command: what to add to its environment, {} without one."""
-        import shlex
-
         host = self.hosts.get(self.prefix(url))
         with self.changed:
             if not any(each == host for _, each in self.free):
@@ -2163,16 +2163,9 @@ class SshConnections(Lasting):
             yield {}
             return
         try:
-            options = [
-                *PATIENCE,
-                "-o",
-                "ControlMaster=no",
-                "-o",
-                f"ControlPath={self.directory}/{taken[0]}/%C",
-                "-o",
-                "BatchMode=yes",
-            ]
-            yield {"GIT_SSH_COMMAND": shlex.join([self.runner.which("ssh"), *options])}
+            path = f"{self.directory}/{taken[0]}/%C"
+            options = ssh_options(ControlMaster="no", ControlPath=path, BatchMode="yes")
+            yield {"GIT_SSH_COMMAND": shell(self.runner.which("ssh"), *options)}
         finally:
             with self.changed:
                 self.free[taken] += 1
@@ -2668,8 +2661,6 @@ class Checkout(Resource):
         have refs beside it; an unfinished operation and an index with conflicts are copied to `tlc-backup/<time>`
         in git's directory. Nothing in the work tree is touched.
         """
-        import shlex
-
         state, directory, branch = self.state, self.git_directory(), f"refs/heads/{self.repository.branch}"
         index = os.path.join(directory, "tlc-index")
         own_index = {"GIT_INDEX_FILE": index, **BACKUP_IDENTITY}
@@ -2719,7 +2710,7 @@ class Checkout(Resource):
                 commands.append(["git", "-C", self.path, "update-index", f"--{bit}", "--", *hidden])
         if self.save_operation(saved, ["index"] if conflicts else []):
             commands.append(["cp", "-R", f"{saved}/.", directory])
-        return " && ".join(shlex.join(command) for command in commands)
+        return " && ".join(shell(*command) for command in commands)
 
     def save_operation(self, saved: str, more: list[str]) -> bool:
         """Copies what unfinished operations left in git's directory, and `more` from there; whether there was any."""

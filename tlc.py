@@ -3078,8 +3078,10 @@ class Worktree(Checkout):
 
 def parents_of(path: str) -> Iterator[str]:
     """The directories a relative path goes through, innermost first."""
-    while path := os.path.dirname(path.rstrip("/")):
+    path = os.path.dirname(path.rstrip("/"))
+    while path:
         yield path
+        path = os.path.dirname(path)
 
 
 def git_progress(task: Task) -> Callable[[str], None]:

@@ -1,0 +1,47 @@
+"""What the README shows to whoever carries the code on works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Sandbox
+
+import tlc
+
+README = (PROJECT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The blocks of code of a language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_example_of_a_config_is_valid() -> None:
+    assert tlc.parse_config(blocks("toml")[0]).warnings == []
+
+
+def test_the_examples_of_a_resource_and_of_a_command_work(sandbox: Sandbox, tmp_path: Path) -> None:
+    resource, command, _field = blocks("python")
+    program = (PROJECT / "tlc.py").read_text()
+    banner = program.rindex("# ---", 0, program.index("\n# command line\n"))
+    extended = tmp_path / "tlc.py"
+    extended.write_text(f"{program[:banner]}{resource}\n\n{command}\n\n{program[banner:]}")
+    sandbox.config('versions = ["17.0"]\n')
+    link = sandbox.root / "addons-17.0"
+    for expected in ("planned 1", "changed 1", "ok 1"):
+        option = "--dry-run" if expected.startswith("planned") else "--yes"
+        arguments = [sys.executable, str(extended), option, "link-addons"]
+        done = subprocess.run(arguments, env=sandbox.env, capture_output=True, text=True)
+        assert (done.returncode, expected in done.stderr) == (0, True), done.stderr
+        assert link.is_symlink() == (expected != "planned 1")
+
+
+@pytest.mark.parametrize("name", sorted(tlc.COMMANDS))
+def test_every_command_and_option_is_in_the_readme(name: str) -> None:
+    assert f"`tlc {name}" in README
+    for flags in tlc.GLOBAL_OPTIONS:
+        assert all(f"`{flag}" in README or f" {flag}" in README for flag in flags), flags

@@ -39,6 +39,11 @@ class Run:
         return json.loads(self.out)
 
 
+def shiv_root(archive: Path) -> str:
+    """Where an archive packed by shiv unpacks itself: outside of the homes, which tests look into."""
+    return str(archive.parent / "shiv")
+
+
 class Sandbox:
     """A home of its own, with a clean environment, to run tlc in.
 
@@ -63,8 +68,7 @@ class Sandbox:
             "GIT_CONFIG_NOSYSTEM": "1",
             **{f"GIT_{who}_NAME": "Test" for who in ("AUTHOR", "COMMITTER")},
             **{f"GIT_{who}_EMAIL": "test@example.com" for who in ("AUTHOR", "COMMITTER")},
-            # Where an archive packed by shiv unpacks itself; outside of the home, which tests look into.
-            "SHIV_ROOT": str(directory / "shiv"),
+            "SHIV_ROOT": shiv_root(archive),
         }
 
     def config(self, text: str) -> Path:
@@ -125,7 +129,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def archive(built: Callable[..., Path]) -> Path:
     """The archive under test: TLC_ARCHIVE's, else a tlc.pyz built for this test session."""
     given = os.environ.get("TLC_ARCHIVE")
-    return Path(given).resolve(strict=True) if given else built()
+    archive = Path(given).resolve(strict=True) if given else built()
+    # One packed by shiv unpacks and compiles itself at its first start: not in the middle of a test.
+    environ = {**os.environ, "SHIV_ROOT": shiv_root(archive)}
+    subprocess.run([sys.executable, str(archive), "--version"], env=environ, check=True, stdout=subprocess.DEVNULL)
+    return archive
 
 
 @pytest.fixture

@@ -650,16 +650,17 @@ def big_upstream(upstream: Upstream) -> None:
     upstream.commit("OCA/web", "17.0", {f"big/{n}.txt": noise.randbytes(40_000).hex() for n in range(150)})
 
 
-def descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> set[int]:
     """All processes below one, as /proc tells; none where there is no /proc."""
-    stats = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
-    names = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    parents = {name: int(stat[1]) for name, stat in zip(names, stats, strict=False)}
-    found = [pid]
-    for name in sorted(parents):
-        if parents[name] in found:
-            found.append(name)
-    return found[1:]
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    found = below = {pid}
+    while below:
+        below = {child for child, parent in parents.items() if parent in below} - found
+        found = found | below
+    return found - {pid}
 
 
 @pytest.mark.parametrize("kill", ["tlc alone", "power failure"])
@@ -670,7 +671,7 @@ def test_killed_at_any_moment_the_next_run_completes(sandbox: Sandbox, upstream:
     for _ in range(13):
         process = start(sandbox, "-f", "web@17.0")
         time.sleep(moments.uniform(0.05, 0.7))
-        below = descendants(process.pid) if kill == "power failure" else []
+        below = descendants(process.pid) if kill == "power failure" else set()
         for pid in (process.pid, *below):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

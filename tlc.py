@@ -2463,7 +2463,7 @@ class Checkout(Resource):
         """After a fetch: keeps a person's work, or moves to the remote's tip."""
         before, self.state = self.state, self.look()  # the fetch took its time
         state, found = self.state, "; ".join(self.state.work)
-        if state.broken or state.absent or (state.head != before.head and not state.work):
+        if state.broken or state.absent or state.swapping:
             return TaskResult("kept", state.broken or "somebody worked there meanwhile", self.mend(PULL))
         tip = self.must("rev-parse", "--verify", self.upstream).strip()
         if not (state.work or state.cut_off) and tip == state.head:

@@ -2378,8 +2378,7 @@ class Checkout(Resource):
         """The directory of git's own files of a work tree, this one's by default (gitrepository-layout(5))."""
         path = os.path.join(where or self.path, ".git")
         if os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                path = os.path.join(os.path.dirname(path), file.read().removeprefix("gitdir:").strip())
+            path = os.path.join(os.path.dirname(path), read_line(path).removeprefix("gitdir:").strip())
         return path
 
     def common_directory(self) -> str:
@@ -2412,11 +2411,9 @@ class Checkout(Resource):
     # --- doing
 
     def apply(self, task: Task) -> TaskResult:
-        swapped = os.path.join(self.path, SWAPPED)
         if self.state.swapping:
-            os.rename(swapped, os.path.join(self.path, ".git"))
+            os.rename(os.path.join(self.path, SWAPPED), os.path.join(self.path, ".git"))
             self.state = self.look()
-        remove(swapped)  # beside a .git: the exchange was done
         if self.state.absent:
             with self.turn_of(task):
                 return self.clone(task)
@@ -2477,8 +2474,9 @@ class Checkout(Resource):
         return self.move_to(tip, self.record_work() if state.work else "", task)
 
     def up_to_date(self) -> TaskResult:
-        """The result where nothing moved; a mark left there means that a killed run's git did finish."""
+        """The result where nothing moved. A mark or an old .git beside the new one: a killed run was done with it."""
         remove(os.path.join(self.git_directory(), CHECKING_OUT))
+        remove(os.path.join(self.path, SWAPPED))
         return TaskResult("ok", "up to date")
 
     def submodule_in_the_way(self, tip: str) -> str:
@@ -2914,6 +2912,7 @@ class Checkout(Resource):
     def swap(self, new: str) -> None:
         """Puts another .git in the place of the present one. When it is killed, the next apply() makes it good."""
         present, old = os.path.join(self.path, ".git"), os.path.join(self.path, SWAPPED)
+        remove(old)
         os.rename(present, old)
         os.rename(new, present)
         remove(old)
@@ -2996,17 +2995,16 @@ class Worktree(Checkout):
 
     def make_store(self) -> None:
         """Makes the store, whole or not at all, or makes sure that it is this repository's."""
-        if os.path.isdir(self.store) and self.git("for-each-ref", "--count=1", where=self.store).out:
-            origin = self.must("config", "--get", "remote.origin.url", where=self.store).strip()
-            if not self.is_origin(origin, self.store):
-                raise TlcError(
-                    f"its store {tilde(self.store)} belongs to {origin}", shell("mv", self.store, f"{self.store}.old")
-                )
-            return
+        if os.path.isdir(self.store):
+            if self.must("for-each-ref", "--count=1", where=self.store):
+                origin = self.must("config", "--get", "remote.origin.url", where=self.store).strip()
+                if not self.is_origin(origin, self.store):
+                    move = shell("mv", self.store, f"{self.store}.old")
+                    raise TlcError(f"its store {tilde(self.store)} belongs to {origin}", move)
+                return
+            remove(self.store)  # nothing was ever fetched into it
         partial = f"{self.store}.tlc-partial"
         remove(partial)
-        if os.path.isdir(os.path.join(self.store, "objects")):
-            remove(self.store)  # nothing was ever fetched into it
         os.makedirs(os.path.dirname(self.store), exist_ok=True)
         self.must("init", "--quiet", "--bare", "--", partial, where=os.path.dirname(self.store))
         self.must("remote", "add", "origin", self.repository.url, where=partial)

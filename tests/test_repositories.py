@@ -839,6 +839,25 @@ def test_versions_of_one_repository_share_a_store_and_a_fetch(sandbox: Sandbox, 
     assert git(sandbox.root / "odoo/odoo/18.0", "rev-list", "--count", "HEAD") == "1\n"
 
 
+def test_a_store_that_git_cannot_read_is_left_alone(sandbox: Sandbox, upstream: Upstream) -> None:
+    sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
+    assert pull(sandbox, "-f", "web@17.0").code == 0
+    web, head = sandbox.root / "oca/17.0/web", sandbox.root / ".stores/oca/web.git/HEAD"
+    commit_of_their_own(web)
+    before, sound = state(web), head.read_text()
+    head.write_text("damaged\n")
+    assert set(statuses(pull(sandbox, "-f", "web")).values()) == {"failed"}
+    head.write_text(sound)
+    assert state(web) == before
+
+
+def test_an_old_git_directory_beside_the_new_one_is_removed(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+    (web / ".git.tlc-old").mkdir()
+    (web / ".git.tlc-old" / "HEAD").write_text("old\n")
+    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
+    assert not (web / ".git.tlc-old").exists()
+
+
 def test_a_worktree_that_was_deleted_by_hand_comes_back_and_its_commits_are_recorded(
     sandbox: Sandbox, upstream: Upstream
 ) -> None:

@@ -2764,7 +2764,11 @@ class Checkout(Resource):
         holds: Sequence[int] = (),
     ) -> str:
         """The output of a git command. Raises TlcError when it fails."""
-        done = self.git(*arguments, where=where, env=env, stdin=stdin, holds=holds)
+        for _ in range(20):
+            done = self.git(*arguments, where=where, env=env, stdin=stdin, holds=holds)
+            if "failed to read worktrees/" not in done.err:
+                break
+            self.runner.pause(0.1)  # another git is just adding a worktree to the same store
         if not done.ok:
             raise TlcError(f"git {arguments[0]} failed: {self.cause(done)[0]}", self.cause(done)[1])
         return done.out
@@ -3022,7 +3026,8 @@ class Worktree(Checkout):
         with self.new_worktree(task) as (new, holds):
             self.must("reset", "--quiet", "--hard", where=new, holds=holds)
             self.make_room()
-            self.must("worktree", "move", "--", new, self.path, where=self.store)
+            with self.means.adding:
+                self.must("worktree", "move", "--", new, self.path, where=self.store)
         return TaskResult("changed", f"checked out {self.repository.branch}")
 
     @contextlib.contextmanager

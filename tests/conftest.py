@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping
@@ -24,6 +25,11 @@ KEPT = re.compile(
     r"|UV_(CONFIG_FILE|\w*INDEX\w*|FIND_LINKS|NATIVE_TLS|SYSTEM_CERTS|INSECURE_HOST)",
     re.IGNORECASE,
 )
+
+
+# Started in the background of a script, the tests inherit ignored signals, and so would every tlc they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)

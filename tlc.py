@@ -67,6 +67,14 @@ CLEANED_ENVIRONMENT = (
     "GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE PYTHONHOME PYTHONPATH PYTHONSTARTUP"
 ).split()
 
+# What a child that runs as another user needs of the environment: the way to the network.
+HANDED_ENVIRONMENT = (
+    "http_proxy https_proxy ftp_proxy all_proxy no_proxy ssl_cert_file ssl_cert_dir curl_ca_bundle requests_ca_bundle"
+).split()
+
+# Where programs are that a shell may not know of: just installed ones, Homebrew's keg-only libpq.
+MORE_PATH = ("~/.local/bin", "/opt/homebrew/opt/libpq/bin", "/usr/local/opt/libpq/bin")
+
 # The install command of each package manager, in the order they are looked for.
 PACKAGE_MANAGERS = {
     "apt-get": "sudo apt-get install -y",
@@ -218,10 +226,23 @@ class DeclinedError(TlcError):
     code = "declined"
 
 
+class SudoError(TlcError):
+    """What must be done as another user cannot be: sudo refuses, or is not there."""
+
+    code = "sudo"
+
+
 def tilde(path: str) -> str:
     """A path as a person writes it: ~ for the home directory."""
     home = os.path.expanduser("~").rstrip("/")
     return "~" + path[len(home) :] if home and (path == home or path.startswith(home + "/")) else path
+
+
+def shell(*words: str) -> str:
+    """A command as a person can paste it."""
+    import shlex
+
+    return shlex.join(words)
 
 
 def describe(error: TlcError | OSError) -> tuple[str, str]:
@@ -558,6 +579,21 @@ def redact(text: str) -> str:
     return re.sub(r"(https?://|ssh://[^/@:\s]*:)[^/@\s]+@", r"\1***@", text)
 
 
+def as_user(user: str) -> list[str]:
+    """What a person types before a command that another user is to run; [] where it is this one."""
+    import pwd
+
+    try:
+        me = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user without a name
+        me = ""
+    if user in ("", me):
+        return []
+    if os.geteuid() == 0:
+        return ["runuser", "-u", user, "--"]
+    return ["sudo", *(["-u", user] if user != "root" else []), "--"]
+
+
 class Log:
     """The log of one run: every command with its output. Held in memory until `open` gives it a file,
 
@@ -636,7 +672,8 @@ class Runner:
         """The full path of a program. Raises ExecutableNotFoundError with the command that installs it."""
         import shutil
 
-        path = shutil.which(program, path=self.environ.get("PATH"))
+        directories = [os.path.expanduser(directory) for directory in MORE_PATH]
+        path = shutil.which(program, path=os.pathsep.join([self.environ.get("PATH", os.defpath), *directories]))
         if path is None:
             raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
         return os.path.abspath(path)
@@ -647,14 +684,18 @@ class Runner:
         *,
         env: Mapping[str, str] | None = None,
         stdin: str = "",
-        on_stderr: Callable[[str], None] | None = None,
+        cwd: str | None = None,
+        user: str = "",
+        on_line: Callable[[str], None] | None = None,
+        log_as: str = "",
         terminal: bool = False,
         holds: Sequence[int] = (),
         at_end: bool = False,
     ) -> Completed:
         """Runs a program (argv[0]: its full path) to its end, in a session of its own: it cannot ask for anything.
 
-        `env` is added to the environment; `stdin` is its input; `on_stderr` gets its messages as they come.
+        `env` is added to the environment; `stdin` is its input; `user` runs it, if another one.
+        `on_line` gets each line of its output as it comes; with `log_as`, a name, so does the log.
         With `terminal` it stays in this session and may ask on the terminal. `holds`: file descriptors that
         it keeps open, so that a lock on them lasts as long as it does. `at_end`: even when the run was stopped.
         Raises Interrupted when the run was stopped, OSError when the program cannot be started.
@@ -665,6 +706,17 @@ class Runner:
         if self.stopped_at and not at_end:
             raise Interrupted
         started = time.monotonic()
+        argv = [*self.as_user(user, env or {}), *argv]
+        quoted = redact(shlex.join(argv))
+        if log_as:
+            self.log.write(f"[{log_as}] $ {quoted}\n")
+
+        def each_line(line: str) -> None:
+            if log_as:
+                self.log.write(f"[{log_as}] {redact(line)}\n")
+            if on_line:
+                on_line(line)
+
         with self._as_input(stdin) as given:
             process = subprocess.Popen(
                 argv,
@@ -672,7 +724,10 @@ class Runner:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env={**self.environ, **(env or {})},
-                start_new_session=not terminal,
+                cwd=cwd,
+                # sudo knows whom it has asked by the terminal of the session.
+                start_new_session=not (terminal or user),
+                process_group=0 if user and not terminal else None,
                 pass_fds=holds,
             )
         self._live.add(process)
@@ -681,7 +736,7 @@ class Runner:
         try:
             if self.stopped_at and not at_end:  # stop() came between the look above and the start
                 self._signal(process, "SIGTERM")
-            out, err = self._read(process, on_stderr)
+            out, err = self._read(process, each_line if on_line or log_as else None)
             while self._running(process):
                 if self.stopped_at and time.monotonic() > self.stopped_at + GRACE:
                     self._signal(process, "SIGKILL")
@@ -696,11 +751,11 @@ class Runner:
         # Names of files need not be UTF-8; surrogateescape brings them back as they were.
         texts = [data.decode(errors="surrogateescape") for data in (out, err)]
         done = Completed(list(argv), process.returncode, texts[0], texts[1], seconds)
-        quoted = shlex.join(argv)
         messages = "".join(line.rpartition("\r")[2] + "\n" for line in done.err.split("\n") if line.strip())
-        self.log.write(redact(f"$ {quoted}\n{done.out}{messages}# exit {done.code}, {seconds:.3f} s\n\n"))
+        exit_line = f"# exit {done.code}, {seconds:.3f} s\n\n"
+        self.log.write(f"[{log_as}] {exit_line}" if log_as else f"$ {quoted}\n{redact(done.out + messages)}{exit_line}")
         if self.on_command:
-            self.on_command(redact(quoted), seconds)
+            self.on_command(quoted, seconds)
         if self.stopped_at and not at_end:
             raise Interrupted
         return done
@@ -716,11 +771,25 @@ class Runner:
         file.seek(0)
         return file
 
-    def _read(self, process: subprocess.Popen[bytes], on_stderr: Callable[[str], None] | None) -> tuple[bytes, bytes]:
+    def as_user(self, user: str, env: Mapping[str, str]) -> list[str]:
+        """What goes before a command that `user` runs with `env`: runuser as root, else sudo, which asks nothing."""
+        words = as_user(user)
+        if not words:
+            return []
+        if words[0] == "runuser":
+            return [self.which("runuser"), *words[1:]]
+        # sudo drops the environment; what a machine behind a proxy needs must be handed on.
+        handed = {name: value for name, value in self.environ.items() if name.lower() in HANDED_ENVIRONMENT}
+        pairs = [f"{name}={value}" for name, value in {**handed, **env}.items()]
+        return [self.which("sudo"), "-n", *words[1:], self.which("env"), *pairs]
+
+    def _read(self, process: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> tuple[bytes, bytes]:
         """Reads a child until it ends; does not wait for grandchildren that keep its pipes open."""
+        import re
         import selectors
 
         output: dict[Any, list[bytes]] = {process.stdout: [], process.stderr: []}
+        begun = dict.fromkeys(output, b"")  # the beginning of a line that is still to end
         with selectors.DefaultSelector() as selector:
             for stream in output:
                 selector.register(stream, selectors.EVENT_READ)
@@ -734,12 +803,17 @@ class Runner:
                     if not data:
                         selector.unregister(key.fileobj)
                     output[key.fileobj].append(data)
-                    if on_stderr and key.fileobj is process.stderr:
-                        on_stderr(data.decode(errors="replace"))
+                    if on_line:
+                        *lines, begun[key.fileobj] = re.split(rb"[\r\n]", begun[key.fileobj] + data)
+                        for line in filter(None, lines):
+                            on_line(line.decode(errors="replace"))
                 if self.stopped_at and time.monotonic() > self.stopped_at + GRACE:
                     self._signal(process, "SIGKILL")
         for stream in output:
             stream.close()
+        for line in filter(None, begun.values()):
+            if on_line:
+                on_line(line.decode(errors="replace"))
         return b"".join(output[process.stdout]), b"".join(output[process.stderr])
 
     def stop(self) -> None:
@@ -769,11 +843,20 @@ class Runner:
         import signal
 
         number = getattr(signal, name)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        try:
             if process in self._with_terminal:
                 process.send_signal(number)
             else:
                 os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:  # it runs as root
+            import subprocess
+
+            kill = [sys.executable, "-c", f"import os; os.killpg({process.pid}, {int(number)})"]
+            subprocess.run(
+                [*self.as_user("root", {}), *kill], stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
 
 
 # ----------------------------------------------------------------------------------------------
@@ -1419,7 +1502,7 @@ class Resource:
         return [resource.apply(task) for resource in resources]
 
     def privileged(self) -> list[str]:
-        """The commands that its apply() runs as root, as a person would type them."""
+        """The commands that its apply() runs as root or another user, as a person would type them."""
         return []
 
 
@@ -1532,6 +1615,53 @@ class CodeRootLock(Lasting):
             os.close(self.fd)
 
 
+class Privilege:
+    """The right to run commands as other users, for as long as a run lasts: sudo's ticket, kept fresh."""
+
+    REFRESH = 60.0  # seconds; sudo's tickets last 5 to 15 minutes
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.ended = threading.Event()
+
+    def obtain(self, terminal: Terminal, commands: Sequence[str]) -> None:
+        """Makes sure that `commands`, as typed by a person, will be allowed; asks once, and only on a terminal.
+
+        Raises SudoError with the commands to run by hand.
+        """
+        import re
+
+        matches = (re.match(r"sudo (?:-u (\S+) )?", command) for command in commands)
+        users = sorted({match[1] or "root" for match in matches if match})
+        asked = not terminal.interactive
+        try:
+            for user in users:
+                if not self.allows(user) and not asked:
+                    asked = True
+                    terminal.say("sudo may ask for your password, once:", important=True)
+                    self.runner.run([self.runner.which("sudo"), "-v"], terminal=True)
+                if not self.allows(user):
+                    raise SudoError("sudo refuses, or wants a password and nobody can be asked.", "\n".join(commands))
+        except ExecutableNotFoundError as error:
+            raise SudoError(f"{error.message} Without it, as root:", "\n".join(commands)) from None
+        if users:
+            threading.Thread(target=self.refresh, daemon=True).start()
+
+    def allows(self, user: str) -> bool:
+        """Whether a command may be run as `user` without a question."""
+        return self.runner.run([self.runner.which("true")], user=user).ok
+
+    def refresh(self) -> None:
+        """Keeps sudo's ticket valid until release()."""
+        while not self.ended.wait(self.REFRESH):
+            with contextlib.suppress(Interrupted, TlcError, OSError):
+                self.allows("root")
+
+    def release(self) -> None:
+        """Ends the refreshing; the ticket itself is the person's and stays."""
+        self.ended.set()
+
+
 class Step(Record):
     """One line of a plan: a resource of a stage, how it stands, and what would be done about it."""
 
@@ -1570,7 +1700,7 @@ class Engine:
             self.runner.which(program)
         try:
             if self.settings.dry_run:
-                steps = self.check(stages)
+                steps = self.plan(stages)
                 self.announce(steps)
                 self.outcomes = [self.outcome(step, self.planned(step), step.seconds) for step in steps]
             else:
@@ -1593,10 +1723,10 @@ class Engine:
         that it holds. Where a person is asked, or another stage comes first, the checks are made again.
         """
         asks = self.settings.newcomer and not self.settings.yes
-        with contextlib.ExitStack() as early:
+        with contextlib.ExitStack() as stack_of_run, contextlib.ExitStack() as early:
             if not asks:
                 self.enter(early, stages[0])
-            steps = self.check(stages)
+            steps = self.plan(stages)
             todo = [step for step in steps if step.action]
             replaced = [] if self.settings.yes else [step for step in todo if step.found.asks]
             if self.settings.newcomer and todo:
@@ -1609,6 +1739,10 @@ class Engine:
                 confirm_step(self.terminal, "Go ahead?", f"{self.settings.program} --yes {self.command}")
             if todo:
                 self.runner.log.open()
+            if as_root := self.as_root(todo):
+                privilege = Privilege(self.runner)
+                stack_of_run.callback(privilege.release)
+                privilege.obtain(self.terminal, as_root)
             broken: set[str] = set()
             for stage in stages:
                 mine = [step for step in steps if step.stage is stage]
@@ -1655,6 +1789,19 @@ class Engine:
 
     # --- looking
 
+    def plan(self, stages: Sequence[Stage]) -> list[Step]:
+        """Checks all resources; what needs a stage that nothing can help has no action."""
+        steps = self.check(stages)
+        for stage in stages:
+            hopeless = {each.stage.name for each in steps if each.found.status == CheckStatus.FAIL and not each.action}
+            if hopeless & set(stage.needs):
+                steps = [each.replace(action="") if each.stage is stage else each for each in steps]
+        return steps
+
+    def as_root(self, steps: Sequence[Step]) -> list[str]:
+        """The commands that these steps run as another user, each once, as a person would type them."""
+        return list(dict.fromkeys(each for step in steps if step.action for each in step.resource.privileged()))
+
     def check(self, stages: Sequence[Stage]) -> list[Step]:
         """Checks all resources side by side. Raises KeyboardInterrupt when that was interrupted."""
         pairs = [(stage, resource) for stage in stages for resource in stage.resources]
@@ -1699,7 +1846,7 @@ class Engine:
 
     def untouched(self, step: Step) -> TaskResult:
         """The result of a step that needs no action, or that no action can help."""
-        status = "ok" if step.found.status == CheckStatus.OK else "failed"
+        status = "failed" if step.found.status == CheckStatus.FAIL else "ok"
         return TaskResult(status, step.found.message, step.found.fix, step.found.detail)
 
     def announce(self, steps: Sequence[Step]) -> None:
@@ -1729,10 +1876,9 @@ class Engine:
         for step in steps:
             if not step.action and step.found.status != CheckStatus.OK:
                 show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
-        as_root = [command for step in steps if step.action for command in step.resource.privileged()]
-        if as_root:
-            show(style("as root", "bold"))
-            for command in dict.fromkeys(as_root):
+        if as_root := self.as_root(steps):
+            show(style("as another user", "bold"))
+            for command in as_root:
                 show(f"  {command}")
 
     def outcome(self, step: Step, result: TaskResult, seconds: float) -> Outcome:
@@ -1806,7 +1952,7 @@ class Engine:
         say(f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True)
         alike: dict[tuple[str, ...], list[str]] = {}
         for outcome in self.outcomes:
-            if outcome.status in ("kept", "skipped", "failed") or (outcome.fix and outcome.status == "changed"):
+            if outcome.status in ("kept", "skipped", "failed") or outcome.fix:
                 key = (outcome.status, outcome.fix, outcome.message, outcome.detail)
                 alike.setdefault(key, []).append(outcome.name)
         order = list(STATUS_STYLE)
@@ -1982,13 +2128,6 @@ def same_origin(url: str) -> str:
     match = re.fullmatch(r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)", url)
     host, path = (match[1] or match[3] or "", match[2] or match[4] or "") if match else ("", url)
     return f"{host.lower()}/{path.strip('/').removesuffix('.git').lower()}"
-
-
-def shell(*words: str) -> str:
-    """A command as a person can paste it."""
-    import shlex
-
-    return shlex.join(words)
 
 
 def read_line(path: str) -> str:
@@ -2795,7 +2934,7 @@ class Checkout(Resource):
                 **(env or {}),
             },
             stdin=stdin,
-            on_stderr=git_progress(task) if task else None,
+            on_line=git_progress(task) if task else None,
             holds=holds,
             terminal=bool(task and task.terminal),
         )
@@ -3108,7 +3247,10 @@ def git_progress(task: Task) -> Callable[[str], None]:
 
 
 class Command(Record):
-    """A command: `stages` says what it is about; `after` is the next command worth running."""
+    """A command: `stages` says what it is about; `after` is the next command worth running.
+
+    `exit_codes`: kind of a resource that failed, or code of an error -> the exit code, where it is not 1.
+    """
 
     name: str
     about: str
@@ -3116,7 +3258,8 @@ class Command(Record):
     stages: Callable[[Context], list[Stage]]
     arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
     view: View | None = None
-    after: str = ""
+    after: str | Callable[[Context], str] = ""
+    exit_codes: tuple[tuple[str, int], ...] = ()
 
 
 COMMANDS: dict[str, Command] = {}
@@ -3399,7 +3542,15 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
     command = COMMANDS[given["command"]]
     stages = command.stages(context)
     engine = Engine(settings, terminal, runner, command.name, given.get("force", False), context.jobs)
-    return engine.run(stages, command.view, command.after)
+    after = command.after if isinstance(command.after, str) else command.after(context)
+    codes = dict(command.exit_codes)
+    try:
+        code = engine.run(stages, command.view, after)
+    except TlcError as error:
+        error.exit_code = codes.get(error.code, error.exit_code)
+        raise
+    failed = [codes[each.kind] for each in engine.outcomes if each.status == "failed" and each.kind in codes]
+    return failed[0] if code == 1 and failed else code
 
 
 def interrupt_on_signals() -> None:

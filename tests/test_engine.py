@@ -162,10 +162,12 @@ def test_what_is_missing_is_applied_once(bench: Bench) -> None:
     assert len(toy.applied) == 1
 
 
-@pytest.mark.parametrize("status", [tlc.CheckStatus.FAIL, tlc.CheckStatus.WARN])
-def test_what_no_action_can_help_is_failed_with_its_mend_and_never_applied(bench: Bench, status: str) -> None:
-    toy = Toy("a", tlc.CheckResult(status, "broken", fix="mend it", detail="badly"))
-    assert bench.run(toy) == (1, [("a", "failed")])
+@pytest.mark.parametrize(("found", "status", "code"), [("FAIL", "failed", 1), ("WARN", "ok", 0)])
+def test_what_no_action_can_help_is_told_with_its_mend_and_never_applied(
+    bench: Bench, found: str, status: str, code: int
+) -> None:
+    toy = Toy("a", tlc.CheckResult(found, "broken", fix="mend it", detail="badly"))
+    assert bench.run(toy) == (code, [("a", status)])
     assert toy.applied == []
     assert (bench.outcomes[0].message, bench.outcomes[0].fix, bench.outcomes[0].detail) == (
         "broken",
@@ -558,7 +560,7 @@ def test_a_plan_shows_what_runs_as_root_once(make_bench: MakeBench, capsys: pyte
             return ["apt-get install -y x"]
 
     make_bench(dry_run=True).run(Privileged("a"), Privileged("b"), Privileged("c", OK))
-    assert capsys.readouterr().out.partition("as root\n")[2] == "  apt-get install -y x\n"
+    assert capsys.readouterr().out.partition("as another user\n")[2] == "  apt-get install -y x\n"
 
 
 # --- what needs the terminal
@@ -757,12 +759,23 @@ def test_every_command_is_told_and_stands_in_the_log_with_its_output(tmp_path: P
     assert text.startswith(f"$ {shlex.join(argv)}\nout\nerr\n# exit 3, ")
 
 
-def test_messages_are_passed_on_as_they_come(runner: tlc.Runner) -> None:
+def test_lines_are_passed_on_as_they_come(runner: tlc.Runner) -> None:
     came: list[tuple[str, float]] = []
-    runner.run(shell("echo a >&2; sleep 0.5; echo b >&2"), on_stderr=lambda text: came.append((text, time.monotonic())))
-    assert "".join(text for text, _ in came) == "a\nb\n"
-    times = dict(came)
-    assert times["b\n"] - times["a\n"] > 0.3
+    script = "printf 'a\\nc' >&2; sleep 0.5; printf 'b\\nd\\re'"
+    runner.run(shell(script), on_line=lambda line: came.append((line, time.monotonic())))
+    assert [line for line, _ in came] in (["a", "b", "d", "e", "c"], ["a", "b", "d", "c", "e"])
+    assert dict(came)["b"] - dict(came)["a"] > 0.3
+
+
+def test_a_named_childs_lines_stand_in_the_log_as_they_come(tmp_path: Path) -> None:
+    log = tlc.Log(str(tmp_path), "toy")
+    log.open()
+    runner = tlc.Runner(dict(os.environ), log)
+    seen: list[str] = []
+    runner.run(shell("echo a; echo b"), log_as="x", on_line=lambda _: seen.append(Path(log.path).read_text()))
+    close(log)
+    assert seen[0].endswith("[x] a\n")
+    assert Path(log.path).read_text().count("[x] ") == 4
 
 
 def test_a_program_that_cannot_be_started_is_an_os_error(runner: tlc.Runner, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ What it does not promise: to manage production servers, to be a git front end, o
 what odoo-venv, uv, apt and git already do; it drives them.
 
 Sections, each knowing only those above it: constants, errors, terminal, platform, processes,
-config, engine, files, repositories, commands, command line.
+config, engine, files, repositories, environments, postgresql, commands, command line.
 """
 
 from __future__ import annotations
@@ -56,6 +56,24 @@ SHOWN = 10  # items named in one place, before "and 190 more"
 ORPHAN_LIMIT = 60.0  # seconds to wait for the git of a run that was killed
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 
+# Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release notes and setup.py.
+# saas versions go with the .0 before them.
+ODOO_NEEDS: dict[str, tuple[str, float]] = {
+    "12.0": ("3.7", 9.6),
+    "13.0": ("3.7", 9.6),
+    "14.0": ("3.8", 10),
+    "15.0": ("3.8", 10),
+    "16.0": ("3.10", 12),
+    "17.0": ("3.10", 12),
+    "18.0": ("3.12", 12),
+    "19.0": ("3.12", 13),
+    "20.0": ("3.12", 16),
+    "master": ("3.12", 16),
+}
+
+# uv tools whose command line tlc relies on -> the versions that have it
+HELD = {"odoo-venv": ">=2,<3"}
+
 NEWEST_ODOO = "20.0"
 SUPPORTED_ODOO = ["18.0", "19.0", "20.0"]  # Odoo supports its three newest versions
 
@@ -82,6 +100,62 @@ PACKAGE_MANAGERS = {
     "pacman": "sudo pacman -S --noconfirm --needed",
     "brew": "brew install",
 }
+
+# Programs that are in another package than their name says, for the managers of PACKAGE_MANAGERS in their order.
+PROGRAM_PACKAGES = {
+    "psql": ("postgresql-client", "postgresql", "postgresql", "libpq"),
+    "pg_isready": ("postgresql-client", "postgresql", "postgresql", "libpq"),
+    "ssh": ("openssh-client", "openssh-clients", "openssh", "openssh"),
+}
+# ... and those that are in none.
+PROGRAM_INSTALLERS = {"uv": "curl -LsSf https://astral.sh/uv/install.sh | sh"}
+
+# What a compiler misses when a Python package is built -> the package that has it, as above.
+HEADER_PACKAGES = (
+    (r"^(?:ldap|lber)\.h", ("libldap2-dev", "openldap-devel", "libldap", "openldap")),
+    (r"^sasl/", ("libsasl2-dev", "cyrus-sasl-devel", "libsasl", "cyrus-sasl")),
+    (r"^libpq|^pg_config", ("libpq-dev", "libpq-devel", "postgresql-libs", "libpq")),
+    (r"^libxml|^xmlversion", ("libxml2-dev", "libxml2-devel", "libxml2", "libxml2")),
+    (r"^libxslt|^xslt", ("libxslt1-dev", "libxslt-devel", "libxslt", "libxslt")),
+    (r"^ffi", ("libffi-dev", "libffi-devel", "libffi", "libffi")),
+    (r"^openssl/", ("libssl-dev", "openssl-devel", "openssl", "openssl")),
+    (r"^jpeglib", ("libjpeg-dev", "libjpeg-turbo-devel", "libjpeg-turbo", "jpeg-turbo")),
+    (r"^zlib", ("zlib1g-dev", "zlib-ng-compat-devel", "zlib", "zlib")),
+    (r"^sass", ("libsass-dev", "libsass-devel", "libsass", "libsass")),
+    (r"^cups/", ("libcups2-dev", "cups-devel", "libcups", "cups")),
+    (r"^xmlsec", ("libxmlsec1-dev", "xmlsec1-devel", "xmlsec", "libxmlsec1")),
+    (r"^Python\.h", ("python3-dev", "python3-devel", "python", "python3")),
+    (r"^(?:cc|gcc|g\+\+|c\+\+|make)$", ("build-essential", "gcc-c++", "base-devel", "gcc")),
+)
+
+# What odoo-venv and uv say when an environment cannot be built -> the cause and its mend, as in GIT_CAUSES; {0} is
+# what the pattern's first group matched, {missing} the command that installs the package with that header or program.
+# Tried with odoo-venv 2.0 and uv 0.13.
+VENV_CAUSES = (
+    (r"fatal error: '?([\w./+-]+\.h)", "{built} the header {0} is missing", "{missing}"),
+    (r"(pg_config) executable not found", "{built} {0} is missing", "{missing}"),
+    (r"(?:command|unable to execute) ['`](?:[\w-]*-)?(gcc|cc|g\+\+|c\+\+)['`].*(?:failed: No|No such)",
+     "{built} the compiler {0} is missing", "{missing}"),
+    (r"Failed to (?:install|download) .?c?python-?(\d[\d.]*\d)", "uv could not download Python {0}",
+     "uv python install {0}   # once that works: {again}"),
+    (r"Because (\S+) was not found in the package registry", "no package index has {0}", "{again}"),
+    (r"No space left on device|os error 28", "the disk is full", "df -h {path}"),
+    (r"dns error|error sending request|Connection (?:refused|reset)|timed out|Failed to fetch",
+     "the package index could not be reached", "{again}   # once the network is back"),
+    (r"Because ((?:.|\n)*?), we can conclude", "its requirements cannot be met: {0}", "{again}"),
+    (r"Failed to build [`']([^`']+)", "{0} could not be built", "{again}"),
+    (r"is a symbolic link", "the launcher is a link, which odoo-venv does not write through", "{again}"),
+)  # fmt: skip
+
+# What psql says (LC_ALL=C) when a role cannot log in -> the cause; the first of them that matches.
+LOGIN_CAUSES = (
+    (r"password authentication failed|role .* does not exist", "it is not there, or has another password"),
+    (r"is not permitted to log in", "it may not log in"),
+    (r"no pg_hba\.conf entry|pg_hba\.conf rejects|Ident authentication failed|Peer authentication failed",
+     "pg_hba.conf does not let it log in over TCP with its password"),
+    (r"starting up|shutting down", "the server is starting or stopping"),
+    (r"Connection refused|could not connect|could not translate|timeout|No such file", "the server cannot be reached"),
+)  # fmt: skip
 
 OCA_COMMON = (
     "account-financial-reporting account-financial-tools bank-payment hr partner-contact product-attribute "
@@ -560,9 +634,16 @@ def get_os_info() -> OsInfo:
     return OsInfo(system, next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""))
 
 
-def install_hint(package: str) -> str:
-    """The command that installs a package here, or words to that effect on an unknown system."""
+def install_hint(program: str, packages: Sequence[str] = ()) -> str:
+    """The command that installs a program here, or words to that effect on an unknown system.
+
+    `packages`: the package with it for each manager of PACKAGE_MANAGERS, by default PROGRAM_PACKAGES'.
+    """
+    if program in PROGRAM_INSTALLERS:
+        return PROGRAM_INSTALLERS[program]
     manager = get_os_info().manager
+    packages = packages or PROGRAM_PACKAGES.get(program, ())
+    package = dict(zip(PACKAGE_MANAGERS, packages, strict=False)).get(manager, program)
     command = PACKAGE_MANAGERS.get(manager, "install")
     return f"{command.removeprefix('sudo ') if os.geteuid() == 0 else command} {package}"
 
@@ -2016,8 +2097,10 @@ class Directory(Resource):
         return TaskResult("changed", "made")
 
 
-def write_file(path: str, text: str) -> None:
+def write_file(path: str, text: str, mode: int = 0o666) -> None:
     """Writes a text file whole or not at all: beside, to the disk, renamed. Makes its directory.
+
+    `mode`: of a file that was not there, less the umask.
 
     A link is written through: people keep their config in a repository of dotfiles.
     """
@@ -2025,7 +2108,7 @@ def write_file(path: str, text: str) -> None:
     beside = f"{path}.{os.getpid()}.tmp"
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
-        with open(beside, "x", encoding="utf-8") as file:
+        with open(beside, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             if os.path.exists(path):
                 os.chmod(beside, os.stat(path).st_mode)
             file.write(text)
@@ -3242,6 +3325,536 @@ def git_progress(task: Task) -> Callable[[str], None]:
 
 
 # ----------------------------------------------------------------------------------------------
+# environments: odoo-venv builds them, uv has the Pythons
+# ----------------------------------------------------------------------------------------------
+
+
+def odoo_needs(version: str) -> tuple[str, float]:
+    """The Python tlc takes for an Odoo version, "" for one tlc does not know, and the PostgreSQL it needs."""
+    newer = ODOO_NEEDS["master"] if float(version.replace("master", "inf")) > float(NEWEST_ODOO) else ("", 0.0)
+    return ODOO_NEEDS.get(version) or ODOO_NEEDS.get(f"{version.partition('.')[0]}.0", newer)
+
+
+class VenvTurns:
+    """Who builds when: `jobs` at once, but the first of each Python goes ahead.
+
+    Three environments with an empty cache, side by side, compile the same packages three times over.
+    """
+
+    def __init__(self, runner: Runner, jobs: int) -> None:
+        self.runner = runner
+        self.jobs = threading.Semaphore(jobs)
+        self.built: dict[str, threading.Event] = {}  # Python -> its first environment is done
+        self.lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def turn(self, python: str, task: Task) -> Iterator[None]:
+        """Waits for the turn of an environment with that Python. Raises Interrupted."""
+        with self.lock:
+            first = python not in self.built
+            built = self.built.setdefault(python, threading.Event())
+        if not first:
+            task.report(f"waiting for the first with Python {python}")
+        while not (first or built.is_set()):
+            self.runner.pause(0.1)
+        while not self.jobs.acquire(timeout=0.1):
+            self.runner.pause(0)
+        try:
+            yield
+        finally:
+            self.jobs.release()
+            built.set()
+
+
+class OdooVersion:
+    """Where things of one Odoo version are, and what the config wants for it."""
+
+    def __init__(self, settings: Settings, config: Config, version: str) -> None:
+        self.root, self.version, self.config = settings.code_root, version, config
+        self.python: str = config.data["venvs"].get("python", {}).get(version) or odoo_needs(version)[0]
+        self.source = os.path.join(self.root, "odoo", "odoo", version)
+        self.venv = os.path.join(self.root, "venvs", version)
+        self.settings_file = os.path.join(self.root, "conf", f"odoo-{version}.conf")
+        self.pull = f"tlc pull-repos -f odoo@{version}"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its Odoo is checked out."""
+        return os.path.isfile(os.path.join(self.source, "odoo", "release.py"))
+
+    @property
+    def addons(self) -> list[str]:
+        """Enterprise, where it is there, and every OCA checkout of the version."""
+        oca = os.path.join(self.root, "oca", self.version)
+        names = sorted(os.listdir(oca)) if os.path.isdir(oca) else []
+        places = [os.path.join(self.root, "odoo", "enterprise", self.version), *(f"{oca}/{name}" for name in names)]
+        return [place for place in places if os.path.exists(os.path.join(place, ".git"))]
+
+    @property
+    def major(self) -> str:
+        """The number its launcher is named by: the version's, else what release.py says, "" where that is missing."""
+        import re
+
+        if self.version[0].isdigit():
+            return self.version.partition(".")[0]
+        if not self.is_there:
+            return ""
+        with open(os.path.join(self.source, "odoo", "release.py"), encoding="utf-8", errors="replace") as file:
+            match = re.search(r"version_info\s*=\s*\(\D*(\d+)", file.read())
+        return match[1] if match else ""
+
+    @property
+    def launcher(self) -> str:
+        """The file that starts it, "" where another version of the same number has it: the first numbered one."""
+        rivals = [version for version in self.config.versions if version.partition(".")[0] == self.major]
+        if not self.major or min(rivals, default=self.version) != self.version:
+            return ""
+        return os.path.expanduser(f"~/.local/bin/odoo-v{self.major}")
+
+    @property
+    def start(self) -> str:
+        """The command that starts it with its configuration, as a person can paste it.
+
+        odoo-venv's launcher gives the role odoo/odoo on localhost, and a command line wins over a file.
+        """
+        wanted = self.config.data["postgres"]
+        usual = all(wanted[key] == SCHEMA["properties"]["postgres"]["properties"][key]["default"] for key in wanted)
+        if usual and self.config.data["create_launcher"] and self.launcher:
+            words = [self.launcher]
+        else:
+            words = [f"{self.venv}/bin/python", f"{self.venv}/bin/odoo"]
+        # A path that needs quotes is no good with ~.
+        return " ".join(
+            tilde(word) if shell(word) == word else shell(word) for word in (*words, "-c", self.settings_file)
+        )
+
+
+def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str) -> Completed:
+    """Runs odoo-venv through uv; its lines go to the log under `name`, and to the progress."""
+    uv = runner.which("uv")
+    tool = f"odoo-venv{HELD['odoo-venv']}"
+    path = os.pathsep.join([os.path.dirname(uv), runner.environ.get("PATH", os.defpath)])
+
+    def on_line(line: str) -> None:
+        if any(map(str.isalpha, line)):
+            task.report(line.strip())
+
+    return runner.run(
+        [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments],
+        # odoo-venv calls uv by its name; a virtual environment that is active here is none of its business.
+        env={"PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "VIRTUAL_ENV": "", "CONDA_PREFIX": ""},
+        cwd=cwd,
+        on_line=on_line,
+        log_as=name,
+    )
+
+
+def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
+    """Why odoo-venv failed, in one line, with its mend."""
+    import re
+
+    said = f"{done.err}\n{done.out}"
+    again = f"tlc create-venvs {version.version}"
+    package = re.search(r"Failed to build [`']([^`'\s]+)", said)
+    built = f"{package[1]} could not be built:" if package else "a package could not be built:"
+    for pattern, cause, fix in VENV_CAUSES:
+        if match := re.search(pattern, said):
+            groups = [" ".join(group.split()) for group in match.groups()]
+            found = next((each for name, each in HEADER_PACKAGES if groups and re.search(name, groups[0])), ())
+            missing = install_hint("", found) if found else f"find and install the package that has it, and {again}"
+            words = {"built": built, "missing": missing, "again": again, "path": tilde(version.root)}
+            return TaskResult("failed", cause.format(*groups, **words), fix.format(*groups, **words))
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return TaskResult("failed", lines[-1] if lines else f"odoo-venv ended with {done.code}", again)
+
+
+class Venv(Resource):
+    """The virtual environment of an Odoo version.
+
+    An environment holds its own path, so it is built in its place; the old one waits aside until then, and
+    comes back when the new one fails. While something is aside, nothing in its place is finished.
+    """
+
+    kind = "venv"
+    needed_programs = ("uv",)
+
+    def __init__(self, runner: Runner, version: OdooVersion, preset: str, turns: VenvTurns) -> None:
+        super().__init__(version.version)
+        self.runner, self.version, self.preset, self.turns = runner, version, preset, turns
+        self.path, self.python = version.venv, version.python
+        self.aside, self.waste = (
+            os.path.join(version.root, "venvs", f".{self.name}.tlc-{end}") for end in ("old", "waste")
+        )
+
+    def check(self) -> CheckResult:
+        if not self.version.is_there:
+            return CheckResult(CheckStatus.FAIL, f"Odoo {self.name} is not checked out", fix=self.version.pull)
+        if not self.python:
+            fix = f'{edit(self.version.config.path)}   # [venvs] python = {{ "{self.name}" = "3.10" }}'
+            return CheckResult(CheckStatus.FAIL, f"tlc knows no Python for Odoo {self.name}", fix=fix)
+        state, why = self.state()
+        again = f"tlc create-venvs {self.name}"
+        if state == "complete":
+            return CheckResult(CheckStatus.OK, why, forced="rebuild")
+        if not self.python_can_be_had():
+            fix = f"install Python {self.python}, or name another in {tilde(self.version.config.path)}, and {again}"
+            return CheckResult(CheckStatus.FAIL, f"no Python {self.python} here, and uv has none to download", fix=fix)
+        action = "create" if state == "absent" else "rebuild"
+        return CheckResult(CheckStatus.FAIL, f"{state}: {why}" if why else state, action, fix=again)
+
+    def state(self) -> tuple[str, str]:
+        """absent, incomplete, outdated or complete, and why. Raises TlcError for what is no environment."""
+        import tomllib
+
+        if os.path.exists(self.aside):
+            return "incomplete", "building it was cut off"
+        if not os.path.lexists(self.path) or (os.path.isdir(self.path) and not os.listdir(self.path)):
+            return "absent", ""
+        try:
+            with open(os.path.join(self.path, "pyvenv.cfg"), encoding="utf-8") as file:
+                pairs = (line.partition("=") for line in file)
+                settings = {key.strip(): value.strip() for key, _, value in pairs}
+        except OSError:
+            fix = shell("mv", self.path, f"{self.path}.old")
+            raise TlcError(f"{tilde(self.path)} is not a virtual environment", fix) from None
+        if not os.access(os.path.join(self.path, "bin", "python"), os.X_OK):
+            return "incomplete", "its Python is gone"
+        try:
+            with open(os.path.join(self.path, ".odoo-venv.toml"), "rb") as file:
+                built = tomllib.load(file)
+            tool, preset = built["metadata"]["tool_version"], built["args"]["preset"]
+            addons = [path for path in built["args"].get("addons_path", "").split(",") if path]
+        except (OSError, KeyError, tomllib.TOMLDecodeError):  # odoo-venv writes it last
+            return "incomplete", "odoo-venv did not finish"
+        python = settings.get("version_info") or settings.get("version", "")
+        if f"{python}.".startswith(f"{self.python}.") is False:
+            return "outdated", f"Python {python}, wanted {self.python}"
+        if preset != self.preset:
+            return "outdated", f"preset {preset}, wanted {self.preset}"
+        if tool.partition(".")[0] != HELD["odoo-venv"].lstrip(">=").partition(",")[0]:
+            return "outdated", f"built by odoo-venv {tool}, wanted {HELD['odoo-venv']}"
+        new = [os.path.basename(path) for path in self.version.addons if path not in addons]
+        more = f"; not yet with {', '.join(new)}: tlc create-venvs --force {self.name}" if new else ""
+        return "complete", f"Python {python}, preset {preset}{more}"
+
+    def python_can_be_had(self) -> bool:
+        """Whether uv finds the Python on this machine, or could download it."""
+        uv = self.runner.which("uv")
+        if self.runner.run([uv, "python", "find", "--system", self.python]).ok:
+            return True
+        listed = self.runner.run([uv, "python", "list", "--only-downloads", self.python])
+        return listed.out.strip() != ""
+
+    def apply(self, task: Task) -> TaskResult:
+        with self.turns.turn(self.python, task):
+            self.recover()
+            before, why = self.state()
+            if before == "complete" and not task.force:
+                return TaskResult("changed", f"put back: {why}")
+            return self.build(task)
+
+    def build(self, task: Task) -> TaskResult:
+        """Builds it; what stood there waits aside, and comes back unless the new one is complete."""
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        if os.path.lexists(self.path):
+            os.rename(self.path, self.aside)
+        else:
+            os.mkdir(self.aside)  # says that a build has begun
+        try:
+            arguments = {
+                "--odoo-dir": self.version.source,
+                "--venv-dir": self.path,
+                "--python-version": self.python,
+                "--preset": self.preset,
+                "--addons-path": ",".join(self.version.addons),
+            }
+            words = [word for pair in arguments.items() if pair[1] for word in pair]
+            done = odoo_venv(self.runner, "create", *words, task=task, name=self.name, cwd=self.version.root)
+        finally:
+            self.recover()
+        if not done.ok:
+            return venv_failure(self.version, done)
+        state, why = self.state()
+        if state != "complete":
+            return TaskResult("failed", f"{state}: {why}", f"tlc create-venvs {self.name}")
+        return TaskResult("changed", f"built: {why}")
+
+    def recover(self) -> None:
+        """Ends a build, whoever began it: what is complete stays, what is not gives way to what waits aside."""
+        if os.path.exists(self.aside):
+            if os.path.exists(os.path.join(self.path, ".odoo-venv.toml")):
+                self.discard(self.aside)
+            else:
+                if os.path.lexists(self.path):
+                    self.discard(self.path)
+                if os.listdir(self.aside):
+                    os.rename(self.aside, self.path)
+                else:
+                    os.rmdir(self.aside)
+        remove(self.waste)
+
+    def discard(self, path: str) -> None:
+        """Takes a directory out of the way at once; removing it may take longer than a person waits after Ctrl-C."""
+        remove(self.waste)
+        os.rename(path, self.waste)
+
+
+class Launcher(Resource):
+    """odoo-venv's launcher of a version, a script for the user to change: it is written once."""
+
+    kind = "launcher"
+    needed_programs = ("uv",)
+
+    def __init__(self, runner: Runner, version: OdooVersion) -> None:
+        super().__init__(os.path.basename(version.launcher) or f"launcher of {version.version}")
+        self.runner, self.version, self.path = runner, version, version.launcher
+
+    def check(self) -> CheckResult:
+        if not self.path:
+            if not self.version.major:
+                return CheckResult(CheckStatus.FAIL, "its number is not known yet", "write the launcher")
+            message = f"odoo-v{self.version.major} starts another version, this command starts {self.version.version}"
+            return CheckResult(CheckStatus.OK, message, fix=self.version.start)
+        if not os.path.lexists(self.path):
+            return CheckResult(CheckStatus.FAIL, f"{tilde(self.path)} is missing", "write the launcher")
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            if f'VENV_DIR="{os.path.realpath(self.version.venv)}"\n' in file.read():
+                return CheckResult(CheckStatus.OK, tilde(self.path))
+        fix = f"mv {tilde(self.path)} {tilde(self.path)}.old && tlc create-venvs {self.version.version}"
+        return CheckResult(CheckStatus.WARN, f"{tilde(self.path)} is there, but starts something else", fix=fix)
+
+    def apply(self, task: Task) -> TaskResult:
+        if not os.path.exists(os.path.join(self.version.venv, ".odoo-venv.toml")) or not self.path:
+            return TaskResult("skipped", "needs the virtual environment")
+        places = ("--venv-dir", self.version.venv, "--odoo-dir", self.version.source)
+        words = ("create-odoo-launcher", *places, self.version.major)
+        done = odoo_venv(self.runner, *words, task=task, name=self.name, cwd=self.version.root)
+        return TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(self.version, done)
+
+
+class OdooConfiguration(Resource):
+    """The configuration file of a version; written once, then the user's."""
+
+    kind = "configuration"
+
+    def __init__(self, version: OdooVersion) -> None:
+        self.version, self.path = version, version.settings_file
+        super().__init__(os.path.relpath(self.path, version.root))
+
+    def check(self) -> CheckResult:
+        if os.path.lexists(self.path):
+            return CheckResult(CheckStatus.OK, "there, and yours")
+        return CheckResult(CheckStatus.FAIL, "missing", "write the configuration")
+
+    def apply(self, task: Task) -> TaskResult:
+        if not self.version.is_there:
+            return TaskResult("skipped", f"Odoo {self.version.version} is not checked out", self.version.pull)
+        write_file(self.path, self.text(), mode=0o600)  # it holds a password
+        return TaskResult("changed", "written")
+
+    def text(self) -> str:
+        """What is written: ports and data of its own, so that all versions can run at once."""
+        import glob
+
+        whole, _, part = self.version.version.partition(".")
+        base = int(whole) * 1000 + int(part) * 10 if whole.isdigit() and 2 < int(whole) < 65 else 8000
+        # Odoo refuses to start with a path that holds no addons.
+        addons = [path for path in self.version.addons if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")]
+        enterprise = [path for path in addons if f"{os.sep}enterprise{os.sep}" in path[len(self.version.root) :]]
+        rest = [path for path in addons if path not in enterprise]
+        role = self.version.config.data["postgres"]
+        gevent = "gevent_port" if not whole.isdigit() or int(whole) >= 16 else "longpolling_port"
+        options = {
+            "addons_path": ",".join([*enterprise, os.path.join(self.version.source, "addons"), *rest]),
+            "data_dir": os.path.join(self.version.root, "conf", "data", self.version.version),
+            "http_port": base + 69,
+            gevent: base + 72,
+            **{f"db_{key}": role[key] for key in ("user", "password", "host", "port")},
+        }
+        lines = [f"{key} = {value}" for key, value in options.items()]
+        return "\n".join(
+            ["# Written once by tlc, which will not change it again: it is yours.", "[options]", *lines, ""]
+        )
+
+
+# ----------------------------------------------------------------------------------------------
+# postgresql: psql does the talking
+# ----------------------------------------------------------------------------------------------
+
+
+class Database:
+    """The PostgreSQL server of the config: how to reach it, as the role and as its administrator."""
+
+    def __init__(self, runner: Runner, config: Config) -> None:
+        self.runner, self.versions = runner, config.versions
+        given = config.data["postgres"]
+        self.user, self.password, self.host, self.port = (given[key] for key in ("user", "password", "host", "port"))
+        self.config_path = config.path
+        self.place = f"{self.host}:{self.port}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the server is on this machine, where its administrator has a socket."""
+        return bool(self.host in ("localhost", "::1") or self.host.startswith("127."))
+
+    @property
+    def start(self) -> str:
+        """The command that starts the server."""
+        if not self.is_here:
+            return f"{edit(self.config_path)}   # [postgres] host and port"
+        if get_os_info().manager == "brew":
+            return "brew services start postgresql@16"
+        as_root = "" if os.geteuid() == 0 else "sudo "
+        return (
+            f"{as_root}systemctl start postgresql"
+            if os.path.isdir("/run/systemd/system")
+            else f"{as_root}service postgresql start"
+        )
+
+    def as_role(self, query: str) -> Completed:
+        """Runs a query as the role, over TCP. Its name and password are in no argument list."""
+        environ = {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGDATABASE": "postgres",
+            "PGCONNECT_TIMEOUT": "10",
+        }
+        return self.psql(query, environ, "")
+
+    def as_administrator(self, script: str, user: str) -> Completed:
+        """Runs a script of psql's as the system user `user` ("": this one), through the socket or where PGHOST says."""
+        place = self.runner.environ.get("PGHOST", "")
+        return self.psql(script, {}, user, "-d", "postgres", "-p", str(self.port), *(("-h", place) if place else ()))
+
+    def psql(self, script: str, environ: Mapping[str, str], user: str, *options: str) -> Completed:
+        """Runs a script, which may hold secrets, from its standard input."""
+        words = [self.runner.which("psql"), "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", *options]
+        # The administrator need not be able to enter the directory where tlc was called.
+        return self.runner.run(words, env={"LC_ALL": "C.UTF-8", **environ}, stdin=script, cwd="/", user=user)
+
+
+def psql_literal(text: str) -> str:
+    """Text as psql's \\set takes it, so that it can be bound with :'name'."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+class DatabaseServer(Resource):
+    """The PostgreSQL server itself, which tlc does not start."""
+
+    kind = "server"
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.place)
+        self.database = database
+
+    def check(self) -> CheckResult:
+        runner, database = self.database.runner, self.database
+        ready = [runner.which("pg_isready"), "-h", database.host, "-p", str(database.port), "-t", "5"]
+        code = runner.run(ready).code
+        if code == 0:
+            return CheckResult(CheckStatus.OK, "PostgreSQL answers")
+        if code == 1:
+            return CheckResult(CheckStatus.FAIL, "PostgreSQL is starting, or refuses", fix="tlc ensure-db-user")
+        return CheckResult(CheckStatus.FAIL, "PostgreSQL does not answer", fix=database.start)
+
+
+class DatabaseRole(Resource):
+    """The role Odoo logs in as: LOGIN, CREATEDB, never made a superuser."""
+
+    kind = "role"
+
+    ROLE = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
+        FROM pg_roles WHERE rolname = current_user;"""
+    # Kept out of the server's log: it would hold the password.
+    MEND = """
+        SET client_encoding TO 'UTF8';
+        SET log_statement TO 'none';
+        SET log_min_error_statement TO 'panic';
+        SET log_min_duration_statement TO -1;
+        \\set role {role}
+        \\set password {password}
+        SELECT count(*) = 0 AS absent, coalesce(bool_or(rolsuper), false) AS super
+            FROM pg_roles WHERE rolname = :'role' \\gset
+        \\if :super
+            \\echo superuser
+            \\quit
+        \\endif
+        \\if :absent
+            CREATE ROLE :"role";
+            \\echo created
+        \\else
+            \\echo mended
+        \\endif
+        ALTER ROLE :"role" LOGIN CREATEDB PASSWORD :'password';
+        """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.user)
+        self.database = database
+        self.administrator = "postgres"  # the system user who may make roles; "" if this one may
+
+    def check(self) -> CheckResult:
+        login = self.database.as_role(self.ROLE)
+        if login.ok:
+            return self.standing(login.out)
+        why = self.cause(login)
+        if not (self.database.is_here or self.database.runner.environ.get("PGHOST")):
+            fix = f"PGHOST={self.database.host} PGUSER=postgres PGPASSWORD=... tlc ensure-db-user"
+            return CheckResult(CheckStatus.FAIL, f"{why}; its server is administered elsewhere", fix=fix)
+        rights = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user;"
+        if self.database.as_administrator(rights, "").out.strip() == "t":
+            self.administrator = ""
+        return CheckResult(CheckStatus.FAIL, why, "create the role, or mend it")
+
+    def standing(self, answer: str) -> CheckResult:
+        """What a login found out about the role and its server."""
+        createdb, superuser, number = answer.strip().split("|")
+        server = int(number) // 10000 if int(number) >= 100000 else int(number) // 10000 + int(number) // 100 % 10 / 10
+        if "t" not in (createdb, superuser):
+            return CheckResult(CheckStatus.FAIL, "may not create databases", "let it create databases")
+        old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
+        if old:
+            needed = max(odoo_needs(version)[1] for version in old)
+            message = f"PostgreSQL {server:g} is too old for Odoo {', '.join(old)}, which needs {needed:g}"
+            return CheckResult(CheckStatus.WARN, f"ready, but {message}", fix="tlc install-tools")
+        if superuser == "t":
+            fix = f"as the administrator: ALTER ROLE {self.name} NOSUPERUSER"
+            return CheckResult(CheckStatus.WARN, "ready, but a superuser, which Odoo should not be", fix=fix)
+        return CheckResult(CheckStatus.OK, f"logs in to PostgreSQL {server:g} and may create databases")
+
+    def cause(self, done: Completed) -> str:
+        """Why it could not log in, in one line."""
+        import re
+
+        lines = done.err.strip().splitlines() or [f"psql ended with {done.code}"]
+        return next((cause for pattern, cause in LOGIN_CAUSES if re.search(pattern, done.err)), lines[-1])
+
+    def privileged(self) -> list[str]:
+        words = as_user(self.administrator)
+        return [shell(*words, "psql", "-d", "postgres", "-p", str(self.database.port))] if words else []
+
+    def apply(self, task: Task) -> TaskResult:
+        role, password = psql_literal(self.database.user), psql_literal(self.database.password)
+        done = self.database.as_administrator(self.MEND.format(role=role, password=password), self.administrator)
+        if not done.ok:
+            maker = ("createuser", "--createdb", "--pwprompt", "-p", str(self.database.port), self.name)
+            by_hand = shell(*as_user(self.administrator), *maker)
+            lines = done.err.strip().splitlines() or [f"psql ended with {done.code}"]
+            return TaskResult("failed", f"the administrator could not make it: {lines[-1]}", by_hand)
+        if "superuser" in done.out:
+            fix = f"{edit(self.database.config_path)}   # [postgres] user and password"
+            return TaskResult("failed", "it is a superuser with another password, which tlc does not change", fix)
+        login = self.database.as_role(self.ROLE)
+        if login.ok:
+            return TaskResult("changed", f"{done.out.strip()}; {self.standing(login.out).message}")
+        where = self.database.as_administrator("SHOW hba_file;", self.administrator).out.strip()
+        fix = f"{edit(where or 'pg_hba.conf')}   # host all {self.name} 127.0.0.1/32 scram-sha-256; then reload"
+        return TaskResult("failed", f"{done.out.strip()}, but {self.cause(login)}", fix)
+
+
+# ----------------------------------------------------------------------------------------------
 # commands: which resources, in which stages
 # ----------------------------------------------------------------------------------------------
 
@@ -3386,6 +3999,7 @@ def chosen(repositories: Sequence[Repository], filters: Sequence[str]) -> list[R
     "pull-repos",
     "clone the repositories that are missing, update the rest",
     "tlc pull-repos -f web -f oca/queue@18.0",
+    after="tlc create-venvs",
     arguments=(
         argument(
             "-f",
@@ -3410,6 +4024,55 @@ def pull_repos(context: Context) -> list[Stage]:
     means = Means(runner, connections, threading.Semaphore(context.jobs), threading.Lock())
     checkouts = [kind(root, each, means) for each in repositories]
     return [context.stage("repositories", checkouts, connections, width=asking)]
+
+
+def start_newest(context: Context) -> str:
+    """The command that starts the newest Odoo of the config."""
+    config = context.config()
+    newest = max(config.versions, key=lambda version: float(version.replace("master", "0")))
+    return OdooVersion(context.settings, config, newest).start
+
+
+@command(
+    "create-venvs",
+    "make a virtual environment, a launcher and a configuration for each version",
+    "tlc create-venvs 18.0",
+    arguments=(
+        argument("versions", metavar="VERSION", nargs="*", help="only these versions of the config"),
+        argument("--force", action="store_true", help="rebuild complete environments too"),
+    ),
+    after=start_newest,
+)
+def create_venvs(context: Context) -> list[Stage]:
+    config = context.config()
+    for version in context.arguments["versions"]:
+        if version not in config.versions:
+            near = nearest(version, config.versions)
+            raise UsageError(
+                f"The config has no version {version}; it has {', '.join(config.versions)}",
+                f"tlc create-venvs {near}" if near else "",
+            )
+    wanted = [version for version in config.versions if version in (context.arguments["versions"] or config.versions)]
+    versions = [OdooVersion(context.settings, config, version) for version in wanted]
+    turns = VenvTurns(context.runner, context.jobs)
+    venvs = [Venv(context.runner, version, config.data["venvs"]["preset"], turns) for version in versions]
+    launchers = [Launcher(context.runner, version) for version in versions if config.data["create_launcher"]]
+    return [
+        context.stage("virtual environments", venvs, width=len(venvs)),  # VenvTurns holds them to --jobs
+        context.stage("launchers", [*launchers, *map(OdooConfiguration, versions)]),
+    ]
+
+
+@command(
+    "ensure-db-user",
+    "make the PostgreSQL role that Odoo logs in as",
+    "tlc ensure-db-user",
+    after="tlc create-venvs",
+    exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
+)
+def ensure_db_user(context: Context) -> list[Stage]:
+    database = Database(context.runner, context.config())
+    return [Stage("server", [DatabaseServer(database)]), Stage("role", [DatabaseRole(database)], needs=("server",))]
 
 
 # ----------------------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ PACKAGE_MANAGERS = {
 PROGRAM_PACKAGES = {
     "psql": ("postgresql-client", "postgresql", "postgresql", "libpq"),
     "pg_isready": ("postgresql-client", "postgresql", "postgresql", "libpq"),
+    "postgres": ("postgresql", "postgresql-server", "postgresql", "postgresql@16"),
     "ssh": ("openssh-client", "openssh-clients", "openssh", "openssh"),
 }
 # ... and those that are in none.
@@ -672,7 +673,7 @@ def as_user(user: str) -> list[str]:
         return []
     if os.geteuid() == 0:
         return ["runuser", "-u", user, "--"]
-    return ["sudo", *(["-u", user] if user != "root" else []), "--"]
+    return ["sudo", *(["-u", user] if user != "root" else [])]
 
 
 class Log:
@@ -758,6 +759,13 @@ class Runner:
         if path is None:
             raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
         return os.path.abspath(path)
+
+    def has(self, program: str) -> bool:
+        """Whether a program is installed."""
+        try:
+            return bool(self.which(program))
+        except ExecutableNotFoundError:
+            return False
 
     def run(
         self,
@@ -3697,19 +3705,21 @@ class Database:
         """Whether the server is on this machine, where its administrator has a socket."""
         return bool(self.host in ("localhost", "::1") or self.host.startswith("127."))
 
-    @property
-    def start(self) -> str:
-        """The command that starts the server."""
+    def silence(self) -> tuple[str, str]:
+        """Why the server may not answer, and the mend."""
+        import glob
+
         if not self.is_here:
-            return f"{edit(self.config_path)}   # [postgres] host and port"
-        if get_os_info().manager == "brew":
-            return "brew services start postgresql@16"
-        as_root = "" if os.geteuid() == 0 else "sudo "
-        return (
-            f"{as_root}systemctl start postgresql"
-            if os.path.isdir("/run/systemd/system")
-            else f"{as_root}service postgresql start"
-        )
+            return "PostgreSQL does not answer", f"{edit(self.config_path)}   # [postgres] host and port"
+        # Debian keeps the servers off PATH.
+        if not (self.runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
+            return "no PostgreSQL server is installed", install_hint("postgres")
+        if sys.platform == "darwin":
+            return "PostgreSQL does not run", "brew services start postgresql@16"
+        words = ["systemctl", "start", "postgresql"]
+        if not os.path.isdir("/run/systemd/system"):
+            words = ["service", "postgresql", "start"]
+        return "PostgreSQL does not run", shell(*as_user("root"), *words)
 
     def as_role(self, query: str) -> Completed:
         """Runs a query as the role, over TCP. Its name and password are in no argument list."""
@@ -3757,7 +3767,8 @@ class DatabaseServer(Resource):
             return CheckResult(CheckStatus.OK, "PostgreSQL answers")
         if code == 1:
             return CheckResult(CheckStatus.FAIL, "PostgreSQL is starting, or refuses", fix="tlc ensure-db-user")
-        return CheckResult(CheckStatus.FAIL, "PostgreSQL does not answer", fix=database.start)
+        message, fix = database.silence()
+        return CheckResult(CheckStatus.FAIL, message, fix=fix)
 
 
 class DatabaseRole(Resource):
@@ -3814,14 +3825,18 @@ class DatabaseRole(Resource):
         server = int(number) // 10000 if int(number) >= 100000 else int(number) // 10000 + int(number) // 100 % 10 / 10
         if "t" not in (createdb, superuser):
             return CheckResult(CheckStatus.FAIL, "may not create databases", "let it create databases")
+        notes = []
+        if superuser == "t":
+            alter = ("psql", "-p", str(self.database.port), "-c", f'ALTER ROLE "{self.name}" NOSUPERUSER')
+            notes.append(("it is a superuser, which Odoo should not be", shell(*as_user("postgres"), *alter)))
         old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
         if old:
             needed = max(odoo_needs(version)[1] for version in old)
             message = f"PostgreSQL {server:g} is too old for Odoo {', '.join(old)}, which needs {needed:g}"
-            return CheckResult(CheckStatus.WARN, f"ready, but {message}", fix="tlc install-tools")
-        if superuser == "t":
-            fix = f"as the administrator: ALTER ROLE {self.name} NOSUPERUSER"
-            return CheckResult(CheckStatus.WARN, "ready, but a superuser, which Odoo should not be", fix=fix)
+            notes.append((message, "tlc install-tools"))
+        if notes:
+            said = "; ".join(note for note, _ in notes)
+            return CheckResult(CheckStatus.WARN, f"ready, but {said}", fix=notes[0][1])
         return CheckResult(CheckStatus.OK, f"logs in to PostgreSQL {server:g} and may create databases")
 
     def cause(self, done: Completed) -> str:

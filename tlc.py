@@ -11,7 +11,7 @@ What it does not promise: to manage production servers, to be a git front end, o
 what odoo-venv, uv, apt and git already do; it drives them.
 
 Sections, each knowing only those above it: constants, errors, terminal, platform, processes,
-config, engine, files, repositories, environments, postgresql, commands, command line.
+config, engine, files, repositories, tools, environments, postgresql, commands, command line.
 """
 
 from __future__ import annotations
@@ -90,15 +90,69 @@ HANDED_ENVIRONMENT = (
     "http_proxy https_proxy ftp_proxy all_proxy no_proxy ssl_cert_file ssl_cert_dir curl_ca_bundle requests_ca_bundle"
 ).split()
 
-# Where programs are that a shell may not know of: just installed ones, Homebrew's keg-only libpq.
-MORE_PATH = ("~/.local/bin", "/opt/homebrew/opt/libpq/bin", "/usr/local/opt/libpq/bin")
+# Where programs are that a shell may not know of: just installed ones, the administrator's, Homebrew's keg-only libpq.
+MORE_PATH = ("~/.local/bin", "/usr/sbin", "/opt/homebrew/opt/libpq/bin", "/usr/local/opt/libpq/bin")
 
-# The install command of each package manager, in the order they are looked for.
+# ID or ID_LIKE in os-release, or "macos" -> the package manager there
+FAMILIES = {"debian": "apt-get", "ubuntu": "apt-get", "fedora": "dnf", "rhel": "dnf", "arch": "pacman", "macos": "brew"}
+
+# The install command of each package manager.
 PACKAGE_MANAGERS = {
     "apt-get": "sudo apt-get install -y",
     "dnf": "sudo dnf install -y",
     "pacman": "sudo pacman -S --noconfirm --needed",
     "brew": "brew install",
+}
+
+# What Odoo and its Python packages need of the system. Of names joined by | the first that the release knows:
+# Debian renames some from release to release.
+DEFAULT_PACKAGES = {
+    "apt-get": (
+        "git gcc build-essential pkg-config libsasl2-dev libldap2-dev|libldap-dev libssl-dev libffi-dev libxml2-dev "
+        "libxslt1-dev|libxslt-dev zlib1g-dev libjpeg-dev libpq-dev libsass-dev libgeos-dev libxmlsec1-dev "
+        "libxmlsec1-openssl libzbar0|libzbar0t64 libzbar-dev libcairo2 libcups2-dev fontconfig graphviz ghostscript "
+        "gsfonts|fonts-urw-base35 poppler-utils postgresql postgresql-client"
+    ),
+    "dnf": (
+        "git gcc gcc-c++ make openldap-devel cyrus-sasl-devel openssl-devel libffi-devel libxml2-devel libxslt-devel "
+        "zlib-ng-compat-devel libjpeg-turbo-devel libpq-devel libsass-devel xmlsec1-devel xmlsec1-openssl cairo-devel "
+        "cups-devel poppler-utils graphviz ghostscript postgresql-server nodejs npm"
+    ),
+    "pacman": (
+        "git base-devel libsasl libldap openssl libffi libxml2 libxslt libjpeg-turbo postgresql-libs libsass geos "
+        "xmlsec zbar cairo cups fontconfig graphviz ghostscript gsfonts poppler postgresql"
+    ),
+    "brew": "git postgresql@16 node libpq openldap libxml2 libxslt",
+}
+
+# What a package manager says when it cannot install -> the cause and its mend; none of it is one package's fault.
+# Tried with apt 2.2 to 3.0, npm 11, pacman 6 and dnf 4.
+INSTALL_CAUSES = (
+    (r"Conflicting values set for option Signed-By", "two apt sources for one archive name different keys",
+     "grep -r Signed-By /etc/apt/sources.list.d"),
+    (r"dpkg was interrupted", "an installation was cut off", "sudo dpkg --configure -a"),
+    (r"No space left|enough free space|ENOSPC", "the disk is full", "df -h"),
+    (r"EACCES|EPERM|[Pp]ermission denied", "what must be written may not be", ""),
+    (r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|(?:Failed|Unable) to fetch|failed retrieving|dns error",
+     "the package index cannot be reached", ""),
+    (r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download metadata|error sending request",
+     "the package index cannot be reached", ""),
+)  # fmt: skip
+LOCK_WAIT = 600  # seconds to wait for another package manager; an upgrade of a whole system takes minutes
+
+DOWNLOAD_LIMIT = 10_000_000  # bytes; an installer script or a key is far smaller
+DOWNLOAD_TIME = 60.0  # seconds in all
+
+# apt sources tlc can add -> the parts of deb822 (sources.list(5)), and the fingerprints of their keys.
+# PGDG: https://wiki.postgresql.org/wiki/Apt; paths as its own script apt.postgresql.org.sh writes them.
+PGDG = {
+    "host": "apt.postgresql.org",
+    "uri": "https://apt.postgresql.org/pub/repos/apt",
+    "suite": "{codename}-pgdg",
+    "key_url": "https://www.postgresql.org/media/keys/ACCC4CF8.asc",
+    "key_path": "/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc",
+    "path": "/etc/apt/sources.list.d/pgdg.sources",
+    "fingerprints": "B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8",
 }
 
 # Programs that are in another package than their name says, for the managers of PACKAGE_MANAGERS in their order.
@@ -559,8 +613,13 @@ class Progress:
             self._thread.join()
             self.terminal.picture([])
 
-    def update(self, name: str, phase: str = "", fraction: float | None = None) -> None:
-        """An item is at work: `phase` in a few words, `fraction` of it done (0 to 1) where known."""
+    def update(self, name: str, phase: str = "", fraction: float | None = None, note: bool = False) -> None:
+        """An item is at work: `phase` in a few words, `fraction` of it done (0 to 1) where known.
+
+        `note`: worth a line of its own where there is no live display to show it.
+        """
+        if note and not self.terminal.animated:
+            self.terminal.say(f"{name}: {phase}")
         with self._lock:
             self.began.add(name)
             since = self.active[name][0] if name in self.active else self.now()
@@ -614,25 +673,33 @@ def bearable(jobs: int) -> int:
 
 
 class OsInfo(Record):
-    """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager."""
+    """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager.
+
+    `manager`: "" on a system that is like none of FAMILIES; `codename`: the release of Debian or Ubuntu it is
+    built on, "" on others.
+    """
 
     id: str
     manager: str
+    codename: str
 
 
 def get_os_info() -> OsInfo:
-    """Looks at os-release (freedesktop.org's) and PATH; manager is "" where none is known."""
+    """Looks at os-release (freedesktop.org's)."""
     import platform
-    import shutil
 
     if sys.platform == "darwin":
-        system = "macos"
-    else:
-        try:
-            system = platform.freedesktop_os_release().get("ID", "linux")
-        except OSError:
-            system = "linux"
-    return OsInfo(system, next((name for name in PACKAGE_MANAGERS if shutil.which(name)), ""))
+        return OsInfo("macos", FAMILIES["macos"], "")
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    ids = [release.get("ID", "linux"), *release.get("ID_LIKE", "").split()]
+    manager = next((FAMILIES[name] for name in ids if name in FAMILIES), "")
+    # A derivative has a name of its own for its release, and one of these for the archive it is built on.
+    names = ("UBUNTU_CODENAME", "DEBIAN_CODENAME", "VERSION_CODENAME")
+    codename = next((release[name] for name in names if release.get(name)), "") if manager == "apt-get" else ""
+    return OsInfo(ids[0], manager, codename)
 
 
 def install_hint(program: str, packages: Sequence[str] = ()) -> str:
@@ -1554,7 +1621,7 @@ class TaskResult(Record):
 class Task(Record):
     """What apply() is given: the --force setting, whether it has the terminal, and where to report.
 
-    `report(phase, fraction)`: what it is doing, and how much of that is done (0 to 1) where known.
+    `report(phase, fraction, note)`: what it is doing, see Progress.update().
     """
 
     force: bool
@@ -1593,6 +1660,11 @@ class Resource:
     def privileged(self) -> list[str]:
         """The commands that its apply() runs as root or another user, as a person would type them."""
         return []
+
+    @classmethod
+    def privileged_batch(cls, resources: Sequence[Resource]) -> list[str]:
+        """The same for what apply_batch() does."""
+        return [command for resource in resources for command in resource.privileged()]
 
 
 class Lasting:
@@ -1751,6 +1823,25 @@ class Privilege:
         self.ended.set()
 
 
+class Probe(Lasting):
+    """A look that many checks share, such as the list of installed packages; made anew when a stage begins."""
+
+    def __init__(self, look: Callable[[], Any]) -> None:
+        self.look = look
+        self.found: list[Any] = []
+        self.lock = threading.Lock()
+
+    def __call__(self) -> Any:
+        """What the look found. Raises what it raises."""
+        with self.lock:
+            if not self.found:
+                self.found.append(self.look())
+            return self.found[0]
+
+    def enter(self, terminal: Terminal) -> None:
+        self.found = []
+
+
 class Step(Record):
     """One line of a plan: a resource of a stage, how it stands, and what would be done about it."""
 
@@ -1759,6 +1850,16 @@ class Step(Record):
     found: CheckResult
     seconds: float
     action: str
+
+
+def batches(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps that have an action, those together that are applied together."""
+    by_key: dict[object, list[Step]] = {}
+    for step in steps:
+        if step.action:
+            resource = step.resource
+            by_key.setdefault((resource.kind, resource.batch) if resource.batch else id(step), []).append(step)
+    return list(by_key.values())
 
 
 class Engine:
@@ -1889,7 +1990,8 @@ class Engine:
 
     def as_root(self, steps: Sequence[Step]) -> list[str]:
         """The commands that these steps run as another user, each once, as a person would type them."""
-        return list(dict.fromkeys(each for step in steps if step.action for each in step.resource.privileged()))
+        groups = [[step.resource for step in group] for group in batches(steps)]
+        return list(dict.fromkeys(each for group in groups for each in type(group[0]).privileged_batch(group)))
 
     def check(self, stages: Sequence[Stage]) -> list[Step]:
         """Checks all resources side by side. Raises KeyboardInterrupt when that was interrupted."""
@@ -1980,14 +2082,10 @@ class Engine:
 
     def apply(self, stage: Stage, steps: Sequence[Step]) -> None:
         """Applies what the checks named an action for; adds a result for each step, in their order."""
-        by_key: dict[object, list[Step]] = {}
-        for step in steps:
-            if step.action:
-                key = (step.resource.kind, step.resource.batch) if step.resource.batch else id(step)
-                by_key.setdefault(key, []).append(step)
+        groups = batches(steps)
         results: dict[int, tuple[Outcome, bool]] = {}
-        with Progress(self.terminal, sum(map(len, by_key.values())), self.silent) as progress:
-            tasks = [functools.partial(self._apply, group, progress, results) for group in by_key.values()]
+        with Progress(self.terminal, sum(map(len, groups)), self.silent) as progress:
+            tasks = [functools.partial(self._apply, group, progress, results) for group in groups]
             run_tasks(tasks, stage.width or self.jobs, self.runner.stop)
         stopped = self.runner.stopped_at is not None
         for step in steps:
@@ -2016,6 +2114,7 @@ class Engine:
     ) -> None:
         """Applies what belongs together; `results`: id of the step -> its result, whether it needs the terminal."""
         name, started = group[0].resource.name, time.monotonic()
+        progress.began.update(step.resource.name for step in group)
         progress.update(name)
         task = Task(self.force, terminal, functools.partial(progress.update, name))
         resources = [step.resource for step in group]
@@ -3333,6 +3432,531 @@ def git_progress(task: Task) -> Callable[[str], None]:
 
 
 # ----------------------------------------------------------------------------------------------
+# tools: apt sources, scripts, system packages, npm packages, uv tools
+# ----------------------------------------------------------------------------------------------
+
+
+def download(url: str, runner: Runner) -> bytes:
+    """What is at an https address; every redirect must lead to https too. Raises TlcError, Interrupted.
+
+    A bare machine has neither curl nor wget, and wget follows a redirect to http.
+    """
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    class HttpsOnly(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, request: Any, file: Any, code: int, message: str, headers: Any, to: str) -> Any:
+            if not to.lower().startswith("https://"):
+                raise TlcError(f"{url} leads to {to}, which is not https")
+            return super().redirect_request(request, file, code, message, headers, to)
+
+    deadline = time.monotonic() + DOWNLOAD_TIME
+    chunks: list[bytes] = []
+    try:
+        with urllib.request.build_opener(HttpsOnly).open(url, timeout=15) as response:
+            while chunk := response.read(65536):
+                chunks.append(chunk)
+                runner.pause(0)
+                if sum(map(len, chunks)) > DOWNLOAD_LIMIT or time.monotonic() > deadline:
+                    raise TlcError(
+                        f"{url} is larger than {DOWNLOAD_LIMIT:,} bytes, or slower than {DOWNLOAD_TIME:.0f} s"
+                    )
+    except urllib.error.HTTPError as error:
+        raise TlcError(f"{url}: {error.code} {error.reason}", f"curl -fsSL {shell(url)}") from None
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise TlcError(f"{url} cannot be fetched: {reason}", f"curl -fsSL {shell(url)}   # says more") from None
+    return b"".join(chunks)
+
+
+def key_fingerprints(armoured: bytes) -> list[str]:
+    """The fingerprints of the primary keys in an armoured OpenPGP file, in upper case. Raises ValueError.
+
+    RFC 4880 4.2 (packets), 6.2 (armour) and 12.2 (fingerprints); gpg need not be installed where apt is.
+    """
+    import base64
+    import hashlib
+    import re
+
+    found = []
+    blocks = re.findall(rb"-----BEGIN PGP PUBLIC KEY BLOCK-----(.*?)-----END", armoured, re.DOTALL)
+    for block in blocks:
+        body = block.replace(b"\r", b"").partition(b"\n\n")[2]
+        data = base64.b64decode(
+            b"".join(line for line in body.splitlines() if not line.startswith(b"=")), validate=True
+        )
+        at = 0
+        while at < len(data):
+            tag, octet = data[at], data[at + 1]
+            if tag & 0x40:  # the new format
+                kind, size, head = tag & 0x3F, octet, 2
+                if 192 <= octet < 224:
+                    size, head = (octet - 192) * 256 + data[at + 2] + 192, 3
+                elif octet == 255:
+                    size, head = int.from_bytes(data[at + 2 : at + 6], "big"), 6
+                elif octet >= 224:
+                    raise ValueError("a packet of partial lengths")
+            else:
+                length = 1 << (tag & 3)
+                kind, size, head = tag >> 2 & 0xF, int.from_bytes(data[at + 1 : at + 1 + length], "big"), 1 + length
+                if length == 8:
+                    raise ValueError("a packet of indeterminate length")
+            packet = data[at + head : at + head + size]
+            if kind == 6:  # a primary key; subkeys are 14
+                if packet[0] != 4:
+                    raise ValueError(f"a key of version {packet[0]}")
+                whole = b"\x99" + len(packet).to_bytes(2, "big") + packet
+                found.append(hashlib.sha1(whole, usedforsecurity=False).hexdigest().upper())
+            at += head + size
+    return found
+
+
+class Manager(Record):
+    """A package manager. `query`: asks for the names after it, which are installed; its lines show either which
+    are `present` or which are `absent`. `unknown`: how it says that it does not know a name; `busy`: that another one
+    is at work. `root`: whether it must run as root.
+    """
+
+    install: tuple[str, ...]
+    query: tuple[str, ...]
+    unknown: str
+    busy: str
+    present: str = ""
+    absent: str = ""
+    update: tuple[str, ...] = ()
+    root: bool = True
+
+
+KEEP_CONFIGURATION = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
+MANAGERS = {
+    "apt-get": Manager(
+        install=("apt-get", "install", "-y", *KEEP_CONFIGURATION, "--"),
+        query=("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n", "--"),
+        present=r"(?m)^(\S+) installed$",
+        unknown=r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate",
+        busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?",
+        update=("apt-get", "update"),
+    ),
+    "dnf": Manager(
+        install=("dnf", "install", "-y", "--"),
+        query=("rpm", "-q", "--whatprovides", "--"),
+        absent=r"no package provides (\S+)",
+        unknown=r"No match for argument: (\S+)",
+        busy=r"Waiting for process with pid (\d+)",
+    ),
+    "pacman": Manager(
+        install=("pacman", "-S", "--noconfirm", "--needed", "--"),
+        query=("pacman", "-T", "--"),
+        absent=r"(?m)^(\S+)$",
+        unknown=r"target not found: (\S+)",
+        busy=r"unable to lock database",
+    ),
+    "brew": Manager(
+        install=("brew", "install", "--"),
+        query=("brew", "list", "--versions", "--"),
+        present=r"(?m)^(\S+) ",
+        unknown=r'No available formula(?: or cask)? with the name "([^"]+)"',
+        busy=r"already locked|process has already",
+        root=False,
+    ),
+}
+
+
+def install_together(
+    names: Sequence[str], install: Callable[[Sequence[str]], Completed], unknown: str
+) -> dict[str, TaskResult]:
+    """Installs all names in one call, and where that fails as many as can be; name -> its result.
+
+    Names that the installer says it does not know (`unknown`) are left out; what is left is halved until the
+    culprit is alone. What is nobody's fault (INSTALL_CAUSES) is not tried again.
+    """
+    import re
+
+    if not names:
+        return {}
+    done = install(names)
+    if done.ok:
+        return dict.fromkeys(names, TaskResult("changed", "installed"))
+    said = f"{done.err}\n{done.out}"
+    strange = {group for match in re.finditer(unknown, said) for group in match.groups() if group} & set(names)
+    if strange:
+        rest = install_together([name for name in names if name not in strange], install, unknown)
+        return {**rest, **dict.fromkeys(strange, TaskResult("failed", "no package of that name is known here"))}
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    cause = next(((cause, fix) for pattern, cause, fix in INSTALL_CAUSES if re.search(pattern, said)), None)
+    if cause or len(names) == 1:
+        message, fix = cause or (next((line for line in lines if "rror" in line), lines[-1] if lines else ""), "")
+        detail = "\n".join(lines[-5:])
+        return dict.fromkeys(names, TaskResult("failed", message, fix, detail))
+    half = len(names) // 2
+    return {
+        name: result
+        for part in (names[:half], names[half:])
+        for name, result in install_together(part, install, unknown).items()
+    }
+
+
+class Packages:
+    """The package manager `name`, and what it has installed of the `wanted` packages."""
+
+    def __init__(self, runner: Runner, name: str, wanted: Sequence[str]) -> None:
+        self.runner, self.name, self.wanted = runner, name, wanted
+        self.manager = MANAGERS[name]
+        self.installed = Probe(self.look)
+
+    def look(self) -> set[str]:
+        """Which of the wanted packages are installed."""
+        import re
+
+        names = sorted({name for each in self.wanted for name in each.split("|")})
+        query = [self.runner.which(self.manager.query[0]), *self.manager.query[1:], *names]
+        said = self.runner.run(query)
+        text = f"{said.out}\n{said.err}"
+        if self.manager.present:
+            return set(re.findall(self.manager.present, text))
+        return set(names) - set(re.findall(self.manager.absent, text))
+
+    def commands(self, names: Sequence[str]) -> list[list[str]]:
+        """The commands that install packages."""
+        commands = [[*self.manager.install, *names]]
+        if self.manager.update:
+            commands.insert(0, [*self.manager.update])
+        if self.name == "apt-get" and os.path.isdir("/var/lib/dpkg/updates") and os.listdir("/var/lib/dpkg/updates"):
+            commands.insert(0, ["dpkg", "--configure", "-a"])  # an installation was cut off
+        return commands
+
+    def run(self, words: Sequence[str], task: Task) -> Completed:
+        """Runs a command of the package manager, as root where it must be; waits for another one that is at work."""
+        import re
+
+        deadline = time.monotonic() + LOCK_WAIT
+        waiting = ""
+        while True:
+            done = self.runner.run(
+                [self.runner.which(words[0]), *words[1:]],
+                env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "HOMEBREW_NO_AUTO_UPDATE": "1"},
+                user="root" if self.manager.root else "",
+                on_line=task.report,
+                log_as="packages",
+            )
+            busy = re.search(self.manager.busy, f"{done.err}\n{done.out}")
+            if done.ok or not busy or time.monotonic() > deadline:
+                return done
+            holder = f"waiting for another package manager{''.join(f', {group}' for group in busy.groups() if group)}"
+            task.report(holder, note=holder != waiting)
+            waiting = holder
+            self.runner.pause(1)
+
+    def first_known(self, names: str) -> str:
+        """Of names joined by | the first that this release knows."""
+        import re
+
+        choice = names.split("|")
+        if len(choice) == 1:
+            return names
+        # Not `policy`, which takes a name for a regular expression.
+        said = self.runner.run([self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *choice]).out
+        known = re.findall(r"(?m)^Package: (\S+)$", said)
+        return next((name for name in choice if name in known), choice[0])
+
+
+class SystemPackage(Resource):
+    """A package of the system's, or the first known of several names joined by |."""
+
+    kind = "package"
+    batch = "all"
+
+    def __init__(self, name: str, packages: Packages) -> None:
+        super().__init__(name)
+        self.packages = packages
+
+    def check(self) -> CheckResult:
+        if set(self.name.split("|")) & self.packages.installed():
+            return CheckResult(CheckStatus.OK, "installed")
+        return CheckResult(CheckStatus.FAIL, "not installed", "install")
+
+    @classmethod
+    def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
+        packages: Packages = resources[0].packages  # type: ignore[attr-defined]
+        manager = packages.manager
+        for command in packages.commands([])[:-1]:
+            packages.run(command, task)  # one source that is down need not stop the others
+        names = {resource.name: packages.first_known(resource.name) for resource in resources}
+        results = install_together(
+            list(names.values()), lambda some: packages.run([*manager.install, *some], task), manager.unknown
+        )
+        return [results[names[resource.name]] for resource in resources]
+
+    @classmethod
+    def privileged_batch(cls, resources: Sequence[Resource]) -> list[str]:
+        packages: Packages = resources[0].packages  # type: ignore[attr-defined]
+        if not packages.manager.root:
+            return []
+        names = [resource.name.partition("|")[0] for resource in resources]
+        return [shell(*as_user("root"), *command) for command in packages.commands(names)]
+
+
+class UnknownSystem(Resource):
+    """The packages of a system whose package manager tlc does not know: the person can install them."""
+
+    kind = "package"
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        super().__init__("system packages")
+        self.packages = packages
+
+    def check(self) -> CheckResult:
+        fix = f"install what Debian calls {' '.join(name.partition('|')[0] for name in self.packages)}"
+        return CheckResult(CheckStatus.WARN, "tlc does not know this system's package manager", fix=fix)
+
+
+class AptSource(Resource):
+    """An apt archive beside the distribution's, with its key. Without it the distribution's packages serve.
+
+    `source`: see PGDG. `enough`: says why it is not needed, or "".
+    """
+
+    kind = "apt source"
+
+    def __init__(self, name: str, source: Mapping[str, str], packages: Packages, enough: Callable[[], str]) -> None:
+        super().__init__(name)
+        self.source, self.packages, self.enough = source, packages, enough
+
+    def check(self) -> CheckResult:
+        if place := self.configured():
+            return CheckResult(CheckStatus.OK, f"configured in {place}")
+        if reason := self.enough():
+            return CheckResult(CheckStatus.OK, f"not needed: {reason}")
+        if not get_os_info().codename:
+            return CheckResult(CheckStatus.WARN, "not added: os-release names no release of Debian or Ubuntu")
+        return CheckResult(CheckStatus.FAIL, "not configured", "add the apt source")
+
+    def configured(self) -> str:
+        """The file that names the archive already, "" for none: two with different keys stop apt altogether."""
+        import glob
+
+        places = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
+        for place in places:
+            with contextlib.suppress(OSError), open(place, encoding="utf-8", errors="replace") as file:
+                if any(self.source["host"] in line.partition("#")[0] for line in file):
+                    return place
+        return ""
+
+    def commands(self, directory: str) -> list[list[str]]:
+        """The commands that add it, with the files to install in `directory`."""
+        files = [self.source["key_path"], self.source["path"]]
+        # Of this source alone: another one that is down is not this one's fault.
+        only = ("-o", f"Dir::Etc::SourceList={self.source['path']}", "-o", "Dir::Etc::SourceParts=-")
+        return [
+            *(["install", "-D", "-m", "644", os.path.join(directory, os.path.basename(file)), file] for file in files),
+            ["apt-get", "update", *only, "-o", "APT::Get::List-Cleanup=0"],
+        ]
+
+    def privileged(self) -> list[str]:
+        return [shell(*as_user("root"), *command) for command in self.commands("")]
+
+    def apply(self, task: Task) -> TaskResult:
+        import tempfile
+
+        runner, source = self.packages.runner, self.source
+        serves = "the distribution's own packages serve"
+        try:
+            key = download(source["key_url"], runner)
+            allowed = set(source["fingerprints"].split())
+            found = key_fingerprints(key)
+            if not found or set(found) - allowed:
+                strange = ", ".join(found) or "none"
+                return TaskResult("skipped", f"its key has another fingerprint ({strange}); not added, {serves}")
+        except (TlcError, ValueError, IndexError) as error:
+            return TaskResult("skipped", f"its key cannot be had: {error}; {serves}")
+        machine = runner.run([runner.which("dpkg"), "--print-architecture"]).out.strip()
+        fields = {
+            "Types": "deb",
+            "URIs": source["uri"],
+            "Suites": source["suite"].format(codename=get_os_info().codename),
+            "Components": "main",
+            "Architectures": machine,
+            "Signed-By": source["key_path"],
+        }
+        directory = tempfile.mkdtemp(prefix="tlc-")
+        try:
+            texts = {
+                source["key_path"]: key,
+                source["path"]: "".join(f"{k}: {v}\n" for k, v in fields.items()).encode(),
+            }
+            for path, text in texts.items():
+                with open(os.path.join(directory, os.path.basename(path)), "wb") as file:
+                    file.write(text)
+            refused = "interrupted"
+            try:
+                for command in self.commands(directory):
+                    done = self.packages.run(command, task)
+                    if not done.ok:
+                        refused = next(iter(f"{done.err}{done.out}".strip().splitlines()), "no reason given")
+                        break
+                else:
+                    refused = ""
+            finally:
+                if refused:
+                    runner.run([runner.which("rm"), "-f", *texts], user="root", at_end=True)
+        finally:
+            remove(directory)
+        if refused:
+            return TaskResult("skipped", f"taken out again, apt refuses it: {refused}; {serves}")
+        return TaskResult("changed", f"added: {source['path']}")
+
+
+class Script(Resource):
+    """An installer script from the network; run once for each address and checksum."""
+
+    kind = "script"
+
+    def __init__(self, runner: Runner, state_dir: str, url: str, name: str, sha256: str) -> None:
+        import hashlib
+
+        super().__init__(name or url)
+        self.runner, self.url, self.sha256 = runner, url, sha256.lower()
+        which = hashlib.sha256(f"{url}\n{self.sha256}".encode()).hexdigest()[:16]
+        self.record = os.path.join(state_dir, "scripts", which)
+
+    def check(self) -> CheckResult:
+        if os.path.exists(self.record):
+            return CheckResult(CheckStatus.OK, f"has run; to run it again: rm {tilde(self.record)}")
+        how = "" if self.sha256 else " (it has no sha256)"
+        return CheckResult(CheckStatus.FAIL, f"has not run here{how}", "run the script")
+
+    def apply(self, task: Task) -> TaskResult:
+        import hashlib
+        import tempfile
+
+        task.report("fetching")
+        script = download(self.url, self.runner)
+        found = hashlib.sha256(script).hexdigest()
+        if self.sha256 and found != self.sha256:
+            return TaskResult("failed", f"not run: its sha256 is {found}", f"curl -fsSL {shell(self.url)}   # read it")
+        directory = tempfile.mkdtemp(prefix="tlc-")
+        try:
+            path = os.path.join(directory, "script.sh")
+            with open(path, "wb") as file:
+                file.write(script)
+            command = [self.runner.which("sh"), path]
+            done = self.runner.run(command, cwd=directory, on_line=task.report, log_as=self.name)
+        finally:
+            remove(directory)
+        if not done.ok:
+            tail = [line for line in f"{done.out}\n{done.err}".splitlines() if line.strip()][-10:]
+            return TaskResult("failed", f"it ended with exit code {done.code}", detail="\n".join(tail))
+        write_file(self.record, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {found} {self.url}\n")
+        return TaskResult("changed", "has run")
+
+
+class Npm:
+    """npm's global packages: in its own prefix where that can be written to, else in ~/.local."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.installed = Probe(self.look)
+        self.prefix: tuple[str, ...] = ()
+
+    def look(self) -> set[str]:
+        """The names of the packages in both prefixes."""
+        root, names = self.listed()
+        modules = os.path.join(root, "node_modules")
+        if not os.access(modules if os.path.isdir(modules) else os.path.dirname(root), os.W_OK):
+            self.prefix = ("--prefix", os.path.expanduser("~/.local"))
+            names |= self.listed()[1]
+        return names
+
+    def listed(self) -> tuple[str, set[str]]:
+        """Where the packages of the prefix are, and their names."""
+        # It exits with 1 over peer dependencies, and lists all the same.
+        said = self.runner.run([self.runner.which("npm"), "ls", "--global", "--depth=0", "--parseable", *self.prefix])
+        root, *paths = said.out.splitlines() or [""]
+        return root, {os.path.relpath(path, os.path.join(root, "node_modules")) for path in paths}
+
+    def install(self, names: Sequence[str], task: Task) -> Completed:
+        """Installs packages in one call: several at once into one prefix get in each other's way."""
+        options = ("--global", "--no-fund", "--no-audit", "--no-update-notifier", *self.prefix)
+        return self.runner.run(
+            [self.runner.which("npm"), "install", *options, "--", *names], on_line=task.report, log_as="npm"
+        )
+
+
+class NpmPackage(Resource):
+    """A global npm package."""
+
+    kind = "npm package"
+    batch = "all"
+
+    # "npm error 404  The requested resource 'name@*' could not be found", or "'name@*' is not in this registry"
+    UNKNOWN = r"404\s.*'((?:@[^@'/]+/)?[^@'/]+)@[^']*'"
+
+    def __init__(self, name: str, npm: Npm) -> None:
+        super().__init__(name)
+        self.npm = npm
+
+    def check(self) -> CheckResult:
+        if not self.npm.runner.has("npm"):  # an earlier stage may bring it
+            return CheckResult(CheckStatus.FAIL, "npm is not installed", "install")
+        if self.name in self.npm.installed():
+            return CheckResult(CheckStatus.OK, "installed")
+        return CheckResult(CheckStatus.FAIL, "not installed", "install")
+
+    @classmethod
+    def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
+        npm: Npm = resources[0].npm  # type: ignore[attr-defined]
+        npm.installed()  # where to
+        names = [resource.name for resource in resources]
+        results = install_together(names, lambda some: npm.install(some, task), cls.UNKNOWN)
+        return [results[name] for name in names]
+
+
+class UvTool(Resource):
+    """A program that uv installs in an environment of its own. `spec`: as in the config, black[d]>=24.0."""
+
+    kind = "uv tool"
+
+    def __init__(self, spec: str, runner: Runner, installed: Probe) -> None:
+        import re
+
+        super().__init__(spec)
+        self.runner, self.installed = runner, installed
+        match = re.fullmatch(r"([\w.-]+)(?:\[([^\]]*)\])?(.*)", spec)
+        name, extras, versions = match.groups() if match else (spec, "", "")
+        self.tool = re.sub(r"[-_.]+", "-", name).lower()
+        self.extras, self.versions = extras or "", versions or HELD.get(self.tool, "")
+
+    @staticmethod
+    def look(runner: Runner) -> dict[str, tuple[str, str]]:
+        """What uv has installed: name -> the versions that were asked for, the extras."""
+        import re
+
+        said = runner.run([runner.which("uv"), "tool", "list", "--show-version-specifiers", "--show-extras"]).out
+        line = re.compile(r"(?m)^(\S+) v\S+(?: \[required: ([^\]]*)\])?(?: \[extras: ([^\]]*)\])?")
+        return {name: (versions, extras) for name, versions, extras in line.findall(said)}
+
+    def check(self) -> CheckResult:
+        if not self.runner.has("uv"):
+            return CheckResult(CheckStatus.FAIL, "uv is not installed", "install")
+        found = self.installed().get(self.tool)
+        if not found:
+            return CheckResult(CheckStatus.FAIL, "not installed", "install")
+        for wanted, there in zip((self.versions, self.extras), found, strict=True):
+            if wanted and set(wanted.split(",")) != set(there.replace(" ", "").split(",")):
+                return CheckResult(CheckStatus.FAIL, f"installed as {self.tool} {there or 'of any version'}", "install")
+        return CheckResult(CheckStatus.OK, "installed")
+
+    def apply(self, task: Task) -> TaskResult:
+        spec = f"{self.tool}[{self.extras}]{self.versions}" if self.extras else f"{self.tool}{self.versions}"
+        command = [self.runner.which("uv"), "tool", "install", "--", spec]
+        done = self.runner.run(command, on_line=task.report, log_as=self.name)
+        if done.ok:
+            return TaskResult("changed", "installed")
+        return install_together([spec], lambda _: done, r"Because (\S+) was not found in the package registry")[spec]
+
+
+# ----------------------------------------------------------------------------------------------
 # environments: odoo-venv builds them, uv has the Pythons
 # ----------------------------------------------------------------------------------------------
 
@@ -4008,6 +4632,56 @@ def chosen(repositories: Sequence[Repository], filters: Sequence[str]) -> list[R
                 f"No repository of the config is called {wanted}{hint}", f"tlc pull-repos -f {near}" if near else ""
             )
     return [each for each in repositories if not filters or names(each) & set(filters)]
+
+
+def enough_postgresql(versions: Sequence[str]) -> str:
+    """Which installed PostgreSQL server is new enough for all these Odoo versions, in words; "" for none."""
+    import glob
+
+    servers = [path.split("/")[-3] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
+    needed = max(odoo_needs(version)[1] for version in versions)
+    enough = [server for server in servers if server.isdigit() and float(server) >= needed]
+    return f"PostgreSQL {max(enough, key=float)} is installed" if enough else ""
+
+
+@command(
+    "install-tools",
+    "install scripts, system packages, npm packages and uv tools",
+    "tlc install-tools --no-default-packages",
+    arguments=(
+        argument("--no-default-packages", action="store_true", help="only the config's system packages, not tlc's"),
+    ),
+    after="tlc pull-repos",
+)
+def install_tools(context: Context) -> list[Stage]:
+    config, runner = context.config(), context.runner
+    tools = config.data["tools"]
+    manager = get_os_info().manager
+    usual = DEFAULT_PACKAGES.get(manager, DEFAULT_PACKAGES["apt-get"]).split()
+    names = list(
+        dict.fromkeys([*([] if context.arguments["no_default_packages"] else usual), *tools["system_packages"]])
+    )
+    npm, uv_tools = Npm(runner), Probe(functools.partial(UvTool.look, runner))
+    pgdg: list[Resource] = []
+    system: list[Resource] = [UnknownSystem(names)]
+    installed: list[Lasting] = []
+    if manager:
+        packages = Packages(runner, manager, names)
+        installed = [packages.installed]
+        system = [SystemPackage(name, packages) for name in names]
+        if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
+            pgdg = [AptSource("PGDG", PGDG, packages, functools.partial(enough_postgresql, config.versions))]
+    scripts = [
+        Script(runner, context.settings.state_dir, each["url"], each.get("name", ""), each.get("sha256", ""))
+        for each in tools["script"]
+    ]
+    return [
+        context.stage("PGDG", pgdg),
+        context.stage("scripts", scripts, width=1),  # in their order: one may need what another brought
+        context.stage("system packages", system, *installed),
+        context.stage("npm packages", [NpmPackage(name, npm) for name in tools["npm"]], npm.installed),
+        context.stage("uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools),
+    ]
 
 
 @command(

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo build check format test test-shiv bench clean system-packages
+.PHONY: help demo build check format test test-shiv test-machines bench clean system-packages
 
 # Any of these may be given on the command line: make test ARGS='-k archive' WORKERS=4
 ARGS =
@@ -28,12 +28,16 @@ format: .venv ## let ruff mend what it can
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-test: .venv ## run all tests on a freshly built tlc.pyz
-	.venv/bin/pytest -n $(WORKERS) $(ARGS)
+test: .venv ## run all tests but those of test-machines on a freshly built tlc.pyz
+	.venv/bin/pytest -n $(WORKERS) -m 'not machines' $(ARGS)
 
 test-shiv: .venv ## run the same tests on the archive packed by shiv
 	.venv/bin/python build.py --shiv
-	TLC_ARCHIVE=dist/tlc-shiv.pyz .venv/bin/pytest -n $(WORKERS) $(ARGS)
+	TLC_ARCHIVE=dist/tlc-shiv.pyz .venv/bin/pytest -n $(WORKERS) -m 'not machines' $(ARGS)
+
+test-machines: .venv ## run the stories on throwaway machines: as root, with the real package managers and indexes
+	@sh tests/system-packages.sh machines
+	.venv/bin/pytest -n $(WORKERS) -m machines $(ARGS)
 
 bench: .venv ## measure start, planning and cloning against their bars
 	.venv/bin/python tests/bench.py $(ARGS)

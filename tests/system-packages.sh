@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the programs the tests drive for real, where that needs no question: as root or with a sudo that asks for no
 # password, on a system with apt-get. Where everything is there it does nothing; elsewhere it says what is missing,
-# and the tests that need it are skipped.
+# and the tests that need it are skipped. With the argument "machines": what makes the throwaway machines, instead.
 set -eu
 here=$(dirname "$0")
 
@@ -21,6 +21,11 @@ has_sshd() {
     PATH="$PATH:/usr/sbin:/usr/local/sbin" has sshd
 }
 
+# Debian keeps it off PATH.
+has_initdb() {
+    has initdb || ls /usr/lib/postgresql/*/bin/initdb
+}
+
 has_python_with_venv() {
     python=$(sh "$here/find-python.sh") && "$python" -c 'import ensurepip, venv'
 }
@@ -32,18 +37,33 @@ has_old_python() {
     return 1
 }
 
+has_debian_keys() {
+    ls /usr/share/keyrings/debian-archive-keyring.*
+}
+
 # A server that is installed is also started, for all to reach, where systemd runs: there it is left to the person.
 server=
-missing openssh-server has_sshd      # the tests run one of their own, on loopback
-if [ -d /run/systemd/system ]; then
-    server=$packages packages=
+if [ "${1-}" = machines ]; then
+    missing debootstrap has debootstrap
+    missing debian-archive-keyring has_debian_keys
+    missing apt-utils has apt-ftparchive
+    missing gnupg has gpg
+    missing openssl has openssl
+    missing util-linux has nsenter
+else
+    missing openssh-server has_sshd      # the tests run one of their own, on loopback
+    missing postgresql has_initdb        # likewise
+    if [ -d /run/systemd/system ]; then
+        server=$packages packages=
+    fi
+    missing git has git
+    missing openssh-client has ssh
+    missing gcc has gcc                  # a package whose compilation fails
+    missing procps has ps
+    missing hyperfine has hyperfine      # make bench
+    missing python3-venv has_python_with_venv
+    missing pypy3 has_old_python         # a Python older than 3.11, up to Debian 12
 fi
-missing git has git
-missing openssh-client has ssh
-missing procps has ps
-missing hyperfine has hyperfine      # make bench
-missing python3-venv has_python_with_venv
-missing pypy3 has_old_python         # a Python older than 3.11, up to Debian 12
 
 as_root=
 if [ "$(id -u)" -ne 0 ]; then as_root="sudo -n"; fi
@@ -52,6 +72,13 @@ if [ -n "$packages" ] && has apt-get >/dev/null && { [ -z "$as_root" ] || sudo -
     case $packages in
         # Other inits start it as well, but for this mark of Debian's.
         *openssh-server*) $as_root mkdir -p /etc/ssh && $as_root touch /etc/ssh/sshd_not_to_be_run ;;
+    esac
+    case $packages in
+        # The package makes a cluster, and starts it, where this file does not say otherwise.
+        *postgresql*)
+            conf=/etc/postgresql-common/createcluster.conf
+            [ -e "$conf" ] || $as_root sh -c "mkdir -p ${conf%/*} && echo create_main_cluster = false >$conf"
+            ;;
     esac
     # shellcheck disable=SC2086 # words are meant
     if $as_root apt-get -qq update </dev/null &&

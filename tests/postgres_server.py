@@ -1,0 +1,198 @@
+"""A real PostgreSQL cluster on loopback, made for one test and gone with it.
+
+`python3 tests/postgres_server.py COMMAND...` runs a command with one: PGHOST and PGPORT lead to it. With --or-without
+before the command it runs without, where there can be none.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Debian keeps the server's programs off PATH, Homebrew those of a version that is not the default one.
+PLACES = ["/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin"]
+
+OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    # Nothing here must survive a power cut, and a test should not wait for the disk.
+    "fsync": "off",
+    "autovacuum": "off",
+    "shared_buffers": "8MB",
+    "max_connections": "20",
+    "log_connections": "on",
+}
+
+
+def programs() -> Path | None:
+    """The directory of initdb and postgres: of the one on PATH, else of the newest there is; None without any."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    installed = [initdb.parent for place in PLACES for initdb in Path("/").glob(f"{place[1:]}/initdb")]
+    return max(installed, key=lambda path: int("".join(filter(str.isdigit, str(path))) or 0), default=None)
+
+
+def missing() -> str:
+    """Why there can be no cluster here, with the mend; "" when there can."""
+    if not programs():
+        return "initdb is missing: sudo apt-get install postgresql, or your system's package of PostgreSQL's server"
+    if os.getuid() == 0 and not account("postgres"):
+        return "root may not run PostgreSQL, and there is no account `postgres`: run the tests as somebody else"
+    return ""
+
+
+def account(name: str) -> pwd.struct_passwd | None:
+    """The machine's account of that name."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+class PostgresServer:
+    """A cluster, for a `with`, whose superusers are the roles `postgres` and its owner's namesake.
+
+    It belongs to `owner`, an account: by default `postgres` where the tests run as root, else whoever runs them.
+    Its socket lets in whom `socket_auth` says (pg_hba.conf's method), TCP asks for a password. `.socket` is the
+    directory of the socket, `.port` is where it listens, `.env` leads a client to the socket.
+    """
+
+    def __init__(self, owner: str = "", socket_auth: str = "") -> None:
+        root = os.getuid() == 0
+        self.owner = owner or ("postgres" if root else pwd.getpwuid(os.getuid()).pw_name)
+        # An account can only be its namesake in the database.
+        self.socket_auth = socket_auth or ("peer" if self.owner == "postgres" else "trust")
+        # Only root can, and must, become somebody else.
+        self.become: dict[str, Any] = (
+            {"user": self.owner, "group": pwd.getpwnam(self.owner).pw_gid, "extra_groups": []} if root else {}
+        )
+        found = programs()
+        assert found, missing()
+        self.programs = found
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> PostgresServer:
+        # The path of a socket has room for about 100 bytes; and pytest's directories are closed to other accounts.
+        self.directory = Path(tempfile.mkdtemp(prefix="tlc-pg-", dir="/tmp"))
+        self.directory.chmod(0o755)
+        self.socket, self.data = self.directory / "socket", self.directory / "data"
+        for path, mode in ((self.socket, 0o755), (self.data, 0o700)):
+            path.mkdir(mode=mode)
+            if self.become:
+                shutil.chown(path, self.owner)
+        try:
+            self._run("initdb", "-D", self.data, *"-U postgres -E UTF8 --locale=C --no-sync -A trust".split())
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                self.port = free.getsockname()[1]
+            self._write_hba([])
+            self.start()
+            if self.owner != "postgres":  # whoever makes a cluster without a word about it is its superuser
+                self.sql(f'CREATE ROLE "{self.owner}" SUPERUSER LOGIN')
+        except BaseException:
+            self.stop()
+            shutil.rmtree(self.directory)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.directory)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What leads a client to the socket."""
+        return {"PGHOST": str(self.socket)}
+
+    def _run(self, program: str, *arguments: str | Path, input: str | None = None) -> str:
+        """Run one of PostgreSQL's programs as the owner; return its output, raise when it fails."""
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            [self.programs / program, *arguments],
+            cwd=self.directory,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.directory)},
+            capture_output=True,
+            encoding="utf-8",
+            **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}),
+            **self.become,
+        )
+        assert done.returncode == 0, f"{program} {arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _ready(self) -> bool:
+        """Whether it lets clients in."""
+        program = self.programs / "pg_isready"
+        return subprocess.run([program, "-q", "-h", self.socket, "-p", str(self.port)]).returncode == 0
+
+    def start(self) -> None:
+        """Start it, at the same port as before; return when it answers."""
+        options = {**OPTIONS, "port": str(self.port), "unix_socket_directories": str(self.socket)}
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.programs / "postgres", "-D", self.data, *(f"--{name}={each}" for name, each in options.items())],
+                cwd=self.directory,
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **self.become,
+            )
+        while not self._ready():
+            assert self.process.poll() is None, f"PostgreSQL did not start:\n{self.log()}"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop it, whoever is connected; its data stays until the end of the `with`."""
+        if self.process:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
+            self.process = None
+
+    def sql(self, query: str) -> str:
+        """Run SQL as the superuser; return the rows as lines, values parted by `|`."""
+        options = ["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", str(self.socket), "-p", str(self.port), "-U", "postgres"]
+        return self._run("psql", *options, input=query).strip()
+
+    def _write_hba(self, lines: Sequence[str]) -> None:
+        usual = [f"local all all {self.socket_auth}", "host all all 127.0.0.1/32 scram-sha-256"]
+        (self.data / "pg_hba.conf").write_text("".join(f"{line}\n" for line in [*lines, *usual]))
+
+    def hba(self, *lines: str) -> None:
+        """Put these lines of pg_hba.conf before the usual ones, none for the usual ones alone; they hold at once."""
+        assert self.process, "it does not run"
+        self._write_hba(lines)
+        mark = "received SIGHUP"
+        before = self.log().count(mark)
+        self.process.send_signal(signal.SIGHUP)
+        # Between that line and the next connection it reads the file.
+        while self.log().count(mark) == before:
+            time.sleep(0.01)
+
+    def log(self) -> str:
+        """All it has logged."""
+        return (self.directory / "log").read_text(errors="replace")
+
+
+def main() -> int:
+    """Run a command with a cluster of its own; return its exit code."""
+    or_without, command = sys.argv[1:2] == ["--or-without"], sys.argv[1:]
+    if or_without:
+        command = command[1:]
+    if not command:
+        sys.exit("usage: postgres_server.py [--or-without] COMMAND...")
+    if reason := missing():
+        return subprocess.run(command).returncode if or_without else sys.exit(reason)
+    with PostgresServer() as server:
+        env = {**os.environ, **server.env, "PGPORT": str(server.port)}
+        return subprocess.run(command, env=env).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

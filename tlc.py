@@ -53,7 +53,7 @@ MAX_JOBS = 64
 KEPT_LOGS = 10
 GRACE = 1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
 SHOWN = 10  # items named in one place, before "and 190 more"
-ORPHAN_LIMIT = 60.0  # seconds to wait for the git of a run that was killed
+ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 
 # Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release notes and setup.py.
@@ -1141,7 +1141,8 @@ SCHEMA: dict[str, Any] = _table(
                     "a list of npm packages",
                 ),
                 "system_packages": _list(
-                    _text(r"[a-zA-Z0-9][a-zA-Z0-9.+_@/:-]*", 'a system package such as "postgresql"'),
+                    # a name that ends in - is removed by apt-get
+                    _text(r"[a-zA-Z0-9](?:[a-zA-Z0-9.+_@/:-]*[a-zA-Z0-9+])?", 'a system package such as "postgresql"'),
                     "a list of system packages",
                 ),
                 "script": _list(SCRIPT, "a list of tables, each headed [[tools.script]]"),
@@ -1842,6 +1843,27 @@ class Probe(Lasting):
         self.found = []
 
 
+def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None:
+    """Waits for what a run that was killed has left running: it holds a lock on `mark`, which is taken over.
+
+    Raises TlcError when that takes longer than ORPHAN_LIMIT, Interrupted.
+    """
+    import fcntl
+
+    deadline = time.monotonic() + ORPHAN_LIMIT
+    while True:
+        try:
+            return fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                wrong = f"the {program} of a run that was killed is still at work"
+                raise TlcError(wrong, f"pgrep -af {program}") from None
+            task.report(f"waiting for the {program} of a run that was killed")
+            runner.pause(0.2)
+        except OSError:  # a file system without locks
+            return None
+
+
 class Step(Record):
     """One line of a plan: a resource of a stage, how it stands, and what would be done about it."""
 
@@ -2068,7 +2090,7 @@ class Engine:
             if not step.action and step.found.status != CheckStatus.OK:
                 show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
         if as_root := self.as_root(steps):
-            show(style("as another user", "bold"))
+            show(style("as another user" if any(" -u " in each for each in as_root) else "as root", "bold"))
             for command in as_root:
                 show(f"  {command}")
 
@@ -2910,25 +2932,13 @@ class Checkout(Resource):
         the mark, which is waited for. When it is gone its lock files are removed, unless somebody has committed
         since: then they may be somebody's.
         """
-        import fcntl
         import glob
         import json
 
         left, directory = os.path.exists(path), os.path.dirname(path)
         branch = f"refs/heads/{self.repository.branch}.lock"
         with open(path, "a+", encoding="utf-8") as file:
-            deadline = time.monotonic() + ORPHAN_LIMIT
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise TlcError("the git of a run that was killed is still at work", "pgrep -af git") from None
-                    task.report("waiting for the git of a run that was killed")
-                    self.runner.pause(0.2)
-                except OSError:  # a file system without locks
-                    break
+            await_orphan(file, "git", self.runner, task)
             message = os.path.join(directory, "COMMIT_EDITMSG")
             if left and not (os.path.exists(message) and os.path.getmtime(message) > os.path.getmtime(path)):
                 locks = [f"{self.store}/{branch}", f"{directory}/{branch}"]
@@ -3455,13 +3465,15 @@ def download(url: str, runner: Runner) -> bytes:
     chunks: list[bytes] = []
     try:
         with urllib.request.build_opener(HttpsOnly).open(url, timeout=15) as response:
-            while chunk := response.read(65536):
+            while chunk := response.read1(65536):
                 chunks.append(chunk)
                 runner.pause(0)
                 if sum(map(len, chunks)) > DOWNLOAD_LIMIT or time.monotonic() > deadline:
                     raise TlcError(
                         f"{url} is larger than {DOWNLOAD_LIMIT:,} bytes, or slower than {DOWNLOAD_TIME:.0f} s"
                     )
+            if response.length:  # what was still to come
+                raise TlcError(f"{url} was cut off", f"curl -fsSL {shell(url)}")
     except urllib.error.HTTPError as error:
         raise TlcError(f"{url}: {error.code} {error.reason}", f"curl -fsSL {shell(url)}") from None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
@@ -3480,12 +3492,15 @@ def key_fingerprints(armoured: bytes) -> list[str]:
     import re
 
     found = []
-    blocks = re.findall(rb"-----BEGIN PGP PUBLIC KEY BLOCK-----(.*?)-----END", armoured, re.DOTALL)
-    for block in blocks:
-        body = block.replace(b"\r", b"").partition(b"\n\n")[2]
-        data = base64.b64decode(
-            b"".join(line for line in body.splitlines() if not line.startswith(b"=")), validate=True
-        )
+    block = (
+        rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\n(?:[A-Za-z]+: [^\n]*\n)*\n"
+        rb"([A-Za-z0-9+/=\n]+)-----END PGP PUBLIC KEY BLOCK-----\s*"
+    )
+    text = armoured.replace(b"\r", b"").strip()
+    if not re.fullmatch(b"(?:" + block + b")+", text):  # apt might find a key where this does not
+        raise ValueError("not an armoured public key and nothing else")
+    for body in re.findall(block, text):
+        data = base64.b64decode(b"".join(line for line in body.split() if not line.startswith(b"=")), validate=True)
         at = 0
         while at < len(data):
             tag, octet = data[at], data[at + 1]
@@ -3515,7 +3530,8 @@ def key_fingerprints(armoured: bytes) -> list[str]:
 class Manager(Record):
     """A package manager. `query`: asks for the names after it, which are installed; its lines show either which
     are `present` or which are `absent`. `unknown`: how it says that it does not know a name; `busy`: that another one
-    is at work. `root`: whether it must run as root.
+    is at work. `update` fetches its lists, only while there are none where `lists` names a pattern of files.
+    `root`: whether it must run as root.
     """
 
     install: tuple[str, ...]
@@ -3525,6 +3541,7 @@ class Manager(Record):
     present: str = ""
     absent: str = ""
     update: tuple[str, ...] = ()
+    lists: str = ""
     root: bool = True
 
 
@@ -3535,7 +3552,8 @@ MANAGERS = {
         query=("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n", "--"),
         present=r"(?m)^(\S+) installed$",
         unknown=r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate",
-        busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?",
+        busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?"
+        r"|lock was locked by another process(?: with (pid \d+))?",
         update=("apt-get", "update"),
     ),
     "dnf": Manager(
@@ -3549,6 +3567,8 @@ MANAGERS = {
         install=("pacman", "-S", "--noconfirm", "--needed", "--"),
         query=("pacman", "-T", "--"),
         absent=r"(?m)^(\S+)$",
+        update=("pacman", "-Sy"),
+        lists="/var/lib/pacman/sync/*.db",
         unknown=r"target not found: (\S+)",
         busy=r"unable to lock database",
     ),
@@ -3563,13 +3583,18 @@ MANAGERS = {
 }
 
 
+def unknown_package(config_path: str) -> TaskResult:
+    """The result of a package that nobody has."""
+    return TaskResult("failed", "no package of that name is known here", f"{edit(config_path)}   # [tools]")
+
+
 def install_together(
-    names: Sequence[str], install: Callable[[Sequence[str]], Completed], unknown: str
+    names: Sequence[str], install: Callable[[Sequence[str]], Completed], unknown: str, strange: TaskResult
 ) -> dict[str, TaskResult]:
     """Installs all names in one call, and where that fails as many as can be; name -> its result.
 
-    Names that the installer says it does not know (`unknown`) are left out; what is left is halved until the
-    culprit is alone. What is nobody's fault (INSTALL_CAUSES) is not tried again.
+    Names that the installer says it does not know (`unknown`) have the result `strange`; what is left is halved
+    until the culprit is alone. What is nobody's fault (INSTALL_CAUSES) is not tried again.
     """
     import re
 
@@ -3579,10 +3604,10 @@ def install_together(
     if done.ok:
         return dict.fromkeys(names, TaskResult("changed", "installed"))
     said = f"{done.err}\n{done.out}"
-    strange = {group for match in re.finditer(unknown, said) for group in match.groups() if group} & set(names)
-    if strange:
-        rest = install_together([name for name in names if name not in strange], install, unknown)
-        return {**rest, **dict.fromkeys(strange, TaskResult("failed", "no package of that name is known here"))}
+    refused = {group for match in re.finditer(unknown, said) for group in match.groups() if group} & set(names)
+    if refused:
+        rest = [name for name in names if name not in refused]
+        return {**install_together(rest, install, unknown, strange), **dict.fromkeys(refused, strange)}
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     cause = next(((cause, fix) for pattern, cause, fix in INSTALL_CAUSES if re.search(pattern, said)), None)
     if cause or len(names) == 1:
@@ -3593,15 +3618,15 @@ def install_together(
     return {
         name: result
         for part in (names[:half], names[half:])
-        for name, result in install_together(part, install, unknown).items()
+        for name, result in install_together(part, install, unknown, strange).items()
     }
 
 
 class Packages:
     """The package manager `name`, and what it has installed of the `wanted` packages."""
 
-    def __init__(self, runner: Runner, name: str, wanted: Sequence[str]) -> None:
-        self.runner, self.name, self.wanted = runner, name, wanted
+    def __init__(self, runner: Runner, name: str, wanted: Sequence[str], config_path: str) -> None:
+        self.runner, self.name, self.wanted, self.config_path = runner, name, wanted, config_path
         self.manager = MANAGERS[name]
         self.installed = Probe(self.look)
 
@@ -3611,7 +3636,7 @@ class Packages:
 
         names = sorted({name for each in self.wanted for name in each.split("|")})
         query = [self.runner.which(self.manager.query[0]), *self.manager.query[1:], *names]
-        said = self.runner.run(query)
+        said = self.runner.run(query, env={"LC_ALL": "C.UTF-8"})
         text = f"{said.out}\n{said.err}"
         if self.manager.present:
             return set(re.findall(self.manager.present, text))
@@ -3619,11 +3644,14 @@ class Packages:
 
     def commands(self, names: Sequence[str]) -> list[list[str]]:
         """The commands that install packages."""
+        import glob
+
         commands = [[*self.manager.install, *names]]
-        if self.manager.update:
+        if self.manager.update and not (self.manager.lists and glob.glob(self.manager.lists)):
             commands.insert(0, [*self.manager.update])
         if self.name == "apt-get" and os.path.isdir("/var/lib/dpkg/updates") and os.listdir("/var/lib/dpkg/updates"):
-            commands.insert(0, ["dpkg", "--configure", "-a"])  # an installation was cut off
+            options = ("--force-confdef", "--force-confold")
+            commands.insert(0, ["dpkg", "--configure", "-a", *options])  # an installation was cut off
         return commands
 
     def run(self, words: Sequence[str], task: Task) -> Completed:
@@ -3648,17 +3676,19 @@ class Packages:
             waiting = holder
             self.runner.pause(1)
 
-    def first_known(self, names: str) -> str:
-        """Of names joined by | the first that this release knows."""
+    def known(self, specs: Sequence[str]) -> dict[str, str]:
+        """Of the names in each (joined by |) the first that this release knows; one that it cannot know is left out."""
         import re
 
-        choice = names.split("|")
-        if len(choice) == 1:
-            return names
-        # Not `policy`, which takes a name for a regular expression.
-        said = self.runner.run([self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *choice]).out
-        known = re.findall(r"(?m)^Package: (\S+)$", said)
-        return next((name for name in choice if name in known), choice[0])
+        if self.name != "apt-get":
+            return {spec: spec for spec in specs}
+        names = [name for spec in specs for name in spec.split("|")]
+        # Not `policy`: like `install` it takes an unknown name with a dot for a regular expression.
+        said = self.runner.run([self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names]).out
+        known = set(re.findall(r"(?m)^Package: (\S+)$", said))
+        # A name that only others provide is known to `install` alone.
+        chosen = {spec: next((n for n in spec.split("|") if n in known), spec.partition("|")[0]) for spec in specs}
+        return {spec: name for spec, name in chosen.items() if name in known or "." not in name}
 
 
 class SystemPackage(Resource):
@@ -3674,7 +3704,7 @@ class SystemPackage(Resource):
     def check(self) -> CheckResult:
         if set(self.name.split("|")) & self.packages.installed():
             return CheckResult(CheckStatus.OK, "installed")
-        return CheckResult(CheckStatus.FAIL, "not installed", "install")
+        return CheckResult(CheckStatus.FAIL, "not installed", "install system packages")
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
@@ -3682,11 +3712,12 @@ class SystemPackage(Resource):
         manager = packages.manager
         for command in packages.commands([])[:-1]:
             packages.run(command, task)  # one source that is down need not stop the others
-        names = {resource.name: packages.first_known(resource.name) for resource in resources}
+        strange = unknown_package(packages.config_path)
+        names = packages.known([resource.name for resource in resources])
         results = install_together(
-            list(names.values()), lambda some: packages.run([*manager.install, *some], task), manager.unknown
+            list(names.values()), lambda some: packages.run([*manager.install, *some], task), manager.unknown, strange
         )
-        return [results[names[resource.name]] for resource in resources]
+        return [results.get(names.get(resource.name, ""), strange) for resource in resources]
 
     @classmethod
     def privileged_batch(cls, resources: Sequence[Resource]) -> list[str]:
@@ -3736,8 +3767,8 @@ class AptSource(Resource):
         """The file that names the archive already, "" for none: two with different keys stop apt altogether."""
         import glob
 
-        places = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
-        for place in places:
+        places = ["/etc/apt/sources.list", *glob.glob("/etc/apt/sources.list.d/*")]
+        for place in sorted(place for place in places if place.endswith((".list", ".sources"))):  # apt reads no other
             with contextlib.suppress(OSError), open(place, encoding="utf-8", errors="replace") as file:
                 if any(self.source["host"] in line.partition("#")[0] for line in file):
                     return place
@@ -3789,6 +3820,7 @@ class AptSource(Resource):
                 with open(os.path.join(directory, os.path.basename(path)), "wb") as file:
                     file.write(text)
             refused = "interrupted"
+            ours = [path for path in texts if not os.path.exists(path)]
             try:
                 for command in self.commands(directory):
                     done = self.packages.run(command, task)
@@ -3799,7 +3831,7 @@ class AptSource(Resource):
                     refused = ""
             finally:
                 if refused:
-                    runner.run([runner.which("rm"), "-f", *texts], user="root", at_end=True)
+                    runner.run([runner.which("rm"), "-f", *ours], user="root", at_end=True)
         finally:
             remove(directory)
         if refused:
@@ -3840,8 +3872,7 @@ class Script(Resource):
             path = os.path.join(directory, "script.sh")
             with open(path, "wb") as file:
                 file.write(script)
-            command = [self.runner.which("sh"), path]
-            done = self.runner.run(command, cwd=directory, on_line=task.report, log_as=self.name)
+            done = self.runner.run(["/bin/sh", path], cwd=directory, on_line=task.report, log_as=self.name)
         finally:
             remove(directory)
         if not done.ok:
@@ -3854,16 +3885,19 @@ class Script(Resource):
 class Npm:
     """npm's global packages: in its own prefix where that can be written to, else in ~/.local."""
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    def __init__(self, runner: Runner, config_path: str) -> None:
+        self.runner, self.config_path = runner, config_path
         self.installed = Probe(self.look)
         self.prefix: tuple[str, ...] = ()
 
     def look(self) -> set[str]:
         """The names of the packages in both prefixes."""
+        self.prefix = ()
         root, names = self.listed()
         modules = os.path.join(root, "node_modules")
-        if not os.access(modules if os.path.isdir(modules) else os.path.dirname(root), os.W_OK):
+        while not os.path.exists(modules):  # npm makes what is missing
+            modules = os.path.dirname(modules)
+        if not os.access(modules, os.W_OK):
             self.prefix = ("--prefix", os.path.expanduser("~/.local"))
             names |= self.listed()[1]
         return names
@@ -3898,17 +3932,18 @@ class NpmPackage(Resource):
 
     def check(self) -> CheckResult:
         if not self.npm.runner.has("npm"):  # an earlier stage may bring it
-            return CheckResult(CheckStatus.FAIL, "npm is not installed", "install")
+            return CheckResult(CheckStatus.FAIL, "npm is not installed", "install npm packages")
         if self.name in self.npm.installed():
             return CheckResult(CheckStatus.OK, "installed")
-        return CheckResult(CheckStatus.FAIL, "not installed", "install")
+        return CheckResult(CheckStatus.FAIL, "not installed", "install npm packages")
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
         npm: Npm = resources[0].npm  # type: ignore[attr-defined]
         npm.installed()  # where to
         names = [resource.name for resource in resources]
-        results = install_together(names, lambda some: npm.install(some, task), cls.UNKNOWN)
+        strange = unknown_package(npm.config_path)
+        results = install_together(names, lambda some: npm.install(some, task), cls.UNKNOWN, strange)
         return [results[name] for name in names]
 
 
@@ -3917,11 +3952,11 @@ class UvTool(Resource):
 
     kind = "uv tool"
 
-    def __init__(self, spec: str, runner: Runner, installed: Probe) -> None:
+    def __init__(self, spec: str, runner: Runner, installed: Probe, config_path: str) -> None:
         import re
 
         super().__init__(spec)
-        self.runner, self.installed = runner, installed
+        self.runner, self.installed, self.config_path = runner, installed, config_path
         match = re.fullmatch(r"([\w.-]+)(?:\[([^\]]*)\])?(.*)", spec)
         name, extras, versions = match.groups() if match else (spec, "", "")
         self.tool = re.sub(r"[-_.]+", "-", name).lower()
@@ -3938,13 +3973,15 @@ class UvTool(Resource):
 
     def check(self) -> CheckResult:
         if not self.runner.has("uv"):
-            return CheckResult(CheckStatus.FAIL, "uv is not installed", "install")
+            return CheckResult(CheckStatus.FAIL, "uv is not installed", "install uv tools")
         found = self.installed().get(self.tool)
         if not found:
-            return CheckResult(CheckStatus.FAIL, "not installed", "install")
+            return CheckResult(CheckStatus.FAIL, "not installed", "install uv tools")
         for wanted, there in zip((self.versions, self.extras), found, strict=True):
             if wanted and set(wanted.split(",")) != set(there.replace(" ", "").split(",")):
-                return CheckResult(CheckStatus.FAIL, f"installed as {self.tool} {there or 'of any version'}", "install")
+                return CheckResult(
+                    CheckStatus.FAIL, f"installed as {self.tool} {there or 'of any version'}", "install uv tools"
+                )
         return CheckResult(CheckStatus.OK, "installed")
 
     def apply(self, task: Task) -> TaskResult:
@@ -3953,7 +3990,10 @@ class UvTool(Resource):
         done = self.runner.run(command, on_line=task.report, log_as=self.name)
         if done.ok:
             return TaskResult("changed", "installed")
-        return install_together([spec], lambda _: done, r"Because (\S+) was not found in the package registry")[spec]
+        strange = unknown_package(self.config_path)
+        if f"Because {self.tool} was not found in the package registry" in done.err:
+            return strange
+        return install_together([spec], lambda _: done, "(?!)", strange)[spec]  # for its cause
 
 
 # ----------------------------------------------------------------------------------------------
@@ -4061,7 +4101,7 @@ class OdooVersion:
         )
 
 
-def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str) -> Completed:
+def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str, holds: Sequence[int] = ()) -> Completed:
     """Runs odoo-venv through uv; its lines go to the log under `name`, and to the progress."""
     uv = runner.which("uv")
     tool = f"odoo-venv{HELD['odoo-venv']}"
@@ -4078,6 +4118,7 @@ def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str) 
         cwd=cwd,
         on_line=on_line,
         log_as=name,
+        holds=holds,
     )
 
 
@@ -4104,7 +4145,7 @@ class Venv(Resource):
     """The virtual environment of an Odoo version.
 
     An environment holds its own path, so it is built in its place; the old one waits aside until then, and
-    comes back when the new one fails. While something is aside, nothing in its place is finished.
+    comes back when the new one fails. A mark says that a build has begun.
     """
 
     kind = "venv"
@@ -4114,9 +4155,8 @@ class Venv(Resource):
         super().__init__(version.version)
         self.runner, self.version, self.preset, self.turns = runner, version, preset, turns
         self.path, self.python = version.venv, version.python
-        self.aside, self.waste = (
-            os.path.join(version.root, "venvs", f".{self.name}.tlc-{end}") for end in ("old", "waste")
-        )
+        beside = os.path.join(version.root, "venvs", f".{self.name}.tlc-")
+        self.mark, self.aside, self.waste = f"{beside}building", f"{beside}old", f"{beside}waste"
 
     def check(self) -> CheckResult:
         if not self.version.is_there:
@@ -4124,7 +4164,7 @@ class Venv(Resource):
         if not self.python:
             fix = f'{edit(self.version.config.path)}   # [venvs] python = {{ "{self.name}" = "3.10" }}'
             return CheckResult(CheckStatus.FAIL, f"tlc knows no Python for Odoo {self.name}", fix=fix)
-        state, why = self.state()
+        state, why = ("incomplete", "building it was cut off") if os.path.exists(self.mark) else self.state()
         again = f"tlc create-venvs {self.name}"
         if state == "complete":
             return CheckResult(CheckStatus.OK, why, forced="rebuild")
@@ -4138,8 +4178,6 @@ class Venv(Resource):
         """absent, incomplete, outdated or complete, and why. Raises TlcError for what is no environment."""
         import tomllib
 
-        if os.path.exists(self.aside):
-            return "incomplete", "building it was cut off"
         if not os.path.lexists(self.path) or (os.path.isdir(self.path) and not os.listdir(self.path)):
             return "absent", ""
         try:
@@ -4179,19 +4217,25 @@ class Venv(Resource):
 
     def apply(self, task: Task) -> TaskResult:
         with self.turns.turn(self.python, task):
-            self.recover()
-            before, why = self.state()
-            if before == "complete" and not task.force:
-                return TaskResult("changed", f"put back: {why}")
-            return self.build(task)
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            cut_off = os.path.exists(self.mark)
+            with open(self.mark, "a", encoding="utf-8") as mark:
+                await_orphan(mark, "odoo-venv", self.runner, task)
+                try:
+                    if cut_off:
+                        self.recover()
+                    state, why = self.state()
+                    if state == "complete" and not task.force:
+                        return TaskResult("changed", f"put back: {why}")
+                    return self.build(task, [mark.fileno()])
+                finally:
+                    os.unlink(self.mark)
+                    remove(self.waste)
 
-    def build(self, task: Task) -> TaskResult:
+    def build(self, task: Task, holds: Sequence[int]) -> TaskResult:
         """Builds it; what stood there waits aside, and comes back unless the new one is complete."""
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
         if os.path.lexists(self.path):
             os.rename(self.path, self.aside)
-        else:
-            os.mkdir(self.aside)  # says that a build has begun
         try:
             arguments = {
                 "--odoo-dir": self.version.source,
@@ -4201,7 +4245,8 @@ class Venv(Resource):
                 "--addons-path": ",".join(self.version.addons),
             }
             words = [word for pair in arguments.items() if pair[1] for word in pair]
-            done = odoo_venv(self.runner, "create", *words, task=task, name=self.name, cwd=self.version.root)
+            where = self.version.root
+            done = odoo_venv(self.runner, "create", *words, task=task, name=self.name, cwd=where, holds=holds)
         finally:
             self.recover()
         if not done.ok:
@@ -4213,17 +4258,12 @@ class Venv(Resource):
 
     def recover(self) -> None:
         """Ends a build, whoever began it: what is complete stays, what is not gives way to what waits aside."""
+        complete = os.path.exists(os.path.join(self.path, ".odoo-venv.toml"))
+        loser = self.aside if complete else self.path
+        if os.path.lexists(loser):
+            self.discard(loser)
         if os.path.exists(self.aside):
-            if os.path.exists(os.path.join(self.path, ".odoo-venv.toml")):
-                self.discard(self.aside)
-            else:
-                if os.path.lexists(self.path):
-                    self.discard(self.path)
-                if os.listdir(self.aside):
-                    os.rename(self.aside, self.path)
-                else:
-                    os.rmdir(self.aside)
-        remove(self.waste)
+            os.rename(self.aside, self.path)
 
     def discard(self, path: str) -> None:
         """Takes a directory out of the way at once; removing it may take longer than a person waits after Ctrl-C."""
@@ -4353,7 +4393,6 @@ class Database:
             "PGUSER": self.user,
             "PGPASSWORD": self.password,
             "PGDATABASE": "postgres",
-            "PGCONNECT_TIMEOUT": "10",
         }
         return self.psql(query, environ, "")
 
@@ -4366,7 +4405,9 @@ class Database:
         """Runs a script, which may hold secrets, from its standard input."""
         words = [self.runner.which("psql"), "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", *options]
         # The administrator need not be able to enter the directory where tlc was called.
-        return self.runner.run(words, env={"LC_ALL": "C.UTF-8", **environ}, stdin=script, cwd="/", user=user)
+        return self.runner.run(
+            words, env={"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", **environ}, stdin=script, cwd="/", user=user
+        )
 
 
 def psql_literal(text: str) -> str:
@@ -4400,6 +4441,7 @@ class DatabaseRole(Resource):
 
     kind = "role"
 
+    MAKE = "create the role, or mend it"
     ROLE = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
         FROM pg_roles WHERE rolname = current_user;"""
     # Kept out of the server's log: it would hold the password.
@@ -4432,23 +4474,23 @@ class DatabaseRole(Resource):
 
     def check(self) -> CheckResult:
         login = self.database.as_role(self.ROLE)
-        if login.ok:
-            return self.standing(login.out)
-        why = self.cause(login)
+        found = self.standing(login.out) if login.ok else CheckResult(CheckStatus.FAIL, self.cause(login), self.MAKE)
+        if not found.action:
+            return found
         if not (self.database.is_here or self.database.runner.environ.get("PGHOST")):
             fix = f"PGHOST={self.database.host} PGUSER=postgres PGPASSWORD=... tlc ensure-db-user"
-            return CheckResult(CheckStatus.FAIL, f"{why}; its server is administered elsewhere", fix=fix)
+            return CheckResult(CheckStatus.FAIL, f"{found.message}; its server is administered elsewhere", fix=fix)
         rights = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user;"
         if self.database.as_administrator(rights, "").out.strip() == "t":
             self.administrator = ""
-        return CheckResult(CheckStatus.FAIL, why, "create the role, or mend it")
+        return found
 
     def standing(self, answer: str) -> CheckResult:
         """What a login found out about the role and its server."""
         createdb, superuser, number = answer.strip().split("|")
         server = int(number) // 10000 if int(number) >= 100000 else int(number) // 10000 + int(number) // 100 % 10 / 10
         if "t" not in (createdb, superuser):
-            return CheckResult(CheckStatus.FAIL, "may not create databases", "let it create databases")
+            return CheckResult(CheckStatus.FAIL, "may not create databases", self.MAKE)
         notes = []
         if superuser == "t":
             alter = ("psql", "-p", str(self.database.port), "-c", f'ALTER ROLE "{self.name}" NOSUPERUSER')
@@ -4472,7 +4514,9 @@ class DatabaseRole(Resource):
 
     def privileged(self) -> list[str]:
         words = as_user(self.administrator)
-        return [shell(*words, "psql", "-d", "postgres", "-p", str(self.database.port))] if words else []
+        command = shell(*words, "psql", "-d", "postgres", "-p", str(self.database.port))
+        # What psql is given on its standard input, so that it can be done by hand.
+        return [f"{command}   # CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"] if words else []
 
     def apply(self, task: Task) -> TaskResult:
         role, password = psql_literal(self.database.user), psql_literal(self.database.password)
@@ -4661,12 +4705,12 @@ def install_tools(context: Context) -> list[Stage]:
     names = list(
         dict.fromkeys([*([] if context.arguments["no_default_packages"] else usual), *tools["system_packages"]])
     )
-    npm, uv_tools = Npm(runner), Probe(functools.partial(UvTool.look, runner))
+    npm, uv_tools = Npm(runner, config.path), Probe(functools.partial(UvTool.look, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
     installed: list[Lasting] = []
     if manager:
-        packages = Packages(runner, manager, names)
+        packages = Packages(runner, manager, names, config.path)
         installed = [packages.installed]
         system = [SystemPackage(name, packages) for name in names]
         if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
@@ -4680,7 +4724,7 @@ def install_tools(context: Context) -> list[Stage]:
         context.stage("scripts", scripts, width=1),  # in their order: one may need what another brought
         context.stage("system packages", system, *installed),
         context.stage("npm packages", [NpmPackage(name, npm) for name in tools["npm"]], npm.installed),
-        context.stage("uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools),
+        context.stage("uv tools", [UvTool(spec, runner, uv_tools, config.path) for spec in tools["uv"]], uv_tools),
     ]
 
 

@@ -560,7 +560,7 @@ def test_a_plan_shows_what_runs_as_root_once(make_bench: MakeBench, capsys: pyte
             return ["apt-get install -y x"]
 
     make_bench(dry_run=True).run(Privileged("a"), Privileged("b"), Privileged("c", OK))
-    assert capsys.readouterr().out.partition("as another user\n")[2] == "  apt-get install -y x\n"
+    assert capsys.readouterr().out.partition("as root\n")[2] == "  apt-get install -y x\n"
 
 
 # --- what needs the terminal

@@ -3960,6 +3960,7 @@ class UvTool(Resource):
         match = re.fullmatch(r"([\w.-]+)(?:\[([^\]]*)\])?(.*)", spec)
         name, extras, versions = match.groups() if match else (spec, "", "")
         self.tool = re.sub(r"[-_.]+", "-", name).lower()
+        versions = "" if versions == "@latest" else versions.replace("@", "==")  # uv lists it so
         self.extras, self.versions = extras or "", versions or HELD.get(self.tool, "")
 
     @staticmethod

@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import pythons
 from history import write_history
+from odoo_tree import make_odoo
 from relay import Relay
 from ssh_server import Person, SshServer, missing
 
@@ -472,7 +474,62 @@ def many(bench: Bench, few: int = 24, count: int = 200, rounds: int = 3) -> list
     ]
 
 
-MEASURES: list[Callable[[Bench], list[Row]]] = [start, plan, clone, packing, ssh, worktrees, many, vcs]
+def environments(bench: Bench, rounds: int = 3) -> list[Row]:
+    """Three environments side by side against one after another, and a run that finds all complete."""
+    versions = ["18.0", "19.0", "20.0"]
+    # No wheel for these Pythons: one must be compiled, as psycopg2 and python-ldap are for Odoo.
+    requirements = ["regex==2021.8.28", "idna==3.6"]
+    mine = "{}.{}".format(*sys.version_info)
+    minors = sorted({"{}.{}".format(*each.version) for each in pythons.supported()})
+    env = {**os.environ, **bench.environment("environments")}  # with the machine's way to the package index
+    root = Path(env["HOME"], "code")
+    beside = [str(pythons.uv().parent), *(str(each.path.parent) for each in pythons.supported())]
+    env["PATH"] = os.pathsep.join([*beside, env["PATH"]])
+    for version in versions:
+        make_odoo(root / "odoo" / "odoo" / version, version, requirements)
+
+    def build(jobs: int, chosen: Sequence[str], cold: bool) -> float:
+        """Build all anew; return the seconds it took."""
+        pairs = ", ".join(f'"{version}" = "{python}"' for version, python in zip(versions, chosen, strict=True))
+        text = f'versions = {json.dumps(versions)}\n[venvs]\npreset = "common"\npython = {{ {pairs} }}\n'
+        (root / "config.toml").write_text(text)
+        shutil.rmtree(root / "venvs", ignore_errors=True)
+        if cold:
+            shutil.rmtree(root.parent / "uv", ignore_errors=True)
+        command = [bench.python, str(bench.archive), "--yes", f"-j{jobs}", "create-venvs"]
+        return timed(command, {**env, "UV_CACHE_DIR": str(root.parent / "uv")}, root).seconds
+
+    def row(measure: str, chosen: Sequence[str], cold: bool, bar: float) -> Row:
+        each = [(build(4, chosen, cold), build(1, chosen, cold)) for _ in range(1 if cold else rounds)]
+        together, in_turn = (median(column) for column in zip(*each, strict=True))
+        return Row(
+            f"3 environments side by side / in turn, {measure}",
+            together / in_turn,
+            "x",
+            bar,
+            f"{together:.0f} s / {in_turn:.0f} s",
+        )
+
+    rows = [row("one Python, cold", [mine] * 3, True, 1.0), row("one Python, warm", [mine] * 3, False, 1 / 1.3)]
+    if len(minors) >= 3:
+        rows.append(row("three Pythons, cold", minors[-3:], True, 1 / 1.3))
+    tlc = f"env HOME={env['HOME']} PATH={env['PATH']} TLC_CODE_DIR= {bench.python} {bench.archive}"
+    least, nothing = bench.seconds([f"{tlc} --version", f"{tlc} --yes create-venvs"])
+    note = f"{nothing * 1e3:.0f} ms / {least * 1e3:.0f} ms"
+    return [*rows, Row("create-venvs with nothing to do / --version", nothing / least, "x", 5, note)]
+
+
+MEASURES: list[Callable[[Bench], list[Row]]] = [
+    start,
+    plan,
+    clone,
+    packing,
+    ssh,
+    worktrees,
+    many,
+    environments,
+    vcs,
+]
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:

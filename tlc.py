@@ -155,15 +155,42 @@ PGDG = {
     "fingerprints": "B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8",
 }
 
+# GitHub CLI: https://github.com/cli/cli/blob/trunk/docs/install_linux.md; its key of 2022 has ended, this is its
+# successor as well.
+GITHUB_CLI = {
+    "host": "cli.github.com",
+    "uri": "https://cli.github.com/packages",
+    "suite": "stable",
+    "key_url": "https://cli.github.com/packages/githubcli-archive-keyring.gpg",
+    "key_path": "/etc/apt/keyrings/githubcli-archive-keyring.gpg",
+    "path": "/etc/apt/sources.list.d/github-cli.sources",
+    "fingerprints": "2C6106201985B60E6C7AC87323F3D4EA75716059 7F38BBB59D064DBCB3D84D725612B36462313325",
+}
+
+# GitHub's ssh host keys, and the fingerprints of all of them (docs.github.com, "GitHub's SSH key fingerprints").
+GITHUB_HOST = "github.com"
+GITHUB_KEY = "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+GITHUB_FINGERPRINTS = (
+    "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",  # Ed25519
+    "SHA256:p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",  # ECDSA
+    "SHA256:uNiVztksCsDhcc0u9e8BujQXVUpKZIDTMczCvj3tD2s",  # RSA
+)
+
+UV_INSTALLER = "https://astral.sh/uv/install.sh"
+# Where tlc.pyz and tlc.pyz.sha256 of the newest release are; bootstrap.sh has the same address.
+RELEASE_URL = "https://github.com/trobz/tlc/releases/latest/download"
+
 # Programs that are in another package than their name says, for the managers of PACKAGE_MANAGERS in their order.
 PROGRAM_PACKAGES = {
     "psql": ("postgresql-client", "postgresql", "postgresql", "libpq"),
     "pg_isready": ("postgresql-client", "postgresql", "postgresql", "libpq"),
     "postgres": ("postgresql", "postgresql-server", "postgresql", "postgresql@16"),
+    "gh": ("gh", "gh", "github-cli", "gh"),
     "ssh": ("openssh-client", "openssh-clients", "openssh", "openssh"),
+    "ssh-keygen": ("openssh-client", "openssh-clients", "openssh", "openssh"),
 }
 # ... and those that are in none.
-PROGRAM_INSTALLERS = {"uv": "curl -LsSf https://astral.sh/uv/install.sh | sh"}
+PROGRAM_INSTALLERS = {"uv": "tlc bootstrap --only uv"}
 
 # What a compiler misses when a Python package is built -> the package that has it, as above.
 HEADER_PACKAGES = (
@@ -702,17 +729,18 @@ def get_os_info() -> OsInfo:
     return OsInfo(ids[0], manager, codename)
 
 
-def install_hint(program: str, packages: Sequence[str] = ()) -> str:
-    """The command that installs a program here, or words to that effect on an unknown system.
+def program_package(program: str, packages: Sequence[str] = ()) -> str:
+    """The package with a program here; `packages`: it for each manager of PACKAGE_MANAGERS, else PROGRAM_PACKAGES'."""
+    packages = packages or PROGRAM_PACKAGES.get(program, ())
+    return dict(zip(PACKAGE_MANAGERS, packages, strict=False)).get(get_os_info().manager, program)
 
-    `packages`: the package with it for each manager of PACKAGE_MANAGERS, by default PROGRAM_PACKAGES'.
-    """
+
+def install_hint(program: str, packages: Sequence[str] = ()) -> str:
+    """The command that installs a program here, or words to that effect on an unknown system; see program_package()."""
     if program in PROGRAM_INSTALLERS:
         return PROGRAM_INSTALLERS[program]
-    manager = get_os_info().manager
-    packages = packages or PROGRAM_PACKAGES.get(program, ())
-    package = dict(zip(PACKAGE_MANAGERS, packages, strict=False)).get(manager, program)
-    command = PACKAGE_MANAGERS.get(manager, "install")
+    command = PACKAGE_MANAGERS.get(get_os_info().manager, "install")
+    package = program_package(program, packages)
     return f"{command.removeprefix('sudo ') if os.geteuid() == 0 else command} {package}"
 
 
@@ -1025,6 +1053,7 @@ class Settings(Record):
 
     code_root: str
     state_dir: str
+    data_dir: str
     program: str  # how tlc was called, for the commands it prints
     newcomer: bool
     yes: bool
@@ -3478,12 +3507,13 @@ def download(url: str, runner: Runner) -> bytes:
         raise TlcError(f"{url}: {error.code} {error.reason}", f"curl -fsSL {shell(url)}") from None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
+        reason = getattr(reason, "strerror", None) or reason
         raise TlcError(f"{url} cannot be fetched: {reason}", f"curl -fsSL {shell(url)}   # says more") from None
     return b"".join(chunks)
 
 
-def key_fingerprints(armoured: bytes) -> list[str]:
-    """The fingerprints of the primary keys in an armoured OpenPGP file, in upper case. Raises ValueError.
+def key_fingerprints(keys: bytes) -> list[str]:
+    """The fingerprints of the primary keys in an OpenPGP file, armoured or not, in upper case. Raises ValueError.
 
     RFC 4880 4.2 (packets), 6.2 (armour) and 12.2 (fingerprints); gpg need not be installed where apt is.
     """
@@ -3496,11 +3526,14 @@ def key_fingerprints(armoured: bytes) -> list[str]:
         rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\n(?:[A-Za-z]+: [^\n]*\n)*\n"
         rb"([A-Za-z0-9+/=\n]+)-----END PGP PUBLIC KEY BLOCK-----\s*"
     )
-    text = armoured.replace(b"\r", b"").strip()
-    if not re.fullmatch(b"(?:" + block + b")+", text):  # apt might find a key where this does not
+    text = keys.replace(b"\r", b"").strip()
+    bodies = [] if keys[:1] >= b"\x80" else re.findall(block, text)  # no text begins with such a byte
+    if keys[:1] < b"\x80" and not re.fullmatch(
+        b"(?:" + block + b")+", text
+    ):  # apt might find a key where this does not
         raise ValueError("not an armoured public key and nothing else")
-    for body in re.findall(block, text):
-        data = base64.b64decode(b"".join(line for line in body.split() if not line.startswith(b"=")), validate=True)
+    armoured = [b"".join(line for line in body.split() if not line.startswith(b"=")) for body in bodies]
+    for data in [base64.b64decode(each, validate=True) for each in armoured] or [keys]:
         at = 0
         while at < len(data):
             tag, octet = data[at], data[at + 1]
@@ -3518,6 +3551,8 @@ def key_fingerprints(armoured: bytes) -> list[str]:
                 if length == 8:
                     raise ValueError("a packet of indeterminate length")
             packet = data[at + head : at + head + size]
+            if len(packet) != size:
+                raise ValueError("it is cut off")
             if kind == 6:  # a primary key; subkeys are 14
                 if packet[0] != 4:
                     raise ValueError(f"a key of version {packet[0]}")
@@ -3699,7 +3734,7 @@ class SystemPackage(Resource):
 
     def __init__(self, name: str, packages: Packages) -> None:
         super().__init__(name)
-        self.packages = packages
+        self.packages, self.package = packages, name
 
     def check(self) -> CheckResult:
         if set(self.name.split("|")) & self.packages.installed():
@@ -3707,25 +3742,51 @@ class SystemPackage(Resource):
         return CheckResult(CheckStatus.FAIL, "not installed", "install system packages")
 
     @classmethod
-    def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
-        packages: Packages = resources[0].packages  # type: ignore[attr-defined]
+    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
+        packages = resources[0].packages
         manager = packages.manager
         for command in packages.commands([])[:-1]:
             packages.run(command, task)  # one source that is down need not stop the others
         strange = unknown_package(packages.config_path)
-        names = packages.known([resource.name for resource in resources])
+        names = packages.known([resource.package for resource in resources])
         results = install_together(
             list(names.values()), lambda some: packages.run([*manager.install, *some], task), manager.unknown, strange
         )
-        return [results.get(names.get(resource.name, ""), strange) for resource in resources]
+        return [results.get(names.get(resource.package, ""), strange) for resource in resources]
 
     @classmethod
-    def privileged_batch(cls, resources: Sequence[Resource]) -> list[str]:
-        packages: Packages = resources[0].packages  # type: ignore[attr-defined]
+    def privileged_batch(cls, resources: Sequence[Self]) -> list[str]:  # type: ignore[override]
+        packages = resources[0].packages
         if not packages.manager.root:
             return []
-        names = [resource.name.partition("|")[0] for resource in resources]
+        names = [resource.package.partition("|")[0] for resource in resources]
         return [shell(*as_user("root"), *command) for command in packages.commands(names)]
+
+
+class Program(SystemPackage):
+    """A program that is to be on PATH, from the system's packages. Without an `optional` one everything else works."""
+
+    kind = "program"
+
+    def __init__(self, name: str, packages: Packages, optional: bool = False) -> None:
+        super().__init__(name, packages)
+        self.optional = optional
+        self.package = program_package(name)
+
+    def check(self) -> CheckResult:
+        if self.packages.runner.has(self.name):
+            path = self.packages.runner.which(self.name)
+            lines = self.packages.runner.run([path, "--version"]).out.splitlines()
+            return CheckResult(CheckStatus.OK, lines[0] if lines else path)
+        return CheckResult(CheckStatus.FAIL, "not installed", "install programs")
+
+    @classmethod
+    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
+        results = super().apply_batch(resources, task)
+        return [
+            result.replace(status="skipped", fix="") if resource.optional and result.status == "failed" else result
+            for resource, result in zip(resources, results, strict=True)
+        ]
 
 
 class UnknownSystem(Resource):
@@ -3839,6 +3900,211 @@ class AptSource(Resource):
         return TaskResult("changed", f"added: {source['path']}")
 
 
+class Uv(Resource):
+    """uv, by its own installer; where that cannot be reached, from its wheel, in an environment of tlc's own."""
+
+    kind = "program"
+
+    def __init__(self, runner: Runner, data_dir: str, packages: Packages | None) -> None:
+        super().__init__("uv")
+        self.runner, self.packages = runner, packages
+        self.directory = os.path.expanduser("~/.local/bin")
+        self.venv = os.path.join(data_dir, "uv")
+
+    def check(self) -> CheckResult:
+        if self.runner.has("uv"):
+            return CheckResult(CheckStatus.OK, self.runner.run([self.runner.which("uv"), "--version"]).out.strip())
+        return CheckResult(CheckStatus.FAIL, "not installed", f"install uv into {tilde(self.directory)}")
+
+    def apply(self, task: Task) -> TaskResult:
+        try:
+            script = download(UV_INSTALLER, self.runner)
+            environ = {"UV_INSTALL_DIR": self.directory, "UV_NO_MODIFY_PATH": "1"}
+            done = run_script(script, self.runner, task, "uv", environ)
+            if done.ok and self.runner.has("uv"):
+                return TaskResult("changed", f"installed into {tilde(self.directory)}")
+            why = f"its installer ended with exit code {done.code}"
+        except TlcError as error:
+            why = error.message
+        task.report(f"{why}; taking its wheel", note=True)
+        for command in self.venv_package():
+            if self.packages:
+                self.packages.run(command, task)
+        commands = (
+            [sys.executable, "-m", "venv", "--clear", self.venv],
+            [f"{self.venv}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv"],
+        )
+        os.makedirs(os.path.dirname(self.venv), mode=0o700, exist_ok=True)
+        for words in commands:
+            done = self.runner.run(words, on_line=task.report, log_as="uv")
+            if not done.ok:
+                remove(self.venv)
+                lines = f"{done.err}{done.out}".strip().splitlines()
+                return TaskResult(
+                    "failed", f"{why}; {lines[-1] if lines else words[1]}", f"curl -LsSf {UV_INSTALLER} | sh"
+                )
+        os.makedirs(self.directory, exist_ok=True)
+        for name in ("uv", "uvx"):
+            link = os.path.join(self.directory, name)
+            if not os.path.lexists(link) and os.path.exists(f"{self.venv}/bin/{name}"):
+                os.symlink(f"{self.venv}/bin/{name}", link)
+        return TaskResult("changed", f"installed into {tilde(self.directory)} from its wheel; {why}")
+
+    def venv_package(self) -> list[list[str]]:
+        """The commands that install what Debian leaves out of its Python, where it does."""
+        import importlib.util
+
+        if not self.packages or self.packages.name != "apt-get" or importlib.util.find_spec("ensurepip"):
+            return []
+        return self.packages.commands(["python{}.{}-venv".format(*sys.version_info)])
+
+    def privileged(self) -> list[str]:
+        return [f"{shell(*as_user('root'), *command)}   # if {UV_INSTALLER} fails" for command in self.venv_package()]
+
+
+class HostKey(Resource):
+    """GitHub's ssh host key in ~/.ssh/known_hosts. Another one that is there is reported, never replaced."""
+
+    kind = "host key"
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(GITHUB_HOST)
+        self.runner = runner
+        self.directory = os.path.expanduser("~/.ssh")
+        self.path = os.path.join(self.directory, "known_hosts")
+
+    def check(self) -> CheckResult:
+        import base64
+        import hashlib
+
+        found = []
+        for line in self.known():
+            words = [word for word in line.split() if not word.startswith("@cert-authority")]
+            with contextlib.suppress(ValueError, IndexError):
+                digest = hashlib.sha256(base64.b64decode(words[-1] if len(words) < 3 else words[2])).digest()
+                found.append("SHA256:" + base64.b64encode(digest).decode().rstrip("="))
+        strange = set(found) - set(GITHUB_FINGERPRINTS)
+        if strange:
+            fix = f"ssh-keygen -R {GITHUB_HOST} && tlc bootstrap --only ssh"
+            message = (
+                f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today: {', '.join(sorted(strange))}"
+            )
+            return CheckResult(CheckStatus.FAIL, message, fix=fix)
+        if not found:
+            return CheckResult(CheckStatus.FAIL, "not known here", f"add GitHub's key to {tilde(self.path)}")
+        if os.path.isdir(self.directory) and os.stat(self.directory).st_mode & 0o077:
+            return CheckResult(CheckStatus.FAIL, f"{tilde(self.directory)} is open to others", "close it to others")
+        return CheckResult(CheckStatus.OK, "known")
+
+    def known(self) -> list[str]:
+        """The lines of known_hosts about GitHub, also where names are hashed."""
+        if not os.path.exists(self.path):
+            return []
+        if self.runner.has("ssh-keygen"):
+            lines = self.runner.run(
+                [self.runner.which("ssh-keygen"), "-F", GITHUB_HOST, "-f", self.path]
+            ).out.splitlines()
+        else:
+            with open(self.path, encoding="utf-8", errors="replace") as file:
+                lines = [line for line in file.read().splitlines() if line.startswith(GITHUB_HOST)]
+        return [line for line in lines if not line.startswith("#")]
+
+    def apply(self, task: Task) -> TaskResult:
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        os.chmod(self.directory, 0o700)
+        if self.known():
+            return TaskResult("changed", f"{tilde(self.directory)} closed to others")
+        before = ""
+        if os.path.exists(self.path):
+            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                before = file.read()
+        if before and not before.endswith("\n"):
+            before += "\n"
+        write_file(self.path, f"{before}{GITHUB_KEY}\n", mode=0o600)
+        return TaskResult("changed", f"added to {tilde(self.path)}")
+
+
+class OwnArchive(Resource):
+    """The file tlc runs from. `check_only`: tell whether there is a newer one, and change nothing."""
+
+    kind = "tlc"
+
+    def __init__(self, runner: Runner, check_only: bool) -> None:
+        super().__init__("tlc")
+        self.runner, self.check_only = runner, check_only
+        self.url = runner.environ.get("TLC_DOWNLOAD_URL") or RELEASE_URL
+        path = os.path.abspath(__file__)  # of a member of the archive
+        while not os.path.isfile(path) and os.path.dirname(path) != path:
+            path = os.path.dirname(path)
+        self.path = os.path.realpath(path)
+
+    def check(self) -> CheckResult:
+        parents = self.path.split(os.sep)
+        places = [os.sep.join(parents[:end]) or os.sep for end in range(1, len(parents))]
+        repository = next((place for place in places if os.path.exists(os.path.join(place, ".git"))), "")
+        if repository:
+            return CheckResult(
+                CheckStatus.FAIL, f"this tlc belongs to {tilde(repository)}", fix=f"git -C {repository} pull"
+            )
+        if self.path.endswith(".py"):
+            fix = "uv tool upgrade tlc   # or pipx upgrade tlc"
+            return CheckResult(
+                CheckStatus.FAIL, "this tlc was installed by a package manager, which updates it", fix=fix
+            )
+        if not os.access(os.path.dirname(self.path), os.W_OK):
+            return CheckResult(
+                CheckStatus.FAIL, f"{tilde(self.path)} cannot be replaced by you", fix=f"ls -ld {tilde(self.path)}"
+            )
+        action = "look for a newer release" if self.check_only else "replace it by the newest release"
+        return CheckResult(CheckStatus.OK, f"{__version__}, {tilde(self.path)}", action)
+
+    def apply(self, task: Task) -> TaskResult:
+        import hashlib
+
+        task.report("fetching")
+        promised = download(f"{self.url}/tlc.pyz.sha256", self.runner).decode(errors="replace").split()
+        archive = download(f"{self.url}/tlc.pyz", self.runner)
+        if hashlib.sha256(archive).hexdigest() not in promised[:1]:
+            return TaskResult("failed", "not replaced: the sha256 of the release does not fit", "tlc self-update")
+        with open(self.path, "rb") as file:
+            first, mine = file.readline(), file.read()
+        new = archive.partition(b"\n")[2]
+        if new == mine:
+            return TaskResult("ok", f"{__version__} is the newest")
+        beside = f"{self.path}.{os.getpid()}.tmp"
+        try:
+            with open(beside, "xb") as file:
+                file.write(first + new)  # the first line names the Python it was installed for
+                os.fchmod(file.fileno(), os.stat(self.path).st_mode)
+                os.fsync(file.fileno())
+            told = self.runner.run([sys.executable, beside, "--version"])
+            version = told.out.strip().removeprefix("tlc ")
+            if not told.ok:
+                return TaskResult("failed", "not replaced: the release does not run here", detail=told.err[-500:])
+            if self.check_only:
+                return TaskResult("skipped", f"{version} is out, this is {__version__}", "tlc self-update")
+            os.replace(beside, self.path)
+            return TaskResult("changed", f"now {version}, was {__version__}")
+        finally:
+            remove(beside)
+
+
+def run_script(
+    script: bytes, runner: Runner, task: Task, name: str, environ: Mapping[str, str] | None = None
+) -> Completed:
+    """Runs a script with /bin/sh from a directory of its own, which is removed whatever happens."""
+    import tempfile
+
+    directory = tempfile.mkdtemp(prefix="tlc-")
+    try:
+        path = os.path.join(directory, "script.sh")
+        with open(path, "wb") as file:
+            file.write(script)
+        return runner.run(["/bin/sh", path], env=environ, cwd=directory, on_line=task.report, log_as=name)
+    finally:
+        remove(directory)
+
+
 class Script(Resource):
     """An installer script from the network; run once for each address and checksum."""
 
@@ -3860,21 +4126,13 @@ class Script(Resource):
 
     def apply(self, task: Task) -> TaskResult:
         import hashlib
-        import tempfile
 
         task.report("fetching")
         script = download(self.url, self.runner)
         found = hashlib.sha256(script).hexdigest()
         if self.sha256 and found != self.sha256:
             return TaskResult("failed", f"not run: its sha256 is {found}", f"curl -fsSL {shell(self.url)}   # read it")
-        directory = tempfile.mkdtemp(prefix="tlc-")
-        try:
-            path = os.path.join(directory, "script.sh")
-            with open(path, "wb") as file:
-                file.write(script)
-            done = self.runner.run(["/bin/sh", path], cwd=directory, on_line=task.report, log_as=self.name)
-        finally:
-            remove(directory)
+        done = run_script(script, self.runner, task, self.name)
         if not done.ok:
             tail = [line for line in f"{done.out}\n{done.err}".splitlines() if line.strip()][-10:]
             return TaskResult("failed", f"it ended with exit code {done.code}", detail="\n".join(tail))
@@ -3938,8 +4196,8 @@ class NpmPackage(Resource):
         return CheckResult(CheckStatus.FAIL, "not installed", "install npm packages")
 
     @classmethod
-    def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
-        npm: Npm = resources[0].npm  # type: ignore[attr-defined]
+    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
+        npm = resources[0].npm
         npm.installed()  # where to
         names = [resource.name for resource in resources]
         strange = unknown_package(npm.config_path)
@@ -4679,6 +4937,40 @@ def chosen(repositories: Sequence[Repository], filters: Sequence[str]) -> list[R
     return [each for each in repositories if not filters or names(each) & set(filters)]
 
 
+@command(
+    "bootstrap",
+    "install git, gh and uv, and GitHub's ssh host key: what the other commands need",
+    "tlc bootstrap --only uv",
+    arguments=(
+        argument(
+            "--only",
+            metavar="NAME",
+            action="append",
+            choices=["git", "gh", "uv", "ssh"],
+            help="only this one: git, gh, uv or ssh; repeatable",
+        ),
+    ),
+    after="tlc init",
+)
+def bootstrap(context: Context) -> list[Stage]:
+    runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
+    manager = get_os_info().manager
+    packages = Packages(runner, manager, [], context.settings.config_path) if manager else None
+    programs: list[Resource] = []
+    sources: list[Resource] = []
+    if packages:
+        programs = [Program(name, packages, optional=name == "gh") for name in ("git", "gh") if name in wanted]
+        if manager == "apt-get" and "gh" in wanted:
+            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, lambda: "gh is there" * runner.has("gh"))]
+    elif missing := [name for name in ("git", "gh") if name in wanted and not runner.has(name)]:
+        programs = [UnknownSystem(missing)]
+    return [
+        Stage("GitHub CLI", sources),
+        Stage("programs", [*programs, *([Uv(runner, context.settings.data_dir, packages)] if "uv" in wanted else [])]),
+        Stage("ssh", [HostKey(runner)] if "ssh" in wanted else []),
+    ]
+
+
 def enough_postgresql(versions: Sequence[str]) -> str:
     """Which installed PostgreSQL server is new enough for all these Odoo versions, in words; "" for none."""
     import glob
@@ -4798,6 +5090,16 @@ def create_venvs(context: Context) -> list[Stage]:
 
 
 @command(
+    "self-update",
+    "replace tlc by its newest release, where tlc owns its file",
+    "tlc self-update --check",
+    arguments=(argument("--check", action="store_true", help="only tell whether there is a newer one"),),
+)
+def self_update(context: Context) -> list[Stage]:
+    return [Stage("tlc", [OwnArchive(context.runner, context.arguments["check"])])]
+
+
+@command(
     "ensure-db-user",
     "make the PostgreSQL role that Odoo logs in as",
     "tlc ensure-db-user",
@@ -4887,13 +5189,17 @@ def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     jobs = given.get("jobs", environ.get("TLC_JOBS") or None)
     if jobs is not None and jobs not in map(str, range(1, MAX_JOBS + 1)):
         raise UsageError(f"--jobs or TLC_JOBS is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}", "tlc --jobs 4")
-    state_home = environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(state_home):  # the XDG specification has relative ones ignored
-        state_home = os.path.expanduser("~/.local/state")
+
+    def xdg(name: str, usual: str) -> str:
+        home = environ.get(name, "")
+        # The XDG specification has relative ones ignored.
+        return os.path.join(home if os.path.isabs(home) else os.path.expanduser(usual), "tlc")
+
     called = sys.argv[0] if sys.argv else "tlc"
     return Settings(
         code_root=os.path.abspath(os.path.expanduser(environ.get("TLC_CODE_DIR") or "~/code")),
-        state_dir=os.path.join(state_home, "tlc"),
+        state_dir=xdg("XDG_STATE_HOME", "~/.local/state"),
+        data_dir=xdg("XDG_DATA_HOME", "~/.local/share"),
         program=f"python3 {called}" if called.endswith((".py", ".pyz")) else "tlc",
         newcomer=given.get("newcomer", TRUTH[newcomer]),
         yes=given.get("yes", False),

@@ -54,6 +54,12 @@ if sys.version_info < (3, 11):
 MAIN = (
     GUARD
     + """\
+if sys.argv[1:] == ["--version"]:  # answered without reading the program
+    import os
+    try:
+        sys.exit(os.write(1, b"tlc @version@\\n") == 0)
+    except OSError:
+        sys.exit(1)
 sys.path.insert(0, "%s/%s" % (sys.path[0], sys.implementation.cache_tag))
 try:
     import tlc
@@ -196,8 +202,9 @@ def write_archive(target: Path, members: Mapping[str, bytes]) -> None:
 def zipapp_members(pythons: Mapping[str, str]) -> dict[str, bytes]:
     """Return the members of tlc.pyz, with byte code by the given {cache tag: executable}."""
     source = HERE / "tlc.py"
+    version = source.read_text(encoding="utf-8").partition('__version__ = "')[2].partition('"')[0]
     return {
-        "__main__.py": MAIN.encode(),
+        "__main__.py": MAIN.replace("@version@", version).encode(),
         "newer_python.py": NEWER_PYTHON.encode(),
         "tlc.py": source.read_bytes(),
         **{f"{tag}/tlc.pyc": compiled(python, source) for tag, python in pythons.items()},

@@ -11,7 +11,7 @@ What it does not promise: to manage production servers, to be a git front end, o
 what odoo-venv, uv, apt and git already do; it drives them.
 
 Sections, each knowing only those above it: constants, errors, terminal, platform, processes,
-config, engine, files, repositories, tools, environments, postgresql, commands, command line.
+config, engine, files, repositories, tools, environments, postgresql, doctor, commands, command line.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
 MAX_JOBS = 64
 KEPT_LOGS = 10
 GRACE = 1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
+LATER_ACTION = "look again, after what comes before it"
 SHOWN = 10  # items named in one place, before "and 190 more"
 ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
+EXAMINED_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 
 # Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release notes and setup.py.
@@ -133,7 +135,7 @@ INSTALL_CAUSES = (
     (r"dpkg was interrupted", "an installation was cut off", "sudo dpkg --configure -a"),
     (r"No space left|enough free space|ENOSPC", "the disk is full", "df -h"),
     (r"EACCES|EPERM|[Pp]ermission denied", "what must be written may not be", ""),
-    (r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|(?:Failed|Unable) to fetch|failed retrieving|dns error",
+    (r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error",
      "the package index cannot be reached", ""),
     (r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download metadata|error sending request",
      "the package index cannot be reached", ""),
@@ -229,6 +231,18 @@ VENV_CAUSES = (
     (r"is a symbolic link", "the launcher is a link, which odoo-venv does not write through", "{again}"),
 )  # fmt: skip
 
+# Without these Odoo does not start: package in its requirements.txt -> module
+VITAL_PACKAGES = {
+    "psycopg2": "psycopg2",
+    "lxml": "lxml",
+    "werkzeug": "werkzeug",
+    "babel": "babel",
+    "pillow": "PIL",
+    "jinja2": "jinja2",
+    "passlib": "passlib",
+    "reportlab": "reportlab",
+}
+
 # What psql says (LC_ALL=C) when a role cannot log in -> the cause; the first of them that matches.
 LOGIN_CAUSES = (
     (r"password authentication failed|role .* does not exist", "it is not there, or has another password"),
@@ -245,7 +259,9 @@ OCA_COMMON = (
     "stock-logistics-workflow web"
 ).split()
 
-CONFIG_HEAD = """\
+SCHEMA_URL = f"{RELEASE_URL}/config.schema.json"
+CONFIG_HEAD = f"""\
+#:schema {SCHEMA_URL}
 # What this machine should have; `tlc` makes it so. Change it and run tlc again.
 """
 
@@ -465,6 +481,9 @@ STATUS_STYLE = {
     "skipped": ("dim", "–"),
     "failed": ("red", "✗"),
     "planned": ("cyan", "○"),
+    "OK": ("green", "✓"),
+    "WARN": ("yellow", "■"),
+    "FAIL": ("red", "✗"),
 }
 
 
@@ -962,10 +981,11 @@ class Runner:
             return []
         if words[0] == "runuser":
             return [self.which("runuser"), *words[1:]]
-        # sudo drops the environment; what a machine behind a proxy needs must be handed on.
-        handed = {name: value for name, value in self.environ.items() if name.lower() in HANDED_ENVIRONMENT}
-        pairs = [f"{name}={value}" for name, value in {**handed, **env}.items()]
-        return [self.which("sudo"), "-n", *words[1:], self.which("env"), *pairs]
+        # sudo drops the environment; what leads to the network is kept by name, as there may be a password in it.
+        kept = ",".join(name for name in self.environ if name.lower() in HANDED_ENVIRONMENT)
+        preserve = [f"--preserve-env={kept}"] if kept else []
+        pairs = [f"{name}={value}" for name, value in env.items()]
+        return [self.which("sudo"), "-n", *preserve, *words[1:], "--", self.which("env"), *pairs]
 
     def _read(self, process: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> tuple[bytes, bytes]:
         """Reads a child until it ends; does not wait for grandchildren that keep its pipes open."""
@@ -1665,6 +1685,8 @@ class Resource:
     kind = ""
     batch = ""  # resources of one kind and batch are applied together, by apply_batch
     remark = ""  # what it is for, in a few words
+    mend = ""  # the command that applies it, for doctor
+    online = False  # whether it is nothing but its probe()
     needed_programs: tuple[str, ...] = ()  # without these no resource of its kind can do anything
 
     def __init__(self, name: str) -> None:
@@ -1937,8 +1959,7 @@ class Engine:
             self.silent = ()
         elif picture:
             self.silent = ("ok", "changed")  # the picture shows them
-        for program in {name for stage in stages for each in stage.resources for name in each.needed_programs}:
-            self.runner.which(program)
+        self.need_programs([stage for stage in stages if stage.resources][:1])
         try:
             if self.settings.dry_run:
                 steps = self.plan(stages)
@@ -1985,26 +2006,34 @@ class Engine:
                 stack_of_run.callback(privilege.release)
                 privilege.obtain(self.terminal, as_root)
             broken: set[str] = set()
-            for stage in stages:
+            for number, stage in enumerate(stages):
                 mine = [step for step in steps if step.stage is stage]
                 missing = [name for name in stage.needs if name in broken]
                 before = len(self.outcomes)
-                with early.pop_all() as stack:
-                    if missing:
-                        reason = TaskResult("skipped", f"needs {missing[0]}, which failed")
-                        self.outcomes += [self.outcome(step, reason, 0.0) for step in mine]
-                    else:
-                        if todo and (asks or stage is not stages[0]):
-                            mine = self.guarded(
-                                functools.partial(self.enter_and_check, stack, stage),
-                                functools.partial(self.blocked, mine),
-                            )
-                        if any(step.action for step in mine):
-                            for each in stage.during:
-                                each.ready(self.terminal)
-                        self.apply(stage, mine)
+                try:
+                    with early.pop_all() as stack:
+                        if missing:
+                            reason = TaskResult("skipped", f"needs {missing[0]}, which failed")
+                            self.outcomes += [self.outcome(step, reason, 0.0) for step in mine]
+                        else:
+                            self.carry_out_stage(stack, stage, mine, again=bool(todo) and (asks or number > 0))
+                except KeyboardInterrupt:
+                    left = stages[number + (len(self.outcomes) > before) :]
+                    cut = TaskResult("skipped", "not started")
+                    self.outcomes += [self.outcome(each, cut, 0.0) for each in todo if each.stage in left]
+                    raise
                 if missing or any(outcome.status == "failed" for outcome in self.outcomes[before:]):
                     broken.add(stage.name)
+
+    def carry_out_stage(self, stack: contextlib.ExitStack, stage: Stage, steps: Sequence[Step], again: bool) -> None:
+        """Applies a stage; `again`: it is entered and looked at anew, since things may have changed."""
+        if again:
+            looks = functools.partial(self.enter_and_check, stack, stage)
+            steps = self.guarded(looks, functools.partial(self.blocked, steps))
+        if any(step.action for step in steps):
+            for each in stage.during:
+                each.ready(self.terminal)
+        self.apply(stage, steps)
 
     def enter(self, stack: contextlib.ExitStack, stage: Stage) -> None:
         """Enters what lasts as long as a stage."""
@@ -2018,12 +2047,18 @@ class Engine:
             self.runner.stop()
         lasting.leave()
 
-    def enter_and_check(self, stack: contextlib.ExitStack, stage: Stage) -> list[Step]:
+    def need_programs(self, stages: Sequence[Stage]) -> None:
+        """Raises ExecutableNotFoundError where a program is missing without which these stages can do nothing."""
+        for program in {name for stage in stages for each in stage.resources for name in each.needed_programs}:
+            self.runner.which(program)
+
+    def enter_and_check(self, stack: contextlib.ExitStack, stage: Stage) -> Sequence[Step]:
         """Enters what lasts as long as a stage, and looks how its resources stand by now."""
+        self.need_programs([stage])
         self.enter(stack, stage)
         return self.check([stage])
 
-    def blocked(self, steps: Sequence[Step], message: str, fix: str) -> list[Step]:
+    def blocked(self, steps: Sequence[Step], message: str, fix: str) -> Sequence[Step]:
         """The steps of a stage that could not be entered: what would have been done fails with that reason."""
         found = CheckResult(CheckStatus.FAIL, message, fix=fix)
         return [step.replace(found=found, action="") if step.action else step for step in steps]
@@ -2031,11 +2066,19 @@ class Engine:
     # --- looking
 
     def plan(self, stages: Sequence[Stage]) -> list[Step]:
-        """Checks all resources; what needs a stage that nothing can help has no action."""
+        """Checks all resources. What nothing can help may be helped by an earlier stage that has something to do;
+
+        where there is none, what needs its stage has no action.
+        """
         steps = self.check(stages)
-        for stage in stages:
-            hopeless = {each.stage.name for each in steps if each.found.status == CheckStatus.FAIL and not each.action}
-            if hopeless & set(stage.needs):
+        for number, stage in enumerate(stages):
+            before = [each for each in steps if each.action and each.stage in stages[:number]]
+            mine = [each for each in steps if each.stage is stage]
+            hopeless = [each for each in mine if each.found.status == CheckStatus.FAIL and not each.action]
+            for step in hopeless if before else []:
+                steps[steps.index(step)] = step.replace(action=LATER_ACTION)
+            lost = {each.stage.name for each in steps if each.found.status == CheckStatus.FAIL and not each.action}
+            if lost & set(stage.needs):
                 steps = [each.replace(action="") if each.stage is stage else each for each in steps]
         return steps
 
@@ -2179,16 +2222,94 @@ class Engine:
             later = result.needs_terminal and self.terminal.interactive and not terminal
             progress.finish(outcome.name, "ok" if later else outcome.status, outcome.message, outcome.seconds)
 
+    # --- doctor
+
+    def examine(self, groups: Sequence[Stage], offline: bool) -> int:
+        """Checks all resources side by side, unless `offline` on the network too; returns the exit code.
+
+        Shows a table for each group; with --json its results have the group as their kind.
+        """
+        started = time.monotonic()
+        pairs = [(group, each) for group in groups for each in group.resources if not (offline and each.online)]
+        with contextlib.ExitStack() as stack:
+            for each in {id(each): each for group in groups for each in group.during}.values():
+                stack.push(functools.partial(self.leave, each))
+                each.enter(self.terminal)
+                if not offline:
+                    each.ready(self.terminal)
+            tasks = [functools.partial(self.examined, *pair, offline) for pair in pairs]
+            self.outcomes = [each for each in run_tasks(tasks, EXAMINED_AT_ONCE, self.runner.stop) if each]
+        interrupted = self.runner.stopped_at is not None
+        for group in groups:
+            mine = [each for each in self.outcomes if each.kind == group.name]
+            if mine:
+                self.show_group(group.name, mine)
+        failed = any(each.status == CheckStatus.FAIL for each in self.outcomes)
+        self.counts(time.monotonic() - started, interrupted)
+        if self.settings.json:
+            self.document(not failed and not interrupted)
+        return 130 if interrupted else int(failed)
+
+    def examined(self, group: Stage, resource: Resource, offline: bool) -> Outcome:
+        """How a resource stands, its probe included, with the command that mends it."""
+        started = time.monotonic()
+        found = self._check(group, resource).found
+        if not offline and found.status != CheckStatus.FAIL:
+            seen = self.guarded(resource.probe, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
+            if seen and seen.status != CheckStatus.OK:
+                found = seen
+        fix = "" if found.status == CheckStatus.OK else self.settings.called(found.fix or resource.mend)
+        seconds = round(time.monotonic() - started, 3)
+        return Outcome(
+            group.name, resource.name, found.status, redact(found.message), redact(found.detail), redact(fix), seconds
+        )
+
+    def show_group(self, name: str, outcomes: Sequence[Outcome]) -> None:
+        """The table of a group: what is not OK with its mend, and of much that is OK the number."""
+        show = self.terminal.show
+        style = functools.partial(self.terminal.style, stream=None if self.settings.json else self.terminal.stdout)
+        rows: dict[tuple[str, str, str], list[str]] = {}
+        for each in outcomes:
+            # What is alike is one row, also all that is well when there is much of it.
+            alike = each.status == CheckStatus.OK and len(outcomes) > SHOWN and not self.settings.verbose
+            rows.setdefault((each.status, "" if alike else each.message, each.fix), []).append(each.name)
+        width = min(max((len(names[0]) for names in rows.values()), default=0), 30)
+        show(style(name, "bold"))
+        for (status, message, fix), names in rows.items():
+            if status != CheckStatus.OK or not self.settings.quiet:
+                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                head = style(f"{status:4}", STATUS_STYLE[status][0])
+                show(f"  {head}  {', '.join(names[:SHOWN]) + more:{width}}  {message}".rstrip())
+            if fix:
+                show(f"        → {fix}")
+
     # --- the closing block
+
+    def counts(self, seconds: float, interrupted: bool) -> None:
+        """The first line of the closing block: how many of each status."""
+        style = self.terminal.style
+        counts = [(status, sum(outcome.status == status for outcome in self.outcomes)) for status in STATUS_STYLE]
+        shown = " · ".join(style(f"{status} {count}", STATUS_STYLE[status][0]) for status, count in counts if count)
+        head = style("Interrupted. ", "red") if interrupted else ""
+        self.terminal.say(f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True)
+
+    def document(self, ok: bool) -> None:
+        """The JSON document of the run."""
+        self.terminal.document(
+            {
+                "tlc": __version__,
+                "command": self.command,
+                "ok": ok,
+                "changed": any(outcome.status == "changed" for outcome in self.outcomes),
+                "results": [outcome.as_dict() for outcome in self.outcomes],
+            }
+        )
 
     def close(self, seconds: float, interrupted: bool, after: str) -> None:
         """Prints the closing block on stderr, and the JSON document on stdout with --json."""
         say = self.terminal.say
         style = self.terminal.style
-        counts = [(status, sum(outcome.status == status for outcome in self.outcomes)) for status in STATUS_STYLE]
-        shown = " · ".join(style(f"{status} {count}", STATUS_STYLE[status][0]) for status, count in counts if count)
-        head = style("Interrupted. ", "red") if interrupted else ""
-        say(f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True)
+        self.counts(seconds, interrupted)
         alike: dict[tuple[str, ...], list[str]] = {}
         for outcome in self.outcomes:
             if outcome.status in ("kept", "skipped", "failed") or outcome.fix:
@@ -2216,15 +2337,7 @@ class Engine:
         if after:
             say(f"next     {self.settings.called(after)}", important=True)
         if self.settings.json:
-            self.terminal.document(
-                {
-                    "tlc": __version__,
-                    "command": self.command,
-                    "ok": not failed and not interrupted,
-                    "changed": any(outcome.status == "changed" for outcome in self.outcomes),
-                    "results": [outcome.as_dict() for outcome in self.outcomes],
-                }
-            )
+            self.document(not failed and not interrupted)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -2236,6 +2349,7 @@ class Directory(Resource):
     """A directory of the tree. `name`: relative to the code root."""
 
     kind = "directory"
+    mend = "tlc init"
 
     def __init__(self, code_root: str, name: str, remark: str) -> None:
         super().__init__(name)
@@ -2300,6 +2414,7 @@ class ConfigFile(Resource):
 
     kind = "config"
     remark = "what this machine should have"
+    mend = "tlc init"
 
     def __init__(self, path: str, text: str, replace: bool) -> None:
         super().__init__("config.toml")
@@ -2608,22 +2723,35 @@ class Checkout(Resource):
                 CheckStatus.FAIL,
                 f"not there; from {self.repository.url}",
                 "clone",
-                fix=self.mend(PULL),
+                fix=self.filled(PULL),
             )
         if state.broken:
             return CheckResult(CheckStatus.FAIL, state.broken, fix=state.fix)
         if state.cut_off or state.swapping:
-            return CheckResult(CheckStatus.FAIL, "an update was cut off", "complete it")
+            return CheckResult(CheckStatus.FAIL, "an update was cut off", "complete it", fix=self.filled(PULL))
         if state.work:
             plain, forced = "fetch, keep the work tree", "record the work, then update"
             return CheckResult(CheckStatus.WARN, "; ".join(state.work), plain, forced, fix=self.force_fix)
         turn = "" if state.linked == self.linked else f", turn into {'a worktree' if self.linked else 'a clone'}"
         return CheckResult(CheckStatus.OK, f"on {state.branch}, clean", f"update{turn}")
 
+    def probe(self) -> CheckResult | None:
+        if not self.state.head:
+            return None
+        quiet = Task(False, False, lambda *_phase, **_more: None)
+        done, tips = self.remote_tips([self.repository.branch], quiet)
+        if not done.ok:
+            cause, fix, _help = self.cause(done)
+            return CheckResult(CheckStatus.FAIL, cause, fix=fix)
+        tip = tips.get(self.repository.branch)
+        if tip in (None, self.state.head):
+            return None if tip else CheckResult(CheckStatus.WARN, self.no_branch().message, fix=self.no_branch().fix)
+        return CheckResult(CheckStatus.WARN, "behind origin", fix=self.filled(PULL))
+
     @property
     def force_fix(self) -> str:
         restore = read_mark(self.git_directory()).get("restore")  # of an update with --force that was cut off
-        return restore or self.mend(FORCE)
+        return restore or self.filled(FORCE)
 
     def look(self) -> CheckoutState:
         """Looks at what is there, without the network and without writing anything."""
@@ -2637,12 +2765,12 @@ class Checkout(Resource):
         if ".git" not in names and SWAPPED in names:
             return CheckoutState(swapping=True)
         if ".git" not in names:
-            return CheckoutState(broken="not a git repository", fix=self.mend(MOVE_AWAY))
+            return CheckoutState(broken="not a git repository", fix=self.filled(MOVE_AWAY))
         status = self.git("status", "--porcelain=v2", "--branch", "--untracked-files=no", read_only=True)
         if not status.ok:
             cause, fix, _help = self.cause(status)
             if os.path.isfile(os.path.join(self.path, ".git")) and os.path.isdir(self.store):
-                fix = self.mend(REPAIR)  # the code root was moved, say
+                fix = self.filled(REPAIR)  # the code root was moved, say
             return CheckoutState(broken=cause, fix=fix)
         lines = status.out.rstrip("\n").split("\n")
         headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
@@ -2694,7 +2822,7 @@ class Checkout(Resource):
             return CheckoutState(absent=True)  # what git leaves when it is killed in the middle of a clone
         return CheckoutState(
             broken="no commit is checked out (HEAD does not resolve)",
-            fix=self.mend(MOVE_AWAY),
+            fix=self.filled(MOVE_AWAY),
         )
 
     def is_origin(self, url: str, where: str = "") -> bool:
@@ -2824,6 +2952,11 @@ class Checkout(Resource):
         pairs = [line.split("\t") for line in done.out.splitlines()]
         return done, {refs[ref]: commit for commit, ref in pairs if ref in refs}
 
+    def access(self) -> Completed:
+        """Asks the remote for its HEAD: whether the repository can be read, without cloning it."""
+        task = Task(False, False, lambda *_phase, **_more: None)
+        return self.git_online("ls-remote", "--", self.repository.url, "HEAD", where="/", task=task)
+
     def update(self, tip: str, task: Task) -> TaskResult:
         """Brings a checkout up to the remote's tip; nothing is fetched where nothing moved."""
         if self.is_at(tip):
@@ -2841,7 +2974,7 @@ class Checkout(Resource):
         before, self.state = self.state, self.look()  # the fetch took its time
         state, found = self.state, "; ".join(self.state.work)
         if state.broken or state.absent or state.swapping:
-            return TaskResult("kept", state.broken or "somebody worked there meanwhile", self.mend(PULL))
+            return TaskResult("kept", state.broken or "somebody worked there meanwhile", self.filled(PULL))
         tip = self.must("rev-parse", "--verify", self.upstream).strip()
         if not (state.work or state.cut_off) and tip == state.head:
             return TaskResult("changed", "history deepened") if before.too_shallow else self.up_to_date()
@@ -2875,7 +3008,7 @@ class Checkout(Resource):
 
     def no_branch(self) -> TaskResult:
         """The result where the remote does not have the branch."""
-        return TaskResult("skipped", f"origin has no branch {self.repository.branch}", self.mend(NAME_BRANCHES))
+        return TaskResult("skipped", f"origin has no branch {self.repository.branch}", self.filled(NAME_BRANCHES))
 
     def clone(self, task: Task) -> TaskResult:
         """Clones into a sibling and renames it, so that a checkout is there whole or not at all."""
@@ -2920,7 +3053,7 @@ class Checkout(Resource):
     def make_room(self) -> None:
         """Removes what is nothing of anyone's: an empty directory, half a clone. Raises TlcError for anything else."""
         if not self.look().absent:
-            raise TlcError("something came there meanwhile; it was left alone", self.mend(PULL))
+            raise TlcError("something came there meanwhile; it was left alone", self.filled(PULL))
         if os.path.isdir(self.path):
             if os.listdir(self.path) == [".git"]:
                 remove(os.path.join(self.path, ".git"))
@@ -3190,7 +3323,7 @@ class Checkout(Resource):
         for pattern, cause, fix, may_help in GIT_CAUSES:
             if re.search(pattern, done.err):
                 where = {"host": host_of(self.repository.url), "path": tilde(self.path)}
-                return cause.format(**where), self.mend(fix), may_help
+                return cause.format(**where), self.filled(fix), may_help
         lines = [line.strip() for line in done.err.replace("\r", "\n").split("\n") if line.strip()]
         said = (
             [line for line in lines if line.startswith(("fatal:", "error:"))]
@@ -3199,7 +3332,7 @@ class Checkout(Resource):
         )
         return said[-1], "", ""
 
-    def mend(self, fix: str) -> str:
+    def filled(self, fix: str) -> str:
         """A mend of the tables, with this checkout's names in it, quoted for a shell."""
         import shlex
 
@@ -3274,7 +3407,7 @@ class Checkout(Resource):
             self.must("clone", *options, "--", f"file://{self.store}", new, where=os.path.dirname(new))
             self.must("remote", "set-url", "origin", self.repository.url, where=new)
             if self.must("rev-parse", "HEAD", where=new).strip() != self.state.head:
-                raise TlcError("somebody worked there meanwhile", self.mend(PULL))
+                raise TlcError("somebody worked there meanwhile", self.filled(PULL))
             copy(os.path.join(directory, "index"), os.path.join(new, ".git", "index"))
             self.swap(os.path.join(new, ".git"))
         remove(directory)
@@ -3438,7 +3571,7 @@ class Worktree(Checkout):
             self.make_store()
             self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
             if self.must("rev-parse", self.upstream, where=self.store).strip() != self.state.head:
-                raise TlcError("somebody worked there meanwhile", self.mend(PULL))
+                raise TlcError("somebody worked there meanwhile", self.filled(PULL))
         with self.new_worktree(task) as (new, _holds):
             directory = self.git_directory(new)
             copy(os.path.join(self.git_directory(), "index"), os.path.join(directory, "index"))
@@ -3580,10 +3713,11 @@ class Manager(Record):
     root: bool = True
 
 
-KEEP_CONFIGURATION = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
+# On a terminal of its own dpkg would outlive an apt that is interrupted; and nobody answers questions.
+APT_OPTIONS = ("Dpkg::Use-Pty=0", "Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold")
 MANAGERS = {
     "apt-get": Manager(
-        install=("apt-get", "install", "-y", *KEEP_CONFIGURATION, "--"),
+        install=("apt-get", "install", "-y", *(f"-o{option}" for option in APT_OPTIONS), "--"),
         query=("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n", "--"),
         present=r"(?m)^(\S+) installed$",
         unknown=r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate",
@@ -3731,6 +3865,7 @@ class SystemPackage(Resource):
 
     kind = "package"
     batch = "all"
+    mend = "tlc install-tools"
 
     def __init__(self, name: str, packages: Packages) -> None:
         super().__init__(name)
@@ -3752,6 +3887,9 @@ class SystemPackage(Resource):
         results = install_together(
             list(names.values()), lambda some: packages.run([*manager.install, *some], task), manager.unknown, strange
         )
+        if any(result.status == "failed" for result in results.values()):
+            # While one package cannot be set up every call of apt-get fails, whatever it has installed.
+            results.update(dict.fromkeys(packages.look() & set(results), TaskResult("changed", "installed")))
         return [results.get(names.get(resource.package, ""), strange) for resource in resources]
 
     @classmethod
@@ -3770,7 +3908,7 @@ class Program(SystemPackage):
 
     def __init__(self, name: str, packages: Packages, optional: bool = False) -> None:
         super().__init__(name, packages)
-        self.optional = optional
+        self.optional, self.mend = optional, f"tlc bootstrap --only {name}"
         self.package = program_package(name)
 
     def check(self) -> CheckResult:
@@ -3778,7 +3916,8 @@ class Program(SystemPackage):
             path = self.packages.runner.which(self.name)
             lines = self.packages.runner.run([path, "--version"]).out.splitlines()
             return CheckResult(CheckStatus.OK, lines[0] if lines else path)
-        return CheckResult(CheckStatus.FAIL, "not installed", "install programs")
+        status = CheckStatus.WARN if self.optional else CheckStatus.FAIL
+        return CheckResult(status, "not installed", "install programs")
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
@@ -3810,6 +3949,7 @@ class AptSource(Resource):
     """
 
     kind = "apt source"
+    mend = "tlc install-tools"
 
     def __init__(self, name: str, source: Mapping[str, str], packages: Packages, enough: Callable[[], str]) -> None:
         super().__init__(name)
@@ -3822,7 +3962,7 @@ class AptSource(Resource):
             return CheckResult(CheckStatus.OK, f"not needed: {reason}")
         if not get_os_info().codename:
             return CheckResult(CheckStatus.WARN, "not added: os-release names no release of Debian or Ubuntu")
-        return CheckResult(CheckStatus.FAIL, "not configured", "add the apt source")
+        return CheckResult(CheckStatus.WARN, "not configured", "add the apt source")
 
     def configured(self) -> str:
         """The file that names the archive already, "" for none: two with different keys stop apt altogether."""
@@ -3842,7 +3982,8 @@ class AptSource(Resource):
         only = ("-o", f"Dir::Etc::SourceList={self.source['path']}", "-o", "Dir::Etc::SourceParts=-")
         return [
             *(["install", "-D", "-m", "644", os.path.join(directory, os.path.basename(file)), file] for file in files),
-            ["apt-get", "update", *only, "-o", "APT::Get::List-Cleanup=0"],
+            # A host that cannot be reached is no error to apt otherwise.
+            ["apt-get", "update", *only, "-o", "APT::Get::List-Cleanup=0", "-o", "APT::Update::Error-Mode=any"],
         ]
 
     def privileged(self) -> list[str]:
@@ -3904,6 +4045,7 @@ class Uv(Resource):
     """uv, by its own installer; where that cannot be reached, from its wheel, in an environment of tlc's own."""
 
     kind = "program"
+    mend = "tlc bootstrap --only uv"
 
     def __init__(self, runner: Runner, data_dir: str, packages: Packages | None) -> None:
         super().__init__("uv")
@@ -3966,6 +4108,7 @@ class HostKey(Resource):
     """GitHub's ssh host key in ~/.ssh/known_hosts. Another one that is there is reported, never replaced."""
 
     kind = "host key"
+    mend = "tlc bootstrap --only ssh"
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(GITHUB_HOST)
@@ -4109,6 +4252,7 @@ class Script(Resource):
     """An installer script from the network; run once for each address and checksum."""
 
     kind = "script"
+    mend = "tlc install-tools"
 
     def __init__(self, runner: Runner, state_dir: str, url: str, name: str, sha256: str) -> None:
         import hashlib
@@ -4163,8 +4307,11 @@ class Npm:
     def listed(self) -> tuple[str, set[str]]:
         """Where the packages of the prefix are, and their names."""
         # It exits with 1 over peer dependencies, and lists all the same.
-        said = self.runner.run([self.runner.which("npm"), "ls", "--global", "--depth=0", "--parseable", *self.prefix])
-        root, *paths = said.out.splitlines() or [""]
+        npm = self.runner.which("npm")
+        said = self.runner.run([npm, "ls", "--global", "--depth=0", "--parseable", *self.prefix]).out
+        if not said.strip():  # the prefix does not exist yet
+            said = os.path.dirname(self.runner.run([npm, "root", "--global", *self.prefix]).out.strip())
+        root, *paths = said.splitlines() or ["/"]
         return root, {os.path.relpath(path, os.path.join(root, "node_modules")) for path in paths}
 
     def install(self, names: Sequence[str], task: Task) -> Completed:
@@ -4180,6 +4327,7 @@ class NpmPackage(Resource):
 
     kind = "npm package"
     batch = "all"
+    mend = "tlc install-tools"
 
     # "npm error 404  The requested resource 'name@*' could not be found", or "'name@*' is not in this registry"
     UNKNOWN = r"404\s.*'((?:@[^@'/]+/)?[^@'/]+)@[^']*'"
@@ -4209,6 +4357,7 @@ class UvTool(Resource):
     """A program that uv installs in an environment of its own. `spec`: as in the config, black[d]>=24.0."""
 
     kind = "uv tool"
+    mend = "tlc install-tools"
 
     def __init__(self, spec: str, runner: Runner, installed: Probe, config_path: str) -> None:
         import re
@@ -4538,6 +4687,7 @@ class Launcher(Resource):
 
     def __init__(self, runner: Runner, version: OdooVersion) -> None:
         super().__init__(os.path.basename(version.launcher) or f"launcher of {version.version}")
+        self.mend = f"tlc create-venvs {version.version}"
         self.runner, self.version, self.path = runner, version, version.launcher
 
     def check(self) -> CheckResult:
@@ -4571,6 +4721,7 @@ class OdooConfiguration(Resource):
     def __init__(self, version: OdooVersion) -> None:
         self.version, self.path = version, version.settings_file
         super().__init__(os.path.relpath(self.path, version.root))
+        self.mend = f"tlc create-venvs {version.version}"
 
     def check(self) -> CheckResult:
         if os.path.lexists(self.path):
@@ -4699,6 +4850,7 @@ class DatabaseRole(Resource):
     """The role Odoo logs in as: LOGIN, CREATEDB, never made a superuser."""
 
     kind = "role"
+    mend = "tlc ensure-db-user"
 
     MAKE = "create the role, or mend it"
     ROLE = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
@@ -4797,33 +4949,196 @@ class DatabaseRole(Resource):
 
 
 # ----------------------------------------------------------------------------------------------
+# doctor: the checks that no command applies
+# ----------------------------------------------------------------------------------------------
+
+
+class Examination(Resource):
+    """Something only doctor looks at. `look` gives what it finds, None for nothing to say; `online`: on the network."""
+
+    kind = "examination"
+
+    def __init__(self, name: str, look: Callable[[], CheckResult | None], online: bool = False) -> None:
+        super().__init__(name)
+        self.look, self.online = look, online
+
+    def check(self) -> CheckResult:
+        return (None if self.online else self.look()) or CheckResult(CheckStatus.OK, "")
+
+    def probe(self) -> CheckResult | None:
+        return self.look() if self.online else None
+
+
+def well(message: str) -> CheckResult:
+    """A finding that is as it should be."""
+    return CheckResult(CheckStatus.OK, message)
+
+
+def warn(message: str, fix: str) -> CheckResult:
+    """A finding that one can live with."""
+    return CheckResult(CheckStatus.WARN, message, fix=fix)
+
+
+def examine_config(path: str) -> CheckResult:
+    """Whether config.toml is there, valid, and without keys nobody knows."""
+    config = load_config(path)
+    if config.warnings:
+        return CheckResult(CheckStatus.WARN, "; ".join(config.warnings), fix=edit(path))
+    return well(f"{len(config.versions)} versions, {len(config.repositories)} repositories")
+
+
+def examine_path(runner: Runner) -> CheckResult:
+    """Whether the shell finds what is installed into ~/.local/bin, and finds it first."""
+    import shutil
+
+    directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
+    fix = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
+    if directory not in path.split(os.pathsep):
+        return warn("it is not on PATH", fix)
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    # A person's own programs may hide behind others on purpose.
+    ours = [name for name in names if name in ("tlc", "uv", "odoo-venv") or name.startswith("odoo-v")]
+    hidden = [found for name in ours if (found := shutil.which(name, path=path)) != os.path.join(directory, name)]
+    if hidden:
+        return warn(f"others come first on PATH: {', '.join(str(each) for each in hidden)}", fix)
+    return well("on PATH")
+
+
+def examine_headers(runner: Runner) -> CheckResult:
+    """Whether a C compiler is there, with the headers of the packages that Odoo's Pythons may have to compile."""
+    headers = {"ldap.h": 0, "sasl/sasl.h": 1, "libpq-fe.h": 2, "openssl/ssl.h": 6, "ffi.h": 5, "zlib.h": 8}
+    if not runner.has("cc"):
+        return CheckResult(CheckStatus.FAIL, "no C compiler", fix=install_hint("", HEADER_PACKAGES[-1][1]))
+    places = ["/usr/include/postgresql", "/opt/homebrew/include", "/opt/homebrew/opt/libpq/include"]
+    text = "".join(f"#if !__has_include(<{name}>)\nmissing {name}\n#endif\n" for name in headers)
+    said = runner.run([runner.which("cc"), "-E", "-P", *(f"-I{place}" for place in places), "-x", "c", "-"], stdin=text)
+    missing = [line.removeprefix("missing ").replace(" ", "") for line in said.out.splitlines() if line]
+    if not said.ok or missing:
+        lacking = [HEADER_PACKAGES[headers[name]][1] for name in missing if name in headers]
+        first = install_hint("", lacking[0]) if lacking else "cc --version"
+        rest = [program_package("", packages) for packages in lacking[1:]]
+        return warn(f"without {', '.join(missing) or 'a working compiler'}", " ".join([first, *rest]))
+    return well(f"cc, and {len(headers)} headers")
+
+
+def examine_wkhtmltopdf(runner: Runner) -> CheckResult:
+    """Whether wkhtmltopdf is there, with the patched Qt that headers and footers need."""
+    place = "https://github.com/wkhtmltopdf/packaging/releases"
+    if not runner.has("wkhtmltopdf"):
+        return warn("not installed: Odoo prints no PDF", f"get the build for your system from {place}")
+    version = runner.run([runner.which("wkhtmltopdf"), "--version"]).out.strip()
+    if "with patched qt" not in version:
+        return warn(f"{version}: PDFs have no headers and footers", f"get the build for your system from {place}")
+    return well(version)
+
+
+def examine_disk(code_root: str) -> CheckResult:
+    """Whether there is room left: an Odoo with its environment takes 2 to 3 GB."""
+    import shutil
+
+    place = code_root
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    free = shutil.disk_usage(place).free / 1e9
+    fix = f"du -sh {tilde(code_root)}/*/* | sort -h"
+    if free < 5:
+        return CheckResult(CheckStatus.FAIL if free < 1 else CheckStatus.WARN, f"{free:.1f} GB free", fix=fix)
+    return well(f"{free:.0f} GB free")
+
+
+def examine_inotify() -> CheckResult | None:
+    """Whether Odoo's --dev=reload can watch all files; a file a watch, and five versions have 100,000."""
+    with contextlib.suppress(OSError, ValueError):
+        watches = int(read_line("/proc/sys/fs/inotify/max_user_watches"))
+        if watches < 100_000:
+            command = shell(*as_user("root"), "sysctl", "fs.inotify.max_user_watches=524288")
+            return warn(f"{watches} files can be watched, too few for --dev=reload", command)
+        return well(f"{watches} files can be watched")
+    return None
+
+
+def examine_ssh(runner: Runner) -> CheckResult | None:
+    """Whether GitHub knows one of the person's ssh keys; None where git goes there by another way."""
+    import re
+
+    asked = [runner.which("git"), "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
+    if not runner.run(asked).out.startswith("git@"):
+        return None
+    done = runner.run([runner.which("ssh"), "-T", *ssh_options(BatchMode="yes"), f"git@{GITHUB_HOST}"])
+    if "successfully authenticated" in done.err:
+        return well(done.err.strip().partition("!")[0])
+    for pattern, cause, fix, _help in GIT_CAUSES:
+        if re.search(pattern, done.err):
+            names = {"host": GITHUB_HOST, "url": "", "path": "", "name": ""}
+            return CheckResult(CheckStatus.FAIL, cause.format(**names), fix=fix.format(**names))
+    return CheckResult(
+        CheckStatus.FAIL, (done.err.strip().splitlines() or ["no answer"])[-1], fix=f"ssh -T git@{GITHUB_HOST}"
+    )
+
+
+def examine_program(runner: Runner, name: str) -> CheckResult:
+    """Which version of a program there is. Raises ExecutableNotFoundError."""
+    lines = runner.run([runner.which(name), "--version"]).out.splitlines()
+    return well(lines[0] if lines else runner.which(name))
+
+
+def examine_access(checkout: Checkout) -> CheckResult | None:
+    """Whether a repository of an organisation can be read, without cloning it."""
+    done = checkout.access()
+    if done.ok:
+        return well("can be read")
+    cause, fix, _help = checkout.cause(done)
+    return CheckResult(CheckStatus.FAIL, cause, fix=fix or f"git ls-remote {checkout.repository.url}")
+
+
+def examine_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
+    """Whether an environment's Python runs, and imports Odoo and the packages it dies without; None without one."""
+    import re
+
+    python = os.path.join(version.venv, "bin", "python")
+    requirements = os.path.join(version.source, "requirements.txt")
+    if not os.path.exists(os.path.join(version.venv, ".odoo-venv.toml")) or not os.path.exists(requirements):
+        return None
+    with open(requirements, encoding="utf-8", errors="replace") as file:
+        named = {match[0].lower() for line in file if (match := re.match(r"[\w.-]+", line))}
+    modules = ["odoo", *(module for package, module in VITAL_PACKAGES.items() if package in named)]
+    done = runner.run([python, "-c", "import sys\nfor name in sys.argv[1:]: __import__(name)", *modules], cwd="/")
+    if done.ok:
+        return well(f"imports {', '.join(modules)}")
+    lines = done.err.strip().splitlines() or [f"it ended with {done.code}"]
+    return CheckResult(CheckStatus.FAIL, lines[-1], fix=f"tlc create-venvs --force {version.version}")
+
+
+# ----------------------------------------------------------------------------------------------
 # commands: which resources, in which stages
 # ----------------------------------------------------------------------------------------------
 
 
 class Command(Record):
-    """A command: `stages` says what it is about; `after` is the next command worth running.
+    """A command: `stages` says what it is about, or is all it has to say; `after` is the next command worth running.
 
     `exit_codes`: kind of a resource that failed, or code of an error -> the exit code, where it is not 1.
+    `run`: what is done with the stages, where that is not Engine.run().
     """
 
     name: str
     about: str
     example: str
-    stages: Callable[[Context], list[Stage]]
+    stages: Callable[[Context], list[Stage] | str]
     arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
     view: View | None = None
     after: str | Callable[[Context], str] = ""
     exit_codes: tuple[tuple[str, int], ...] = ()
+    run: Callable[[Context, Engine, list[Stage]], int] | None = None
 
 
 COMMANDS: dict[str, Command] = {}
 
 
-def command(name: str, about: str, example: str, **more: Any) -> Callable[[Callable[[Context], list[Stage]]], Any]:
+def command(name: str, about: str, example: str, **more: Any) -> Callable[[Any], Any]:
     """Registers a function that lists the stages of a command; `more`: the other fields of Command."""
 
-    def register(stages: Callable[[Context], list[Stage]]) -> Callable[[Context], list[Stage]]:
+    def register(stages: Callable[[Context], list[Stage] | str]) -> Callable[[Context], list[Stage] | str]:
         COMMANDS[name] = Command(name, about, example, stages, **more)
         return stages
 
@@ -4841,18 +5156,32 @@ class Context:
     def __init__(self, settings: Settings, terminal: Terminal, runner: Runner, arguments: Mapping[str, Any]) -> None:
         self.settings, self.terminal, self.runner, self.arguments = settings, terminal, runner, arguments
         self.jobs = bearable(settings.jobs or DEFAULT_JOBS)
+        self.profile = ""  # whose config serves where there is none
+        self.loaded: Config | None = None
 
     def config(self, or_profile: str = "") -> Config:
-        """The config, its warnings said; that of a profile where there is none and one is named."""
-        path = self.settings.config_path
-        if or_profile and not os.path.exists(path):
-            config = parse_config(profiles()[or_profile], path)
-        else:
-            config = load_config(path)
-        for warning in config.warnings:
-            self.terminal.say(self.terminal.style(warning, "yellow"))
-        self.jobs = bearable(self.settings.jobs or config.data.get("jobs", DEFAULT_JOBS))
-        return config
+        """The config, its warnings said once; that of a profile where there is none and one is named."""
+        if not self.loaded:
+            path, profile = self.settings.config_path, or_profile or self.profile
+            if profile and not os.path.exists(path):
+                self.loaded = parse_config(profiles()[profile], path)
+            else:
+                self.loaded = load_config(path)
+            for warning in self.loaded.warnings:
+                self.terminal.say(self.terminal.style(warning, "yellow"))
+            self.jobs = bearable(self.settings.jobs or self.loaded.data.get("jobs", DEFAULT_JOBS))
+        return self.loaded
+
+    def stages_of(self, name: str) -> list[Stage]:
+        """The stages of another command, called without arguments. Raises what it raises."""
+        context = Context(self.settings, self.terminal, self.runner, {})
+        context.__dict__.update(self.__dict__)
+        context.arguments = {
+            names[-1].lstrip("-").replace("-", "_"): options.get("default", options.get("nargs") == "*" and [])
+            for names, options in COMMANDS[name].arguments
+        }
+        stages = COMMANDS[name].stages(context)
+        return [] if isinstance(stages, str) else stages
 
     def stage(self, name: str, resources: Sequence[Resource], *during: Lasting, width: int = 0) -> Stage:
         """A stage that keeps other runs off the code root; `during`: what else lasts as long."""
@@ -4955,7 +5284,8 @@ def chosen(repositories: Sequence[Repository], filters: Sequence[str]) -> list[R
 def bootstrap(context: Context) -> list[Stage]:
     runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
     manager = get_os_info().manager
-    packages = Packages(runner, manager, [], context.settings.config_path) if manager else None
+    names = [program_package(name) for name in ("git", "gh")]
+    packages = Packages(runner, manager, names, context.settings.config_path) if manager else None
     programs: list[Resource] = []
     sources: list[Resource] = []
     if packages:
@@ -5021,20 +5351,23 @@ def install_tools(context: Context) -> list[Stage]:
     ]
 
 
+FILTER = argument(
+    "-f",
+    "--filter",
+    metavar="NAME",
+    action="append",
+    default=[],
+    help="only this one: name, org/name or name@branch; repeatable",
+)
+
+
 @command(
     "pull-repos",
     "clone the repositories that are missing, update the rest",
     "tlc pull-repos -f web -f oca/queue@18.0",
     after="tlc create-venvs",
     arguments=(
-        argument(
-            "-f",
-            "--filter",
-            metavar="NAME",
-            action="append",
-            default=[],
-            help="only this one: name, org/name or name@branch; repeatable",
-        ),
+        FILTER,
         argument(
             "--force", action="store_true", help="update checkouts with work in them too; the work is recorded first"
         ),
@@ -5109,6 +5442,329 @@ def self_update(context: Context) -> list[Stage]:
 def ensure_db_user(context: Context) -> list[Stage]:
     database = Database(context.runner, context.config())
     return [Stage("server", [DatabaseServer(database)]), Stage("role", [DatabaseRole(database)], needs=("server",))]
+
+
+# The commands that `up` is made of, in order -> doctor's group for their resources.
+UP = {
+    "bootstrap": "Tools",
+    "init": "Configuration",
+    "install-tools": "Tools",
+    "pull-repos": "Repositories",
+    "ensure-db-user": "PostgreSQL",
+    "create-venvs": "Virtual Environments",
+    "doctor": "",
+}
+GROUPS = ("Configuration", "Connectivity", "Tools", "PostgreSQL", "Repositories", "Virtual Environments")
+
+
+def examinations(context: Context) -> dict[str, list[Resource]]:
+    """What only doctor looks at, by group; what needs a config is left out where there is no valid one."""
+    runner, settings = context.runner, context.settings
+    look = functools.partial
+    found: dict[str, list[Resource]] = {
+        "Configuration": [Examination("config.toml", look(examine_config, settings.config_path))],
+        "Connectivity": [Examination(f"ssh to {GITHUB_HOST}", look(examine_ssh, runner), online=True)],
+        "Tools": [
+            Examination("~/.local/bin", look(examine_path, runner)),
+            Examination("C compiler", look(examine_headers, runner)),
+            Examination("wkhtmltopdf", look(examine_wkhtmltopdf, runner)),
+            Examination("disk", look(examine_disk, settings.code_root)),
+            Examination("inotify", examine_inotify),
+        ],
+    }
+    try:
+        config = context.config()
+    except ConfigError:
+        return found
+    programs = {"psql": True, "npm": bool(config.data["tools"]["npm"])}
+    found["Tools"] += [
+        Examination(name, look(examine_program, runner, name)) for name, used in programs.items() if used
+    ]
+    # A private repository tells whether one has access, a public one whether the organisation is right.
+    asked: dict[str, Repository] = {}
+    for each in config.repositories:
+        private = each.organisation == "odoo" and each.name == "enterprise"
+        asked.setdefault("odoo/enterprise" if private else each.organisation, each)
+    means = Means(runner, SshConnections(runner, [], 1), threading.Semaphore(context.jobs), threading.Lock())
+    for name, repository in asked.items():
+        checkout = Checkout(settings.code_root, repository, means)
+        found["Connectivity"].append(Examination(f"access to {name}", look(examine_access, checkout), online=True))
+    versions = [OdooVersion(settings, config, version) for version in config.versions]
+    found["Virtual Environments"] = [
+        Examination(f"import odoo, {each.version}", look(examine_imports, runner, each)) for each in versions
+    ]
+    return found
+
+
+@command(
+    "up",
+    "do all of it, in order: run again, it does only what is left",
+    "tlc up --skip install-tools",
+    arguments=tuple(
+        argument(flag, metavar="STAGE", action="append", choices=list(UP), help=f"{about}: {', '.join(UP)}; repeatable")
+        for flag, about in (("--only", "only this one"), ("--skip", "not this one"))
+    ),
+    after=start_newest,
+)
+def up(context: Context) -> list[Stage]:
+    context.profile = "odoo-minimal"
+    if not os.path.exists(context.settings.config_path):
+        context.terminal.say(f"No {tilde(context.settings.config_path)} yet; starting from the odoo-minimal profile.")
+    context.config()
+    only, skip = context.arguments["only"] or list(UP), context.arguments["skip"] or []
+    stages: list[Stage] = []
+    for name in UP:
+        if name in only and name not in skip:
+            if name == "doctor":
+                stages.append(Stage("doctor", [each for group in examinations(context).values() for each in group]))
+            else:
+                stages += context.stages_of(name)
+    return stages
+
+
+def examine(context: Context, engine: Engine, stages: list[Stage]) -> int:
+    """Doctor's run: tables; with --fix what is not well is brought about, and looked at again."""
+    offline, groups = context.arguments["offline"], doctor_groups(context)
+    code = engine.examine(stages, offline)
+    if not context.arguments["fix"] or code == 130:
+        return code
+    bad = {(each.kind, each.name) for each in engine.outcomes if each.status != CheckStatus.OK}
+    fixing = []
+    for name, group in UP.items():
+        for stage in groups.get(name, []):
+            resources = [each for each in stage.resources if (group_of(each, group), each.name) in bad]
+            if resources and group in [each.name for each in stages]:
+                fixing.append(stage.replace(resources=resources))
+    if fixing:
+        settings = context.settings.replace(json=False)
+        repair = Engine(settings, context.terminal, context.runner, "doctor --fix", False, context.jobs)
+        if repair.run(fixing, None, "") == 130 or settings.dry_run:
+            return 130 if context.runner.stopped_at else code
+        code = engine.examine(stages, offline)
+    return code
+
+
+def group_of(resource: Resource, group: str) -> str:
+    """Doctor's group of a resource; `group`: that of its command."""
+    return "Connectivity" if isinstance(resource, HostKey) else group
+
+
+def doctor_groups(context: Context) -> dict[str, list[Stage]]:
+    """The stages of each command that doctor reads; without those that need a config that is not valid."""
+    found = {}
+    for name in UP:
+        with contextlib.suppress(ConfigError):
+            found[name] = context.stages_of(name) if name != "doctor" else []
+    return found
+
+
+@command(
+    "doctor",
+    "check everything the config declares, and say how to mend what is not well",
+    "tlc doctor Tools PostgreSQL --offline",
+    arguments=(
+        argument("groups", metavar="GROUP", nargs="*", help=f"only these: {', '.join(GROUPS)}"),
+        argument("--offline", action="store_true", help="nothing that needs the network"),
+        argument("--fix", action="store_true", help="bring about what is not well, then check again"),
+    ),
+    run=examine,
+)
+def doctor(context: Context) -> list[Stage]:
+    known = {group.lower().replace(" ", "-"): group for group in GROUPS}
+    chosen = []
+    for wanted in context.arguments["groups"]:
+        group = known.get(wanted.lower().replace(" ", "-"))
+        if not group:
+            near = nearest(wanted.lower(), known)
+            raise UsageError(
+                f"There is no group {wanted}; there are {', '.join(GROUPS)}", f"tlc doctor {near}".rstrip()
+            )
+        chosen.append(group)
+    resources: dict[str, list[Resource]] = {group: list(examinations(context).get(group, [])) for group in GROUPS}
+    during: list[Lasting] = []
+    for name, stages in doctor_groups(context).items():
+        for stage in stages:
+            for each in stage.resources:
+                if not isinstance(each, ConfigFile):
+                    resources[group_of(each, UP[name])].append(each)
+            # The lock would make the code root, and wait for a run that may take an hour.
+            during += [each for each in stage.during if not isinstance(each, CodeRootLock)]
+    shown = [group for group in GROUPS if group in (chosen or GROUPS)]
+    return [Stage(group, resources[group], during=tuple(during)) for group in shown]
+
+
+class CheckoutStatus(Checkout):
+    """How a checkout stands, in one line, as of the last fetch."""
+
+    def check(self) -> CheckResult:
+        if not os.path.exists(os.path.join(self.path, ".git")):
+            return CheckResult(CheckStatus.WARN, "not there", fix=self.filled(PULL))
+        branch = self.repository.branch
+        # An upstream for git to compare with, whether or not the checkout has one set.
+        upstream = ("-c", f"branch.{branch}.remote=origin", "-c", f"branch.{branch}.merge=refs/heads/{branch}")
+        done = self.runner.run(
+            [
+                self.runner.which("git"),
+                *GIT_OPTIONS,
+                *upstream,
+                "-C",
+                self.path,
+                "status",
+                "--porcelain=v2",
+                "--branch",
+            ],
+            env={"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_CEILING_DIRECTORIES": os.path.dirname(self.path)},
+        )
+        if not done.ok:
+            cause, fix, _help = self.cause(done)
+            return CheckResult(CheckStatus.WARN, cause, fix=fix)
+        lines = done.out.splitlines()
+        headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# ") and line.count(" ") > 1)
+        ahead, behind = headers.get("branch.ab", "+0 -0").split(" ")
+        untracked = sum(line.startswith("?") for line in lines)
+        counts = {
+            "ahead": int(ahead[1:]),
+            "behind": int(behind[1:]),
+            "changed": sum(line[:1] in "12u" for line in lines),
+            "untracked": untracked,
+        }
+        parts = list(dict.fromkeys(self.operations().values()))
+        parts += [f"{count} {name}" for name, count in counts.items() if count]
+        where = headers.get("branch.head", "?").replace("(detached)", "no branch")
+        return CheckResult(CheckStatus.OK, f"{where:8}  {', '.join(parts) or 'clean'}")
+
+
+def view_status(settings: Settings, steps: Sequence[Step]) -> str:
+    """One line for each repository."""
+    width = max((len(step.resource.name) for step in steps), default=0)
+    return "\n".join(f"{step.resource.name:{width}}  {step.found.message}" for step in steps)
+
+
+@command(
+    "status",
+    "show one line per repository, from what is on disk",
+    "tlc status -f web",
+    arguments=(FILTER,),
+    view=view_status,
+)
+def status(context: Context) -> list[Stage]:
+    repositories = chosen(context.config().repositories, context.arguments["filter"])
+    means = Means(context.runner, SshConnections(context.runner, [], 1), threading.Semaphore(1), threading.Lock())
+    return [Stage("status", [CheckoutStatus(context.settings.code_root, each, means) for each in repositories])]
+
+
+@command(
+    "config",
+    "print the JSON Schema of config.toml, for editors",
+    "tlc config schema",
+    arguments=(argument("what", metavar="schema", choices=["schema"], help="what to print"),),
+)
+def config_schema(context: Context) -> str:
+    import json
+
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tlc's config.toml"}
+    return json.dumps({**head, **SCHEMA}, indent=2)
+
+
+# How each shell is told; @...@ are the places that completion() fills.
+COMPLETIONS = {
+    "bash": """\
+# tlc's completion for bash. To have it: tlc completion bash > ~/.local/share/bash-completion/completions/tlc
+_tlc() {
+    local current previous command="" each words
+    COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}   # or oca/web@17.0 would be two words
+    current=${COMP_WORDS[COMP_CWORD]}
+    previous=${COMP_WORDS[COMP_CWORD - 1]}
+    for each in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case $each in @names@) command=$each; break ;; esac
+    done
+    case $command:$previous in
+@cases@
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -F _tlc tlc
+""",
+    "zsh": """\
+#compdef tlc
+# tlc's completion for zsh. To have it: tlc completion zsh > a file _tlc in a directory of $fpath
+_tlc() {
+    local command="" each words_of previous=${words[CURRENT - 1]}
+    for each in "${(@)words[2,CURRENT - 1]}"; do
+        case $each in @names@) command=$each; break ;; esac
+    done
+    case $command:$previous in
+@cases@
+    esac
+    compadd -- ${=words_of}
+}
+if [ "$funcstack[1]" = _tlc ]; then _tlc "$@"; else compdef _tlc tlc; fi
+""",
+    "fish": """\
+# tlc's completion for fish. To have it: tlc completion fish > ~/.config/fish/completions/tlc.fish
+complete -c tlc -f
+""",
+}
+
+
+@command(
+    "completion",
+    "print a completion script for bash, zsh or fish",
+    "tlc completion bash",
+    arguments=(argument("shell", choices=list(COMPLETIONS), help="bash, zsh or fish"),),
+)
+def completion(context: Context) -> str:
+    """A script without Python in it: what it offers is as the config is now."""
+    versions: list[str] = []
+    names: list[str] = []
+    with contextlib.suppress(ConfigError):
+        config = context.config()
+        versions = config.versions
+        for each in config.repositories:
+            names += [each.name, f"{each.organisation}/{each.name}", each.item]
+    values = {
+        "filter": list(dict.fromkeys(names)),
+        "profile": list(profiles()),
+        "versions": versions,
+        "groups": [group.replace(" ", "-") for group in GROUPS],
+    }
+    flags = [flag for flags in GLOBAL_OPTIONS for flag in flags]
+    cases: list[tuple[str, str, list[str]]] = [("*", "--color", ["auto", "always", "never"])]
+    for command in COMMANDS.values():
+        words = list(flags)
+        for names_of, options in command.arguments:
+            offered = options.get("choices") or values.get(names_of[-1].lstrip("-"), [])
+            if names_of[0][0] == "-":
+                words = [*names_of, *words]
+                cases += [(command.name, flag, offered) for flag in names_of if offered]
+            else:
+                words = [*offered, *words]
+        cases.append((command.name, "*", words))
+    cases.append(("", "*", [*COMMANDS, *flags, "--help", "--version"]))
+    kind = context.arguments["shell"]
+    if kind == "fish":
+        return COMPLETIONS[kind] + "".join(fish_completion(cases))
+    variable = "words" if kind == "bash" else "words_of"
+    lines = "\n".join(f'    {name}:{previous}) {variable}="{" ".join(words)}" ;;' for name, previous, words in cases)
+    return COMPLETIONS[kind].replace("@names@", "|".join(COMMANDS)).replace("@cases@", lines)
+
+
+def fish_completion(cases: Sequence[tuple[str, str, list[str]]]) -> Iterator[str]:
+    """The lines of fish's script for these cases: command, word before, words to offer."""
+    taking = {(command, previous) for command, previous, _ in cases}
+    for command, previous, words in cases:
+        where = f"__fish_seen_subcommand_from {command or ' '.join(COMMANDS)}"
+        condition = "" if command == "*" else f" -n '{where}'" if command else f" -n 'not {where}'"
+        flags = [previous] if previous != "*" else [word for word in words if word[0] == "-"]
+        for flag in flags:
+            option = f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
+            if previous != "*":
+                yield f"complete -c tlc{condition} {option} -x -a '{' '.join(words)}'\n"
+            elif not {(command, flag), ("*", flag)} & taking:
+                yield f"complete -c tlc{condition} {option}\n"
+        plain = [word for word in words if word[0] != "-"]
+        if previous == "*" and plain:
+            yield f"complete -c tlc{condition} -a '{' '.join(plain)}'\n"
 
 
 # ----------------------------------------------------------------------------------------------
@@ -5244,11 +5900,16 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
         return 0
     command = COMMANDS[given["command"]]
     stages = command.stages(context)
+    if isinstance(stages, str):
+        terminal.show(stages)
+        if settings.json:
+            Engine(settings, terminal, runner, command.name, False, 1).document(ok=True)
+        return 0
     engine = Engine(settings, terminal, runner, command.name, given.get("force", False), context.jobs)
-    after = command.after if isinstance(command.after, str) else command.after(context)
+    after = command.after(context) if callable(command.after) else command.after
     codes = dict(command.exit_codes)
     try:
-        code = engine.run(stages, command.view, after)
+        code = command.run(context, engine, stages) if command.run else engine.run(stages, command.view, after)
     except TlcError as error:
         error.exit_code = codes.get(error.code, error.exit_code)
         raise

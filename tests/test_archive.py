@@ -85,7 +85,7 @@ def test_oldest_and_newest_python_run_it(sandbox: Sandbox) -> None:
 
 LOADED_FROM = """
 import runpy, sys
-sys.argv[1:] = ["--version"]
+sys.argv[1:] = ["-q", "--version"]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit:

@@ -124,7 +124,8 @@ def test_the_help_of_a_command_has_an_example_that_runs(sandbox: Sandbox, name: 
     assert example.split()[0] == name
     sandbox.config(tlc.profiles()["odoo-dev"])
     tried = sandbox.tlc(*shlex.split(example), "--dry-run")
-    assert tried.code == 0, tried.err
+    # What doctor finds wrong in an empty home is an answer.
+    assert tried.code == 0 or (name == "doctor" and tried.code == 1), tried.err
 
 
 def test_the_help_names_every_command_option_and_variable(sandbox: Sandbox) -> None:

@@ -23,6 +23,7 @@ The shiv archive has the check of the Python version put before shiv's own `__ma
 
 import argparse
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -187,14 +188,14 @@ def write_archive(target: Path, members: Mapping[str, bytes]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as directory:
         beside = Path(directory, target.name)
-        with beside.open("wb") as file:
-            file.write(SHEBANG)
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, content in sorted(members.items()):
-                    entry = zipfile.ZipInfo(name, EPOCH)
-                    entry.create_system = 3  # Unix, so that the mode counts
-                    entry.external_attr = 0o100644 << 16
-                    archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+        packed = io.BytesIO()  # offsets from here on: another `#!` line may be put before it
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, content in sorted(members.items()):
+                entry = zipfile.ZipInfo(name, EPOCH)
+                entry.create_system = 3  # Unix, so that the mode counts
+                entry.external_attr = 0o100644 << 16
+                archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+        beside.write_bytes(SHEBANG + packed.getvalue())
         beside.chmod(0o755)
         beside.replace(target)
 

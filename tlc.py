@@ -549,7 +549,7 @@ class Terminal:
             self.document({"ok": False, "error": {"code": error.code, "message": error.message, "fix": fix}})
         self.say(f"{self.style('tlc:', 'red')} {error.message}", important=True)
         if fix:
-            self.say(f"→ {fix}", important=True)
+            self.say("→ " + fix.replace("\n", "\n  "), important=True)
         return error.exit_code
 
     def flush(self) -> bool:
@@ -1842,10 +1842,13 @@ class Privilege:
 
         Raises SudoError with the commands to run by hand.
         """
+        import pwd
         import re
 
+        there = {account.pw_name for account in pwd.getpwall()}
         matches = (re.match(r"sudo (?:-u (\S+) )?", command) for command in commands)
-        users = sorted({match[1] or "root" for match in matches if match})
+        # An account that is not there yet comes with a package.
+        users = sorted({match[1] if match[1] in there else "root" for match in matches if match})
         asked = not terminal.interactive
         try:
             for user in users:
@@ -2144,7 +2147,8 @@ class Engine:
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
             if step.action:
-                actions.setdefault((step.stage.name, step.action), []).append(step)
+                stage = "" if step.action == LATER_ACTION else step.stage.name
+                actions.setdefault((stage, step.action), []).append(step)
         if self.picture:
             show(self.picture(self.settings, steps))
             actions = {}
@@ -2159,7 +2163,7 @@ class Engine:
             if len(group) > len(shown):
                 show(f"  ... and {len(group) - len(shown)} more; --dry-run shows all")
         for step in steps:
-            if not step.action and step.found.status != CheckStatus.OK:
+            if not step.action and step.found.status == CheckStatus.FAIL:
                 show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
         if as_root := self.as_root(steps):
             show(style("as another user" if any(" -u " in each for each in as_root) else "as root", "bold"))
@@ -2238,7 +2242,8 @@ class Engine:
                 if not offline:
                     each.ready(self.terminal)
             tasks = [functools.partial(self.examined, *pair, offline) for pair in pairs]
-            self.outcomes = [each for each in run_tasks(tasks, EXAMINED_AT_ONCE, self.runner.stop) if each]
+            found = run_tasks(tasks, EXAMINED_AT_ONCE, self.runner.stop)
+        self.outcomes = [each for each in found if each and each.message]
         interrupted = self.runner.stopped_at is not None
         for group in groups:
             mine = [each for each in self.outcomes if each.kind == group.name]
@@ -3945,14 +3950,16 @@ class UnknownSystem(Resource):
 class AptSource(Resource):
     """An apt archive beside the distribution's, with its key. Without it the distribution's packages serve.
 
-    `source`: see PGDG. `enough`: says why it is not needed, or "".
+    `source`: see PGDG. `enough`: says why it is not needed, or "". `mend`: the command that adds it.
     """
 
     kind = "apt source"
-    mend = "tlc install-tools"
 
-    def __init__(self, name: str, source: Mapping[str, str], packages: Packages, enough: Callable[[], str]) -> None:
+    def __init__(
+        self, name: str, source: Mapping[str, str], packages: Packages, enough: Callable[[], str], mend: str
+    ) -> None:
         super().__init__(name)
+        self.mend = mend
         self.source, self.packages, self.enough = source, packages, enough
 
     def check(self) -> CheckResult:
@@ -3987,7 +3994,8 @@ class AptSource(Resource):
         ]
 
     def privileged(self) -> list[str]:
-        return [shell(*as_user("root"), *command) for command in self.commands("")]
+        key, *rest = (shell(*as_user("root"), *command) for command in self.commands(""))
+        return [f"{key}   # {self.source['key_url']}", *rest]
 
     def apply(self, task: Task) -> TaskResult:
         import tempfile
@@ -4209,19 +4217,21 @@ class OwnArchive(Resource):
         archive = download(f"{self.url}/tlc.pyz", self.runner)
         if hashlib.sha256(archive).hexdigest() not in promised[:1]:
             return TaskResult("failed", "not replaced: the sha256 of the release does not fit", "tlc self-update")
+        # Before the zip archive stands what finds the Python it was installed for (zip's APPNOTE, 4.3.7).
+        mark = b"PK\x03\x04"
         with open(self.path, "rb") as file:
-            first, mine = file.readline(), file.read()
-        new = archive.partition(b"\n")[2]
+            start, _, mine = file.read().partition(mark)
+        new = archive.partition(mark)[2]
         if new == mine:
             return TaskResult("ok", f"{__version__} is the newest")
         beside = f"{self.path}.{os.getpid()}.tmp"
         try:
             with open(beside, "xb") as file:
-                file.write(first + new)  # the first line names the Python it was installed for
+                file.write(start + mark + new)
                 os.fchmod(file.fileno(), os.stat(self.path).st_mode)
                 os.fsync(file.fileno())
-            told = self.runner.run([sys.executable, beside, "--version"])
-            version = told.out.strip().removeprefix("tlc ")
+            version = self.runner.run([sys.executable, beside, "--version"]).out.strip().removeprefix("tlc ")
+            told = self.runner.run([sys.executable, beside, "--help"])
             if not told.ok:
                 return TaskResult("failed", "not replaced: the release does not run here", detail=told.err[-500:])
             if self.check_only:
@@ -4498,7 +4508,8 @@ class OdooVersion:
         odoo-venv's launcher gives the role odoo/odoo on localhost, and a command line wins over a file.
         """
         wanted = self.config.data["postgres"]
-        usual = all(wanted[key] == SCHEMA["properties"]["postgres"]["properties"][key]["default"] for key in wanted)
+        known = SCHEMA["properties"]["postgres"]["properties"]
+        usual = all(wanted[key] == known[key]["default"] for key in ("user", "password", "host"))
         if usual and self.config.data["create_launcher"] and self.launcher:
             words = [self.launcher]
         else:
@@ -5291,7 +5302,8 @@ def bootstrap(context: Context) -> list[Stage]:
     if packages:
         programs = [Program(name, packages, optional=name == "gh") for name in ("git", "gh") if name in wanted]
         if manager == "apt-get" and "gh" in wanted:
-            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, lambda: "gh is there" * runner.has("gh"))]
+            has_gh: Callable[[], str] = lambda: "gh is there" * runner.has("gh")  # noqa: E731
+            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, "tlc bootstrap --only gh")]
     elif missing := [name for name in ("git", "gh") if name in wanted and not runner.has(name)]:
         programs = [UnknownSystem(missing)]
     return [
@@ -5337,7 +5349,8 @@ def install_tools(context: Context) -> list[Stage]:
         installed = [packages.installed]
         system = [SystemPackage(name, packages) for name in names]
         if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
-            pgdg = [AptSource("PGDG", PGDG, packages, functools.partial(enough_postgresql, config.versions))]
+            enough = functools.partial(enough_postgresql, config.versions)
+            pgdg = [AptSource("PGDG", PGDG, packages, enough, "tlc install-tools")]
     scripts = [
         Script(runner, context.settings.state_dir, each["url"], each.get("name", ""), each.get("sha256", ""))
         for each in tools["script"]

@@ -12,7 +12,7 @@ SCRIPTS = $(wildcard *.sh tests/*.sh .ci/run)
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: build ## see tlc at work in a throwaway .demo/: no network, no accounts
+demo: build ## see tlc at work in a throwaway .demo/: no account, and no network but for Python packages
 	PYTHON="$(PYTHON)" sh tests/demo.sh
 
 build: ## build dist/tlc.pyz

@@ -80,11 +80,11 @@ NEWEST_ODOO = "20.0"
 SUPPORTED_ODOO = ["18.0", "19.0", "20.0"]  # Odoo supports its three newest versions
 
 # Variables that would point a child somewhere else than where tlc sends it: those of
-# `git rev-parse --local-env-vars` (set while a git hook runs), and Python's own.
+# `git rev-parse --local-env-vars` (set while a git hook runs), Python's own, and what libpq takes before PGHOST.
 CLEANED_ENVIRONMENT = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_DIR GIT_GRAFT_FILE GIT_IMPLICIT_WORK_TREE "
     "GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS GIT_OBJECT_DIRECTORY GIT_PREFIX "
-    "GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE PYTHONHOME PYTHONPATH PYTHONSTARTUP"
+    "GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE PGHOSTADDR PGSERVICE PYTHONHOME PYTHONPATH PYTHONSTARTUP"
 ).split()
 
 # What a child that runs as another user needs of the environment: the way to the network.
@@ -2259,7 +2259,7 @@ class Engine:
         """How a resource stands, its probe included, with the command that mends it."""
         started = time.monotonic()
         found = self._check(group, resource).found
-        if not offline and found.status != CheckStatus.FAIL:
+        if not offline:
             seen = self.guarded(resource.probe, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
             if seen and seen.status != CheckStatus.OK:
                 found = seen
@@ -2325,7 +2325,8 @@ class Engine:
         for status, fix, message, detail in sorted(alike, key=lambda each: order.index(each[0])):
             names = alike[status, fix, message, detail]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            head = style(f"{status:8}", STATUS_STYLE[status][0])
+            word = "note" if status == "ok" else status  # it is well, but there is something to say
+            head = style(f"{word:8}", STATUS_STYLE[status][0])
             say(f"{head} {', '.join(names[:SHOWN])}{more}: {message}", important=True)
             for line in detail.splitlines():
                 say(f"         {style(line, 'dim')}", important=True)
@@ -2741,17 +2742,25 @@ class Checkout(Resource):
         return CheckResult(CheckStatus.OK, f"on {state.branch}, clean", f"update{turn}")
 
     def probe(self) -> CheckResult | None:
+        quiet = Task(False, False, lambda *_phase, **_more: None)
+        if self.state.absent:
+            reference = f"refs/heads/{self.repository.branch}"
+            done = self.git_online("ls-remote", "--", self.repository.url, reference, where="/", task=quiet)
+            return self.has_no_branch() if done.ok and not done.out.strip() else None
         if not self.state.head:
             return None
-        quiet = Task(False, False, lambda *_phase, **_more: None)
         done, tips = self.remote_tips([self.repository.branch], quiet)
         if not done.ok:
             cause, fix, _help = self.cause(done)
             return CheckResult(CheckStatus.FAIL, cause, fix=fix)
         tip = tips.get(self.repository.branch)
         if tip in (None, self.state.head):
-            return None if tip else CheckResult(CheckStatus.WARN, self.no_branch().message, fix=self.no_branch().fix)
+            return None if tip else self.has_no_branch()
         return CheckResult(CheckStatus.WARN, "behind origin", fix=self.filled(PULL))
+
+    def has_no_branch(self) -> CheckResult:
+        """The finding where the remote does not have the branch."""
+        return CheckResult(CheckStatus.WARN, self.no_branch().message, fix=self.no_branch().fix)
 
     @property
     def force_fix(self) -> str:

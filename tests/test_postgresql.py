@@ -1,0 +1,406 @@
+"""Stories of the development role, told to a real PostgreSQL by the built archive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pythons
+from conftest import Run, Sandbox
+from postgres_server import PostgresServer, missing
+
+# Who runs tlc: whoever runs the tests; where that is root, who becomes `postgres` for it, others as well: `postgres`
+# itself, and one who owns the cluster.
+ROOT = os.getuid() == 0
+WHO = ["", "postgres", "nobody"] if ROOT else [""]
+
+# A word that nothing else has in it, quoted for neither SQL nor shell nor psql.
+PASSWORD = "s3cr3t'\"\\ $HOME `id` :'x' %s ☃"
+
+
+def toml(text: str) -> str:
+    """A string as TOML writes it."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def literal(text: str) -> str:
+    """A string as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Desk:
+    """A person with a PostgreSQL, and what they do with it."""
+
+    def __init__(self, sandbox: Sandbox, server: PostgresServer, python: str | Path = sys.executable) -> None:
+        self.sandbox, self.server, self.python = sandbox, server, python
+        self.account = ""  # who runs tlc, where that is another one
+        sandbox.env |= server.env
+        self.config()
+
+    def config(
+        self, user: str = "odoo", password: str = PASSWORD, host: str = "localhost", versions: str = '"18.0"'
+    ) -> None:
+        """Write a config with this role."""
+        self.sandbox.config(
+            f"versions = [{versions}]\n[postgres]\nuser = {toml(user)}\npassword = {toml(password)}\n"
+            f'host = "{host}"\nport = {self.server.port}\n'
+        )
+
+    def ensure(self, *options: str, env: Mapping[str, str] | None = None, as_json: bool = True) -> Run:
+        """Run ensure-db-user; whatever comes of it, the password stands nowhere."""
+        if self.account:
+            own(self.sandbox.home, self.account)
+        options = (*(["--json"] if as_json else []), "--yes", "-v", *options)
+        run = self.sandbox.tlc(*options, "ensure-db-user", env=env, python=self.python, timeout=30)
+        logs = "".join(path.read_text() for path in self.sandbox.state.rglob("*") if path.is_file())
+        assert "s3cr3t" not in run.out + run.err + logs
+        return run
+
+    def login(self, user: str = "odoo", password: str = PASSWORD) -> bool:
+        """Whether the role comes in over TCP."""
+        done = subprocess.run(
+            [self.server.programs / "psql", *"-XqAtw -h 127.0.0.1 -d postgres -c".split(), "SELECT current_user"],
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PGPORT": str(self.server.port)}
+            | {"PGUSER": user, "PGPASSWORD": password},
+            capture_output=True,
+            encoding="utf-8",
+        )
+        return (done.returncode, done.stdout) == (0, f"{user}\n")
+
+    def role(self, user: str = "odoo") -> str:
+        """Whether a role may log in, create databases, do everything; "" when there is none."""
+        roles = self.server.sql("SELECT rolname, rolcanlogin, rolcreatedb, rolsuper FROM pg_roles").splitlines()
+        return next((role.removeprefix(f"{user}|") for role in roles if role.startswith(f"{user}|")), "")
+
+
+READY = "t|t|f"
+
+
+def own(directory: Path, account: str) -> None:
+    """Give all below a directory, and it, to an account."""
+    for path in (directory, *directory.rglob("*")):
+        shutil.chown(path, account)
+
+
+def python_for(account: str, directory: Path) -> Path:
+    """Write a script that runs a Python as that account; return it."""
+    for interpreter in pythons.supported():
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run([interpreter.path, "-c", ""], user=account, cwd="/", check=True, capture_output=True)
+            script = directory / "python"
+            become = f"--reuid={account} --regid={pwd.getpwnam(account).pw_gid} --clear-groups"
+            script.write_text(f'#!/bin/sh\nexec {shutil.which("setpriv")} {become} {interpreter.path} "$@"\n')
+            script.chmod(0o755)
+            return script
+    pytest.skip("no Python here that others than root may run: sudo apt-get install python3")
+
+
+@contextlib.contextmanager
+def unprivileged(archive: Path, server: PostgresServer, account: str) -> Iterator[Desk]:
+    """The desk of an account that may nothing; only root can make one for another."""
+    directory = Path(tempfile.mkdtemp(prefix="tlc-person-", dir="/tmp"))  # pytest's own are closed to others
+    try:
+        directory.chmod(0o755)
+        desk = Desk(Sandbox(directory, Path(shutil.copy(archive, directory))), server, python_for(account, directory))
+        own(directory, account)
+        desk.account = account
+        yield desk
+    finally:
+        shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def desk_of(account: str, sandbox: Sandbox, archive: Path) -> Iterator[Desk]:
+    """The desk of an account that may administer a PostgreSQL, which has no role for Odoo; "" for our own."""
+    if reason := missing():
+        pytest.skip(reason)
+    with PostgresServer(account) as server:
+        if account:
+            with unprivileged(archive, server, account) as desk:
+                yield desk
+        else:
+            yield Desk(sandbox, server)
+
+
+@pytest.fixture
+def desk(sandbox: Sandbox, archive: Path) -> Iterator[Desk]:
+    """A person who may administer a PostgreSQL that has no role for Odoo."""
+    with desk_of("", sandbox, archive) as desk:
+        yield desk
+
+
+@pytest.fixture(params=WHO)
+def each_desk(request: pytest.FixtureRequest, sandbox: Sandbox, archive: Path) -> Iterator[Desk]:
+    """The same, for stories that each kind of person has their own way through."""
+    with desk_of(request.param, sandbox, archive) as desk:
+        yield desk
+
+
+def results(run: Run) -> dict[str, dict[str, Any]]:
+    """Kind -> its result."""
+    return {result["kind"]: result for result in run.json()["results"]}
+
+
+def statuses(run: Run) -> dict[str, str]:
+    """Kind -> its result's status."""
+    return {kind: result["status"] for kind, result in results(run).items()}
+
+
+# --- absent, present, mended
+
+
+def test_from_nothing_to_a_second_run(each_desk: Desk) -> None:
+    planned = each_desk.ensure("--dry-run")
+    assert (planned.code, statuses(planned)) == (0, {"server": "ok", "role": "planned"})
+    assert each_desk.role() == ""
+
+    first = each_desk.ensure()
+    assert (first.code, statuses(first)) == (0, {"server": "ok", "role": "changed"})
+    assert each_desk.role() == READY
+    assert each_desk.login()
+
+    again = each_desk.ensure()
+    assert (again.code, statuses(again)) == (0, {"server": "ok", "role": "ok"})
+    assert not again.json()["changed"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        f"LOGIN PASSWORD {literal(PASSWORD)}",
+        f"CREATEDB PASSWORD {literal(PASSWORD)}",
+        "LOGIN CREATEDB PASSWORD 'other'",
+        "LOGIN CREATEDB",
+    ],
+    ids=["no CREATEDB", "no LOGIN", "other password", "no password"],
+)
+def test_a_role_that_is_not_as_it_should_be(each_desk: Desk, attributes: str) -> None:
+    each_desk.server.sql(f"CREATE ROLE odoo {attributes} CONNECTION LIMIT 7")
+    run = each_desk.ensure()
+    assert (run.code, statuses(run)["role"]) == (0, "changed")
+    assert each_desk.role() == READY
+    assert each_desk.login()
+    assert each_desk.server.sql("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'odoo'") == "7"
+    assert not each_desk.ensure().json()["changed"]
+
+
+def test_a_superuser_is_left_and_told_about(each_desk: Desk) -> None:
+    each_desk.server.sql(f"CREATE ROLE odoo SUPERUSER LOGIN CREATEDB PASSWORD {literal(PASSWORD)}")
+    run = each_desk.ensure()
+    assert (run.code, statuses(run)["role"]) == (0, "ok")
+    assert "superuser" in results(run)["role"]["message"]
+    assert each_desk.role() == "t|t|t"
+
+
+def test_what_people_read(desk: Desk) -> None:
+    run = desk.ensure(as_json=False)
+    assert run.code == 0
+    assert "odoo" in run.err
+    assert desk.login()
+
+
+# --- names and passwords
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ('odoo"; DROP ROLE victim; --', "'; DROP ROLE victim; --"),
+        ("o'doo \\", "\\'; \\! touch hacked\n\\echo"),
+        (":user", ":'password' :\"x\""),
+        ("Odoo ünïcode ☃", "pässwörd ☃"),
+        ("select", " leading and trailing "),
+        ("-odoo", "-W"),
+        ("o" * 63, "p" * 500),
+        ("%s", "%(password)s {0} $1 $$ \t"),
+        ("odoo?host=evil", "a=b host=evil"),
+        ("postgresql://evil/x", "x"),
+    ],
+)
+def test_nasty_names_and_passwords(desk: Desk, user: str, password: str) -> None:
+    """Each either works as it is written, or is refused by the config; nothing else ever happens."""
+    desk.server.sql("CREATE ROLE victim")
+    before = desk.server.sql("SELECT rolname FROM pg_roles ORDER BY 1")
+    desk.config(user, password)
+    run = desk.ensure()
+    if run.code == 1:
+        assert "postgres." in run.err + run.out
+        assert desk.server.sql("SELECT rolname FROM pg_roles ORDER BY 1") == before
+    else:
+        assert run.code == 0
+        assert desk.role(user) == READY
+        assert desk.login(user, password)
+        assert not desk.login(user, f"{password}x")
+        assert not desk.ensure().json()["changed"]
+    assert desk.role("victim")
+    assert not list(desk.sandbox.home.rglob("hacked"))
+
+
+def test_ordinary_but_not_simple_passwords_are_no_reason_to_refuse(desk: Desk) -> None:
+    for password in (PASSWORD, "it's", 'a"b', "a b", "ünï", "a\\b", "a;b"):
+        desk.config(password=password)
+        assert desk.ensure().code == 0
+        assert desk.login(password=password)
+
+
+def test_a_name_that_postgresql_would_cut(desk: Desk) -> None:
+    desk.config("o" * 64)
+    assert desk.ensure().code == 1
+    assert desk.role("o" * 63) == ""
+
+
+def test_no_password_in_any_argument_list(each_desk: Desk) -> None:
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    seen.add(path.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        each_desk.ensure()  # absent
+        each_desk.server.sql("ALTER ROLE odoo PASSWORD 'other'")
+        each_desk.ensure()  # mended
+        each_desk.ensure()
+    finally:
+        done.set()
+        watcher.join()
+    if Path("/proc/self/cmdline").exists():
+        assert any(b"ensure-db-user" in line for line in seen)
+    assert not [line for line in seen if b"s3cr3t" in line]
+
+
+def test_no_password_in_the_servers_log(desk: Desk) -> None:
+    desk.server.sql("ALTER SYSTEM SET log_statement TO 'all'")
+    desk.server.hba()
+    desk.ensure()
+    assert desk.login()
+    assert "pg_roles" in desk.server.log()
+    assert "s3cr3t" not in desk.server.log()
+
+
+# --- other places
+
+
+def test_the_administrator_comes_in_over_tcp(each_desk: Desk) -> None:
+    each_desk.server.hba("host all postgres 127.0.0.1/32 trust")
+    run = each_desk.ensure(env={"PGHOST": "127.0.0.1", "PGUSER": "postgres"})
+    assert run.code == 0
+    assert each_desk.login()
+
+
+def test_a_host_by_its_address(desk: Desk) -> None:
+    desk.config(host="127.0.0.1")
+    assert desk.ensure().code == 0
+    assert desk.login()
+
+
+def test_what_the_person_has_set_for_psql_does_not_matter(desk: Desk) -> None:
+    psqlrc = desk.sandbox.home / ".psqlrc"
+    psqlrc.write_text("\\set AUTOCOMMIT off\n\\pset format html\nSELECT 'hello';\n")
+    env = {"PGPORT": "1", "PGDATABASE": "mine", "PGPASSWORD": "mine", "PGSSLMODE": "allow", "PSQLRC": str(psqlrc)}
+    assert desk.ensure(env=env).code == 0
+    assert desk.login()
+    assert not desk.ensure(env=env).json()["changed"]
+
+
+# --- what is wrong
+
+
+def test_the_server_is_down(each_desk: Desk) -> None:
+    each_desk.server.stop()
+    run = each_desk.ensure()
+    assert (run.code, statuses(run)["server"]) == (1, "failed")
+    assert str(each_desk.server.port) in results(run)["server"]["name"]
+    assert results(run)["server"]["fix"]
+    each_desk.server.start()
+    assert each_desk.ensure().code == 0
+
+
+def test_a_server_that_does_not_answer(desk: Desk) -> None:
+    assert desk.server.process
+    desk.server.process.send_signal(signal.SIGSTOP)
+    start = time.monotonic()
+    try:
+        run = desk.ensure()
+    finally:
+        desk.server.process.send_signal(signal.SIGCONT)
+    assert run.code == 1
+    assert time.monotonic() - start < 15
+
+
+def test_no_psql(desk: Desk, tmp_path: Path) -> None:
+    tmp_path.joinpath("empty").mkdir()
+    run = desk.ensure(env={"PATH": str(tmp_path / "empty")})
+    assert run.code == 1
+    assert "Traceback" not in run.err
+
+
+def test_pg_hba_refuses_tcp(each_desk: Desk) -> None:
+    each_desk.server.hba("host all all all reject")
+    run = each_desk.ensure()
+    assert (run.code, statuses(run)["role"]) == (3, "failed")
+    assert "pg_hba" in results(run)["role"]["message"] + results(run)["role"]["fix"]
+    assert each_desk.role() == READY
+    each_desk.server.hba()
+    assert each_desk.ensure().code == 0
+
+
+def test_pg_hba_refuses_the_administrator(each_desk: Desk) -> None:
+    each_desk.server.hba("local all all reject")
+    run = each_desk.ensure()
+    assert run.code == (2 if each_desk.account == "nobody" else 3)  # who is left then is `postgres`, with sudo
+    each_desk.server.hba()
+    assert each_desk.role() == ""
+
+
+def test_an_ok_login_that_is_not_the_configs_password_is_no_success(desk: Desk) -> None:
+    """~/.pgpass has the old one."""
+    desk.server.sql("CREATE ROLE odoo LOGIN CREATEDB PASSWORD 'old'")
+    pgpass = desk.sandbox.home / ".pgpass"
+    pgpass.write_text("*:*:*:odoo:old\n")
+    pgpass.chmod(0o600)
+    assert statuses(desk.ensure(env={"PGPASSFILE": str(pgpass)}))["role"] == "changed"
+    assert desk.login()
+
+
+def test_a_postgresql_too_old_for_a_version(desk: Desk) -> None:
+    desk.config(versions='"18.0", "master"')
+    run = desk.ensure()
+    assert run.code == 0
+    old = int(desk.server.sql("SHOW server_version_num")) < 160000
+    said = "".join(result["message"] for result in results(run).values())
+    assert ("16" in said and "master" in said) == old
+
+
+@pytest.mark.skipif(not ROOT, reason="needs another account's PostgreSQL: run the tests as root too")
+def test_somebody_without_sudo_is_told_what_to_run(archive: Path) -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    with PostgresServer() as server, unprivileged(archive, server, "nobody") as desk:
+        bare = desk.sandbox.home / "bin"
+        bare.mkdir()
+        for program in ("sh", "env", "id", "true"):
+            (bare / program).symlink_to(shutil.which(program) or program)
+        run = desk.ensure(env={"PATH": f"{bare}:{server.programs}"})
+        assert run.code == 2
+        assert "sudo" in run.json()["error"]["message"]
+        assert "createuser" in run.out or "CREATE ROLE" in run.out
+        assert desk.role() == ""

@@ -240,7 +240,7 @@ def test_a_server_that_allows_few_sessions_costs_no_failure_and_no_noise(github:
     names = github.repositories(12)
     run = github.sandbox.tlc("--yes", "--quiet", "pull-repos", "-j8")
     assert run.code == 0, run.err
-    assert re.fullmatch(rf"changed {len(names)}  in .* s\n", run.err)
+    assert re.fullmatch(rf"changed {len(names)}  in .* s\nnext .*\n", run.err)
     assert github.server.visits().authentications > 1  # it was too few, then
     soon(github.nothing_left)
 

@@ -93,10 +93,13 @@ HANDED_ENVIRONMENT = (
 ).split()
 
 # Where programs are that a shell may not know of: just installed ones, the administrator's, Homebrew's keg-only libpq.
-MORE_PATH = ("~/.local/bin", "/usr/sbin", "/opt/homebrew/opt/libpq/bin", "/usr/local/opt/libpq/bin")
+KEG_ONLY = [
+    f"{prefix}/opt/{keg}/bin" for prefix in ("/opt/homebrew", "/usr/local") for keg in ("libpq", "postgresql@16")
+]
+MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 
 # ID or ID_LIKE in os-release, or "macos" -> the package manager there
-FAMILIES = {"debian": "apt-get", "ubuntu": "apt-get", "fedora": "dnf", "rhel": "dnf", "arch": "pacman", "macos": "brew"}
+FAMILIES = {"debian": "apt-get", "ubuntu": "apt-get", "fedora": "dnf", "arch": "pacman", "macos": "brew"}
 
 # The install command of each package manager.
 PACKAGE_MANAGERS = {
@@ -134,11 +137,12 @@ INSTALL_CAUSES = (
      "grep -r Signed-By /etc/apt/sources.list.d"),
     (r"dpkg was interrupted", "an installation was cut off", "sudo dpkg --configure -a"),
     (r"No space left|enough free space|ENOSPC", "the disk is full", "df -h"),
-    (r"EACCES|EPERM|[Pp]ermission denied", "what must be written may not be", ""),
+    (r"EACCES|EPERM|[Pp]ermission denied", "what must be written may not be", "tlc -v install-tools"),
+    (r"failed retrieving file .*404|error: 404", "pacman's lists are older than its mirrors", "sudo pacman -Syu"),
     (r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error",
-     "the package index cannot be reached", ""),
+     "the package index cannot be reached", "tlc install-tools   # once the network is back"),
     (r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download metadata|error sending request",
-     "the package index cannot be reached", ""),
+     "the package index cannot be reached", "tlc install-tools   # once the network is back"),
 )  # fmt: skip
 LOCK_WAIT = 600  # seconds to wait for another package manager; an upgrade of a whole system takes minutes
 
@@ -188,11 +192,12 @@ PROGRAM_PACKAGES = {
     "pg_isready": ("postgresql-client", "postgresql", "postgresql", "libpq"),
     "postgres": ("postgresql", "postgresql-server", "postgresql", "postgresql@16"),
     "gh": ("gh", "gh", "github-cli", "gh"),
+    "npm": ("npm", "npm", "npm", "node"),
     "ssh": ("openssh-client", "openssh-clients", "openssh", "openssh"),
     "ssh-keygen": ("openssh-client", "openssh-clients", "openssh", "openssh"),
 }
 # ... and those that are in none.
-PROGRAM_INSTALLERS = {"uv": "tlc bootstrap --only uv"}
+PROGRAM_INSTALLERS = {"uv": "tlc bootstrap --only uv", "brew": "open https://brew.sh"}
 
 # What a compiler misses when a Python package is built -> the package that has it, as above.
 HEADER_PACKAGES = (
@@ -244,11 +249,19 @@ VITAL_PACKAGES = {
 }
 
 # What psql says (LC_ALL=C) when a role cannot log in -> the cause; the first of them that matches.
+# Where the distribution leaves it to the person to make the first cluster: as whom, and how. Harmless where one is.
+FIRST_CLUSTER = {
+    "dnf": ["root", "postgresql-setup", "--initdb"],
+    "pacman": ["postgres", "initdb", "-D", "/var/lib/postgres/data"],
+}
+
+HBA_REFUSES = "pg_hba.conf does not let it log in over TCP with its password"
 LOGIN_CAUSES = (
     (r"password authentication failed|role .* does not exist", "it is not there, or has another password"),
     (r"is not permitted to log in", "it may not log in"),
+    (r"too many connections for role", "its CONNECTION LIMIT is reached"),
     (r"no pg_hba\.conf entry|pg_hba\.conf rejects|Ident authentication failed|Peer authentication failed",
-     "pg_hba.conf does not let it log in over TCP with its password"),
+     HBA_REFUSES),
     (r"starting up|shutting down", "the server is starting or stopping"),
     (r"Connection refused|could not connect|could not translate|timeout|No such file", "the server cannot be reached"),
 )  # fmt: skip
@@ -274,7 +287,8 @@ def _profile(about: str, versions: list[str], odoo: list[str], oca: list[str], p
     return (
         f"{CONFIG_HEAD}# {about}\n"
         f"versions = {dumps(versions)}\n\n"
-        '[tools]\nuv = ["odoo-venv", "pre-commit"]\nnpm = ["rtlcss"]\nsystem_packages = ["postgresql"]\n\n'
+        '[tools]\nuv = ["odoo-venv", "pre-commit"]\nnpm = ["rtlcss"]\n'
+        "system_packages = []  # besides what Odoo needs\n\n"
         f"[repos]\nodoo = {dumps(odoo)}\n"
         + (f"oca = [\n{oca_lines}]\n" if oca else "")
         + f'\n[git]\nprotocol = "{protocol}"   # "ssh" needs a GitHub account, "https" does not\n'
@@ -312,7 +326,7 @@ AGAIN, TERMINAL = "again", "terminal"
 PULL = "tlc pull-repos -f {name}"
 FORCE = "tlc pull-repos --force -f {name}   # records the work first, and says how to get it back"
 REPAIR = "git -C {store} worktree repair {path}"
-MOVE_AWAY = "mv {path} {path}.old && tlc pull-repos -f {name}"
+MOVE_AWAY = "mv {path} {path}.$(date +%s) && tlc pull-repos -f {name}"
 LATER = "tlc pull-repos -f {name}   # once the network is back"
 GIT_CAUSES = (
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "{host} shows another ssh host key than the one known for it",
@@ -417,12 +431,31 @@ def shell(*words: str) -> str:
     return shlex.join(words)
 
 
+def pasted(path: str) -> str:
+    """A path as a person can paste it: with ~ unless it must be quoted, which ~ must not."""
+    return tilde(path) if shell(path) == path else shell(path)
+
+
 def describe(error: TlcError | OSError) -> tuple[str, str]:
     """What an error is in one line, and its mend."""
+    import errno
+    import re
+
     if isinstance(error, TlcError):
         return error.message, error.fix
-    place = f"{tilde(str(error.filename))}: " if error.filename else ""
-    return f"{place}{error.strerror or error}", ""
+    path = re.sub(r"\.\d+\.tmp$", "", str(error.filename or ""))  # see write_file()
+    directory = os.path.dirname(path)
+    while directory and not os.path.exists(directory):
+        directory = os.path.dirname(directory)
+    mends = {
+        errno.EACCES: "ls -ld",
+        errno.EPERM: "ls -ld",
+        errno.EROFS: "df",
+        errno.ENOSPC: "df -h",
+        errno.EDQUOT: "df -h",
+    }
+    mend = mends.get(error.errno or 0, "") if directory else ""
+    return f"{tilde(path)}: " * bool(path) + str(error.strerror or error), f"{mend} {pasted(directory)}" * bool(mend)
 
 
 class Interrupted(Exception):
@@ -664,6 +697,7 @@ class Progress:
 
         `note`: worth a line of its own where there is no live display to show it.
         """
+        phase = "".join(filter(str.isprintable, redact(phase)))
         if note and not self.terminal.animated:
             self.terminal.say(f"{name}: {phase}")
         with self._lock:
@@ -754,11 +788,18 @@ def program_package(program: str, packages: Sequence[str] = ()) -> str:
     return dict(zip(PACKAGE_MANAGERS, packages, strict=False)).get(get_os_info().manager, program)
 
 
+def header_package(name: str) -> Sequence[str]:
+    """The packages with a header or a build program, for the managers of PACKAGE_MANAGERS; () for none known."""
+    import re
+
+    return next((packages for pattern, packages in HEADER_PACKAGES if re.search(pattern, name)), ())
+
+
 def install_hint(program: str, packages: Sequence[str] = ()) -> str:
     """The command that installs a program here, or words to that effect on an unknown system; see program_package()."""
     if program in PROGRAM_INSTALLERS:
         return PROGRAM_INSTALLERS[program]
-    command = PACKAGE_MANAGERS.get(get_os_info().manager, "install")
+    command = PACKAGE_MANAGERS.get(get_os_info().manager, "# install")
     package = program_package(program, packages)
     return f"{command.removeprefix('sudo ') if os.geteuid() == 0 else command} {package}"
 
@@ -769,9 +810,14 @@ def install_hint(program: str, packages: Sequence[str] = ()) -> str:
 
 
 def redact(text: str) -> str:
-    """`text` without the login that an address in it may hold: https://token@host/ shows as https://***@host/."""
+    """`text` without the login that an address in it may hold (https://token@host/ shows as https://***@host/), and
+    without what would steer a terminal.
+    """
     import re
 
+    if not text.isprintable():
+        steering = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+        text = re.sub(steering, "", text)
     return re.sub(r"(https?://|ssh://[^/@:\s]*:)[^/@\s]+@", r"\1***@", text)
 
 
@@ -783,7 +829,7 @@ def as_user(user: str) -> list[str]:
         me = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container's user without a name
         me = ""
-    if user in ("", me):
+    if user in ("", me) or (user == "postgres" and sys.platform == "darwin"):  # Homebrew's server is the person's own
         return []
     if os.geteuid() == 0:
         return ["runuser", "-u", user, "--"]
@@ -846,6 +892,20 @@ class Completed(Record):
         """Whether it ended with exit code 0."""
         return self.code == 0
 
+    @property
+    def lines(self) -> list[str]:
+        """What it said, its messages last, without empty lines."""
+        text = f"{self.out}\n{self.err}".replace("\r", "\n")
+        return [line.strip() for line in text.split("\n") if line.strip()]
+
+    @property
+    def complaint(self) -> str:
+        """Why it failed, in one line: the last that names an error, else the last it said."""
+        import re
+
+        errors = [line for line in self.lines if re.search(r"\b(?:fatal|error|ERROR|FATAL|E):", line)]
+        return (errors or self.lines or [f"it ended with exit code {self.code}"])[-1]
+
 
 class Runner:
     """Starts the child processes of one run, and stops them all when the run is interrupted.
@@ -881,6 +941,19 @@ class Runner:
         except ExecutableNotFoundError:
             return False
 
+    def version_of(self, program: str) -> str:
+        """The first line of what a program says to --version.
+
+        Raises ExecutableNotFoundError where it is missing, or there and does not run (a version manager's shim, the
+        stubs of a mac without its command line tools).
+        """
+        path = self.which(program)
+        done = self.run([path, "--version"])
+        if not done.ok:
+            fix = "xcode-select --install" if path.startswith("/usr/bin/") and sys.platform == "darwin" else ""
+            raise ExecutableNotFoundError(f"{tilde(path)} does not run: {done.complaint}", fix or install_hint(program))
+        return (done.out.splitlines() or [path])[0]
+
     def run(
         self,
         argv: Sequence[str],
@@ -909,7 +982,10 @@ class Runner:
         if self.stopped_at and not at_end:
             raise Interrupted
         started = time.monotonic()
-        argv = [*self.as_user(user, env or {}), *argv]
+        before = self.as_user(user, env or {})
+        argv = [*before, *argv]
+        # sudo knows whom it has asked by the terminal of the session.
+        by_sudo = bool(before) and os.geteuid() != 0
         quoted = redact(shlex.join(argv))
         if log_as:
             self.log.write(f"[{log_as}] $ {quoted}\n")
@@ -928,9 +1004,8 @@ class Runner:
                 stderr=subprocess.PIPE,
                 env={**self.environ, **(env or {})},
                 cwd=cwd,
-                # sudo knows whom it has asked by the terminal of the session.
-                start_new_session=not (terminal or user),
-                process_group=0 if user and not terminal else None,
+                start_new_session=not (terminal or by_sudo),
+                process_group=0 if by_sudo and not terminal else None,
                 pass_fds=holds,
             )
         self._live.add(process)
@@ -1075,6 +1150,7 @@ class Settings(Record):
     state_dir: str
     data_dir: str
     program: str  # how tlc was called, for the commands it prints
+    again: str  # and with which arguments
     newcomer: bool
     yes: bool
     dry_run: bool
@@ -1190,8 +1266,11 @@ SCHEMA: dict[str, Any] = _table(
                     "a list of npm packages",
                 ),
                 "system_packages": _list(
-                    # a name that ends in - is removed by apt-get
-                    _text(r"[a-zA-Z0-9](?:[a-zA-Z0-9.+_@/:-]*[a-zA-Z0-9+])?", 'a system package such as "postgresql"'),
+                    # apt-get removes a name that ends in -, and dnf takes the name of a file or an address
+                    _text(
+                        r"(?!.*\.(?:rpm|deb)$)[a-zA-Z0-9](?:[a-zA-Z0-9.+_@:-]*[a-zA-Z0-9+])?",
+                        'a system package such as "postgresql"',
+                    ),
                     "a list of system packages",
                 ),
                 "script": _list(SCRIPT, "a list of tables, each headed [[tools.script]]"),
@@ -1567,9 +1646,7 @@ class Config(Record):
 
 def edit(path: str) -> str:
     """The command that opens a file in the person's editor."""
-    import shlex
-
-    return f"${{EDITOR:-nano}} {shlex.quote(path)}"
+    return f"${{EDITOR:-nano}} {pasted(path)}"
 
 
 def parse_config(text: str, path: str = "config.toml") -> Config:
@@ -1623,7 +1700,7 @@ def load_config(path: str) -> Config:
     except UnicodeDecodeError as error:
         raise ConfigError(f"config.toml: byte {error.start} is not UTF-8.", f"save {tilde(path)} as UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"{tilde(path)} cannot be read: {error.strerror}.", f"ls -l {tilde(path)}") from None
+        raise ConfigError(f"{tilde(path)} cannot be read: {error.strerror}.", f"ls -l {pasted(path)}") from None
 
 
 # ----------------------------------------------------------------------------------------------
@@ -1643,7 +1720,8 @@ class CheckResult(Record):
     """What check() found. `action`: what apply() would do about it, "" when it has nothing to do.
 
     `forced`: what it would do with --force, where that differs. `asks`: it would replace what a person
-    made, so it is asked about even outside newcomer mode. `fix`: the command that mends it.
+    made, so it is asked about even outside newcomer mode. `fix`: the command that mends it. `instead`: as found by
+    probe(), it takes the place of what check() found, however bad.
     """
 
     status: str
@@ -1653,6 +1731,7 @@ class CheckResult(Record):
     asks: bool = False
     fix: str = ""
     detail: str = ""
+    instead: bool = False
 
 
 class TaskResult(Record):
@@ -1724,6 +1803,8 @@ class Lasting:
 
     The checks are made inside it. Between them and the work `ready` is called, with the display down.
     """
+
+    online = False  # whether it uses the network
 
     def enter(self, terminal: Terminal) -> None:
         """Begins it. What takes its time may go on during the checks."""
@@ -1859,7 +1940,10 @@ class Privilege:
                 if not self.allows(user):
                     raise SudoError("sudo refuses, or wants a password and nobody can be asked.", "\n".join(commands))
         except ExecutableNotFoundError as error:
-            raise SudoError(f"{error.message} Without it, as root:", "\n".join(commands)) from None
+            by_root = [
+                re.sub(r"^sudo (-u \S+ )?", lambda m: f"runuser {m[1]}-- " if m[1] else "", each) for each in commands
+            ]
+            raise SudoError(f"{error.message} Without it, as root:", "\n".join(by_root)) from None
         if users:
             threading.Thread(target=self.refresh, daemon=True).start()
 
@@ -2001,7 +2085,7 @@ class Engine:
             if replaced and not self.settings.newcomer:
                 self.announce(replaced)
             if (asks and todo) or replaced:
-                confirm_step(self.terminal, "Go ahead?", f"{self.settings.program} --yes {self.command}")
+                confirm_step(self.terminal, "Go ahead?", f"{self.settings.program} --yes {self.settings.again}")
             if todo:
                 self.runner.log.open()
             if as_root := self.as_root(todo):
@@ -2231,19 +2315,14 @@ class Engine:
     def examine(self, groups: Sequence[Stage], offline: bool) -> int:
         """Checks all resources side by side, unless `offline` on the network too; returns the exit code.
 
-        Shows a table for each group; with --json its results have the group as their kind.
+        Shows a table for each group, which is the kind of its outcomes.
         """
         started = time.monotonic()
-        pairs = [(group, each) for group in groups for each in group.resources if not (offline and each.online)]
-        with contextlib.ExitStack() as stack:
-            for each in {id(each): each for group in groups for each in group.during}.values():
-                stack.push(functools.partial(self.leave, each))
-                each.enter(self.terminal)
-                if not offline:
-                    each.ready(self.terminal)
-            tasks = [functools.partial(self.examined, *pair, offline) for pair in pairs]
-            found = run_tasks(tasks, EXAMINED_AT_ONCE, self.runner.stop)
-        self.outcomes = [each for each in found if each and each.message]
+        self.outcomes = []
+        try:
+            self.outcomes = self.findings(groups, offline)
+        except KeyboardInterrupt:
+            self.runner.stop()
         interrupted = self.runner.stopped_at is not None
         for group in groups:
             mine = [each for each in self.outcomes if each.kind == group.name]
@@ -2251,9 +2330,21 @@ class Engine:
                 self.show_group(group.name, mine)
         failed = any(each.status == CheckStatus.FAIL for each in self.outcomes)
         self.counts(time.monotonic() - started, interrupted)
-        if self.settings.json:
-            self.document(not failed and not interrupted)
         return 130 if interrupted else int(failed)
+
+    def findings(self, groups: Sequence[Stage], offline: bool) -> list[Outcome]:
+        """An outcome for each resource that there is something to say of. Raises KeyboardInterrupt."""
+        pairs = [(group, each) for group in groups for each in group.resources if not (offline and each.online)]
+        with contextlib.ExitStack() as stack:
+            lasting = {id(each): each for group in groups for each in group.during if not (offline and each.online)}
+            for each in lasting.values():
+                stack.push(functools.partial(self.leave, each))
+                each.enter(self.terminal)
+                if not offline:
+                    each.ready(self.terminal)
+            tasks = [functools.partial(self.examined, *pair, offline) for pair in pairs]
+            found = run_tasks(tasks, EXAMINED_AT_ONCE, self.runner.stop)
+        return [each for each in found if each and each.message]
 
     def examined(self, group: Stage, resource: Resource, offline: bool) -> Outcome:
         """How a resource stands, its probe included, with the command that mends it."""
@@ -2261,7 +2352,9 @@ class Engine:
         found = self._check(group, resource).found
         if not offline:
             seen = self.guarded(resource.probe, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
-            if seen and seen.status != CheckStatus.OK:
+            if seen and (
+                seen.instead or seen.status == CheckStatus.FAIL != found.status or found.status == CheckStatus.OK
+            ):
                 found = seen
         fix = "" if found.status == CheckStatus.OK else self.settings.called(found.fix or resource.mend)
         seconds = round(time.monotonic() - started, 3)
@@ -2298,14 +2391,16 @@ class Engine:
         head = style("Interrupted. ", "red") if interrupted else ""
         self.terminal.say(f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True)
 
-    def document(self, ok: bool) -> None:
-        """The JSON document of the run."""
+    def document(self, ok: bool, changed: bool = False) -> None:
+        """The JSON document of the run, where one is wanted; `changed`: besides what the outcomes say."""
+        if not self.settings.json:
+            return
         self.terminal.document(
             {
                 "tlc": __version__,
                 "command": self.command,
                 "ok": ok,
-                "changed": any(outcome.status == "changed" for outcome in self.outcomes),
+                "changed": changed or any(outcome.status == "changed" for outcome in self.outcomes),
                 "results": [outcome.as_dict() for outcome in self.outcomes],
             }
         )
@@ -2337,13 +2432,12 @@ class Engine:
         if failed and self.runner.log.path:
             say(f"log      {tilde(self.runner.log.path)}", important=True)
         if interrupted:
-            after = f"tlc {self.command}"
+            after = f"tlc {self.settings.again}"
         elif failed:
             after = ""
         if after:
             say(f"next     {self.settings.called(after)}", important=True)
-        if self.settings.json:
-            self.document(not failed and not interrupted)
+        self.document(not failed and not interrupted)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -2365,9 +2459,8 @@ class Directory(Resource):
         if os.path.isdir(self.path):
             return CheckResult(CheckStatus.OK, "there")
         if os.path.lexists(self.path):
-            return CheckResult(
-                CheckStatus.FAIL, "something that is not a directory is in the way", fix=f"ls -l {self.path}"
-            )
+            fix = f"mv {pasted(self.path)} {pasted(self.path)}.$(date +%s) && tlc init"
+            return CheckResult(CheckStatus.FAIL, "something that is not a directory is in the way", fix=fix)
         return CheckResult(CheckStatus.FAIL, "missing", "make directory")
 
     def apply(self, task: Task) -> TaskResult:
@@ -2386,7 +2479,13 @@ def write_file(path: str, text: str, mode: int = 0o666) -> None:
     beside = f"{path}.{os.getpid()}.tmp"
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
-        with open(beside, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with open(
+            beside,
+            "x",
+            encoding="utf-8",
+            errors="surrogateescape",
+            opener=lambda name, flags: os.open(name, flags, mode),
+        ) as file:
             if os.path.exists(path):
                 os.chmod(beside, os.stat(path).st_mode)
             file.write(text)
@@ -2530,6 +2629,7 @@ class SshConnections(Lasting):
     ControlMaster or ControlPath. A connection left behind by a killed run ends itself (ControlPersist).
     """
 
+    online = True
     SESSIONS = 8  # sshd's MaxSessions is 10 by default
 
     def __init__(self, runner: Runner, urls: Sequence[str], jobs: int) -> None:
@@ -2760,7 +2860,7 @@ class Checkout(Resource):
 
     def has_no_branch(self) -> CheckResult:
         """The finding where the remote does not have the branch."""
-        return CheckResult(CheckStatus.WARN, self.no_branch().message, fix=self.no_branch().fix)
+        return CheckResult(CheckStatus.WARN, self.no_branch().message, fix=self.no_branch().fix, instead=True)
 
     @property
     def force_fix(self) -> str:
@@ -3348,11 +3448,10 @@ class Checkout(Resource):
 
     def filled(self, fix: str) -> str:
         """A mend of the tables, with this checkout's names in it, quoted for a shell."""
-        import shlex
 
         names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
         names |= {"store": self.store, "git": self.git_directory()}
-        quoted = {key: shlex.quote(value) for key, value in names.items()}
+        quoted = {key: pasted(value) for key, value in names.items()}
         return fix.format(**quoted, edit=edit(self.config_path))
 
     def failure(self, done: Completed) -> TaskResult:
@@ -3637,6 +3736,8 @@ def download(url: str, runner: Runner) -> bytes:
                 raise TlcError(f"{url} leads to {to}, which is not https")
             return super().redirect_request(request, file, code, message, headers, to)
 
+    if not url.lower().startswith("https://"):
+        raise TlcError(f"{url} is not an https:// address")
     deadline = time.monotonic() + DOWNLOAD_TIME
     chunks: list[bytes] = []
     try:
@@ -3652,7 +3753,7 @@ def download(url: str, runner: Runner) -> bytes:
                 raise TlcError(f"{url} was cut off", f"curl -fsSL {shell(url)}")
     except urllib.error.HTTPError as error:
         raise TlcError(f"{url}: {error.code} {error.reason}", f"curl -fsSL {shell(url)}") from None
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         reason = getattr(reason, "strerror", None) or reason
         raise TlcError(f"{url} cannot be fetched: {reason}", f"curl -fsSL {shell(url)}   # says more") from None
@@ -3710,10 +3811,12 @@ def key_fingerprints(keys: bytes) -> list[str]:
 
 
 class Manager(Record):
-    """A package manager. `query`: asks for the names after it, which are installed; its lines show either which
-    are `present` or which are `absent`. `unknown`: how it says that it does not know a name; `busy`: that another one
-    is at work. `update` fetches its lists, only while there are none where `lists` names a pattern of files.
-    `root`: whether it must run as root.
+    """A package manager.
+
+    `query` lists what is installed, words that are `present`; or, where `absent` says how it names those that are not,
+    is asked about names. `unknown`: how it says that it does not know a name; `busy`: that another one is at work.
+    `update` fetches its lists, only while there are none where `lists` names a pattern of files. `unlock`: the mend of
+    one that stays busy. `root`: whether it must run as root.
     """
 
     install: tuple[str, ...]
@@ -3724,6 +3827,7 @@ class Manager(Record):
     absent: str = ""
     update: tuple[str, ...] = ()
     lists: str = ""
+    unlock: str = ""
     root: bool = True
 
 
@@ -3732,12 +3836,13 @@ APT_OPTIONS = ("Dpkg::Use-Pty=0", "Dpkg::Options::=--force-confdef", "Dpkg::Opti
 MANAGERS = {
     "apt-get": Manager(
         install=("apt-get", "install", "-y", *(f"-o{option}" for option in APT_OPTIONS), "--"),
-        query=("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n", "--"),
-        present=r"(?m)^(\S+) installed$",
+        query=("dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n"),
+        present=r"(?m)^installed (.*)$",
         unknown=r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate",
         busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?"
         r"|lock was locked by another process(?: with (pid \d+))?",
         update=("apt-get", "update"),
+        unlock="sudo fuser -v /var/lib/dpkg/lock-frontend /var/lib/apt/lists/lock",
     ),
     "dnf": Manager(
         install=("dnf", "install", "-y", "--"),
@@ -3752,12 +3857,13 @@ MANAGERS = {
         absent=r"(?m)^(\S+)$",
         update=("pacman", "-Sy"),
         lists="/var/lib/pacman/sync/*.db",
+        unlock="sudo rm /var/lib/pacman/db.lck   # once no pacman runs",
         unknown=r"target not found: (\S+)",
         busy=r"unable to lock database",
     ),
     "brew": Manager(
         install=("brew", "install", "--"),
-        query=("brew", "list", "--versions", "--"),
+        query=("brew", "list", "--versions"),
         present=r"(?m)^(\S+) ",
         unknown=r'No available formula(?: or cask)? with the name "([^"]+)"',
         busy=r"already locked|process has already",
@@ -3791,11 +3897,10 @@ def install_together(
     if refused:
         rest = [name for name in names if name not in refused]
         return {**install_together(rest, install, unknown, strange), **dict.fromkeys(refused, strange)}
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
     cause = next(((cause, fix) for pattern, cause, fix in INSTALL_CAUSES if re.search(pattern, said)), None)
     if cause or len(names) == 1:
-        message, fix = cause or (next((line for line in lines if "rror" in line), lines[-1] if lines else ""), "")
-        detail = "\n".join(lines[-5:])
+        message, fix = cause or (done.complaint, "")
+        detail = "\n".join(done.lines[-5:])
         return dict.fromkeys(names, TaskResult("failed", message, fix, detail))
     half = len(names) // 2
     return {
@@ -3818,12 +3923,13 @@ class Packages:
         import re
 
         names = sorted({name for each in self.wanted for name in each.split("|")})
-        query = [self.runner.which(self.manager.query[0]), *self.manager.query[1:], *names]
+        asked = names if self.manager.absent else []
+        query = [self.runner.which(self.manager.query[0]), *self.manager.query[1:], *asked]
         said = self.runner.run(query, env={"LC_ALL": "C.UTF-8"})
-        text = f"{said.out}\n{said.err}"
-        if self.manager.present:
-            return set(re.findall(self.manager.present, text))
-        return set(names) - set(re.findall(self.manager.absent, text))
+        if self.manager.absent:
+            return set(names) - set(re.findall(self.manager.absent, f"{said.out}\n{said.err}"))
+        lines = re.findall(self.manager.present, said.out)
+        return {word.rstrip(",") for line in lines for word in line.split()} & set(names)
 
     def commands(self, names: Sequence[str]) -> list[list[str]]:
         """The commands that install packages."""
@@ -3848,13 +3954,17 @@ class Packages:
                 [self.runner.which(words[0]), *words[1:]],
                 env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "HOMEBREW_NO_AUTO_UPDATE": "1"},
                 user="root" if self.manager.root else "",
+                cwd="/",  # no file here is a package
                 on_line=task.report,
                 log_as="packages",
             )
             busy = re.search(self.manager.busy, f"{done.err}\n{done.out}")
-            if done.ok or not busy or time.monotonic() > deadline:
+            if done.ok or not busy:
                 return done
-            holder = f"waiting for another package manager{''.join(f', {group}' for group in busy.groups() if group)}"
+            who = "".join(f", {group}" for group in busy.groups() if group)
+            if time.monotonic() > deadline:
+                raise TlcError(f"another package manager is still at work{who}", self.manager.unlock)
+            holder = f"waiting for another package manager{who}"
             task.report(holder, note=holder != waiting)
             waiting = holder
             self.runner.pause(1)
@@ -3866,12 +3976,16 @@ class Packages:
         if self.name != "apt-get":
             return {spec: spec for spec in specs}
         names = [name for spec in specs for name in spec.split("|")]
-        # Not `policy`: like `install` it takes an unknown name with a dot for a regular expression.
+        # Not `policy`: like `install` it takes an unknown name with a dot or plus for a regular expression.
         said = self.runner.run([self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names]).out
         known = set(re.findall(r"(?m)^Package: (\S+)$", said))
         # A name that only others provide is known to `install` alone.
-        chosen = {spec: next((n for n in spec.split("|") if n in known), spec.partition("|")[0]) for spec in specs}
-        return {spec: name for spec, name in chosen.items() if name in known or "." not in name}
+
+        def is_known(name: str) -> bool:
+            return name.partition(":")[0] in known  # libpq5:amd64
+
+        chosen = {spec: next(filter(is_known, spec.split("|")), spec.partition("|")[0]) for spec in specs}
+        return {spec: name for spec, name in chosen.items() if is_known(name) or not set(".+") & set(name)}
 
 
 class SystemPackage(Resource):
@@ -3926,12 +4040,11 @@ class Program(SystemPackage):
         self.package = program_package(name)
 
     def check(self) -> CheckResult:
-        if self.packages.runner.has(self.name):
-            path = self.packages.runner.which(self.name)
-            lines = self.packages.runner.run([path, "--version"]).out.splitlines()
-            return CheckResult(CheckStatus.OK, lines[0] if lines else path)
-        status = CheckStatus.WARN if self.optional else CheckStatus.FAIL
-        return CheckResult(status, "not installed", "install programs")
+        try:
+            return CheckResult(CheckStatus.OK, self.packages.runner.version_of(self.name))
+        except ExecutableNotFoundError as error:
+            status = CheckStatus.WARN if self.optional else CheckStatus.FAIL
+            return CheckResult(status, error.message, "install programs")
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
@@ -3952,7 +4065,7 @@ class UnknownSystem(Resource):
         self.packages = packages
 
     def check(self) -> CheckResult:
-        fix = f"install what Debian calls {' '.join(name.partition('|')[0] for name in self.packages)}"
+        fix = f"# install what Debian calls {' '.join(name.partition('|')[0] for name in self.packages)}"
         return CheckResult(CheckStatus.WARN, "tlc does not know this system's package manager", fix=fix)
 
 
@@ -4003,8 +4116,22 @@ class AptSource(Resource):
         ]
 
     def privileged(self) -> list[str]:
-        key, *rest = (shell(*as_user("root"), *command) for command in self.commands(""))
-        return [f"{key}   # {self.source['key_url']}", *rest]
+        key, source, update = (shell(*as_user("root"), *command) for command in self.commands(""))
+        # What is in the files, for who must do it by hand.
+        fields = "; ".join(f"{name}: {value}" for name, value in self.fields().items())
+        return [f"{key}   # from {self.source['key_url']}", f"{source}   # {fields}", update]
+
+    def fields(self) -> dict[str, str]:
+        """The source, in the words of sources.list(5)."""
+        runner = self.packages.runner
+        return {
+            "Types": "deb",
+            "URIs": self.source["uri"],
+            "Suites": self.source["suite"].format(codename=get_os_info().codename),
+            "Components": "main",
+            "Architectures": runner.run([runner.which("dpkg"), "--print-architecture"]).out.strip(),
+            "Signed-By": self.source["key_path"],
+        }
 
     def apply(self, task: Task) -> TaskResult:
         import tempfile
@@ -4020,20 +4147,11 @@ class AptSource(Resource):
                 return TaskResult("skipped", f"its key has another fingerprint ({strange}); not added, {serves}")
         except (TlcError, ValueError, IndexError) as error:
             return TaskResult("skipped", f"its key cannot be had: {error}; {serves}")
-        machine = runner.run([runner.which("dpkg"), "--print-architecture"]).out.strip()
-        fields = {
-            "Types": "deb",
-            "URIs": source["uri"],
-            "Suites": source["suite"].format(codename=get_os_info().codename),
-            "Components": "main",
-            "Architectures": machine,
-            "Signed-By": source["key_path"],
-        }
         directory = tempfile.mkdtemp(prefix="tlc-")
         try:
             texts = {
                 source["key_path"]: key,
-                source["path"]: "".join(f"{k}: {v}\n" for k, v in fields.items()).encode(),
+                source["path"]: "".join(f"{k}: {v}\n" for k, v in self.fields().items()).encode(),
             }
             for path, text in texts.items():
                 with open(os.path.join(directory, os.path.basename(path)), "wb") as file:
@@ -4044,7 +4162,7 @@ class AptSource(Resource):
                 for command in self.commands(directory):
                     done = self.packages.run(command, task)
                     if not done.ok:
-                        refused = next(iter(f"{done.err}{done.out}".strip().splitlines()), "no reason given")
+                        refused = done.complaint
                         break
                 else:
                     refused = ""
@@ -4071,9 +4189,13 @@ class Uv(Resource):
         self.venv = os.path.join(data_dir, "uv")
 
     def check(self) -> CheckResult:
-        if self.runner.has("uv"):
-            return CheckResult(CheckStatus.OK, self.runner.run([self.runner.which("uv"), "--version"]).out.strip())
-        return CheckResult(CheckStatus.FAIL, "not installed", f"install uv into {tilde(self.directory)}")
+        try:
+            return CheckResult(CheckStatus.OK, self.runner.version_of("uv"))
+        except ExecutableNotFoundError as error:
+            package = self.venv_package()
+            perhaps = f" (where {UV_INSTALLER} fails: its wheel, and {package} as root)" if package else ""
+            action = f"install uv into {tilde(self.directory)}"
+            return CheckResult(CheckStatus.FAIL, f"{error.message}{perhaps}", action)
 
     def apply(self, task: Task) -> TaskResult:
         try:
@@ -4086,8 +4208,9 @@ class Uv(Resource):
         except TlcError as error:
             why = error.message
         task.report(f"{why}; taking its wheel", note=True)
-        for command in self.venv_package():
-            if self.packages:
+        package = self.venv_package()
+        if package and self.packages:
+            for command in self.packages.commands([package]):
                 self.packages.run(command, task)
         commands = (
             [sys.executable, "-m", "venv", "--clear", self.venv],
@@ -4098,10 +4221,8 @@ class Uv(Resource):
             done = self.runner.run(words, on_line=task.report, log_as="uv")
             if not done.ok:
                 remove(self.venv)
-                lines = f"{done.err}{done.out}".strip().splitlines()
-                return TaskResult(
-                    "failed", f"{why}; {lines[-1] if lines else words[1]}", f"curl -LsSf {UV_INSTALLER} | sh"
-                )
+                fix = f"{install_hint(package)} && {self.mend}" if package else f"curl -LsSf {UV_INSTALLER} | sh"
+                return TaskResult("failed", f"{why}; {done.complaint}", fix)
         os.makedirs(self.directory, exist_ok=True)
         for name in ("uv", "uvx"):
             link = os.path.join(self.directory, name)
@@ -4109,16 +4230,13 @@ class Uv(Resource):
                 os.symlink(f"{self.venv}/bin/{name}", link)
         return TaskResult("changed", f"installed into {tilde(self.directory)} from its wheel; {why}")
 
-    def venv_package(self) -> list[list[str]]:
-        """The commands that install what Debian leaves out of its Python, where it does."""
+    def venv_package(self) -> str:
+        """The package of what Debian leaves out of its Python, where that is missing."""
         import importlib.util
 
         if not self.packages or self.packages.name != "apt-get" or importlib.util.find_spec("ensurepip"):
-            return []
-        return self.packages.commands(["python{}.{}-venv".format(*sys.version_info)])
-
-    def privileged(self) -> list[str]:
-        return [f"{shell(*as_user('root'), *command)}   # if {UV_INSTALLER} fails" for command in self.venv_package()]
+            return ""
+        return "python{}.{}-venv".format(*sys.version_info)
 
 
 class HostKey(Resource):
@@ -4134,15 +4252,7 @@ class HostKey(Resource):
         self.path = os.path.join(self.directory, "known_hosts")
 
     def check(self) -> CheckResult:
-        import base64
-        import hashlib
-
-        found = []
-        for line in self.known():
-            words = [word for word in line.split() if not word.startswith("@cert-authority")]
-            with contextlib.suppress(ValueError, IndexError):
-                digest = hashlib.sha256(base64.b64decode(words[-1] if len(words) < 3 else words[2])).digest()
-                found.append("SHA256:" + base64.b64encode(digest).decode().rstrip("="))
+        found = self.fingerprints()
         strange = set(found) - set(GITHUB_FINGERPRINTS)
         if strange:
             fix = f"ssh-keygen -R {GITHUB_HOST} && tlc bootstrap --only ssh"
@@ -4156,6 +4266,20 @@ class HostKey(Resource):
             return CheckResult(CheckStatus.FAIL, f"{tilde(self.directory)} is open to others", "close it to others")
         return CheckResult(CheckStatus.OK, "known")
 
+    def fingerprints(self) -> list[str]:
+        """The fingerprints of the keys that are trusted for GitHub."""
+        import base64
+        import hashlib
+
+        found = []
+        for line in self.known():
+            words = line.split()
+            if words[0] != "@revoked":
+                with contextlib.suppress(ValueError, IndexError):
+                    digest = hashlib.sha256(base64.b64decode(words[3 if words[0][0] == "@" else 2])).digest()
+                    found.append("SHA256:" + base64.b64encode(digest).decode().rstrip("="))
+        return found
+
     def known(self) -> list[str]:
         """The lines of known_hosts about GitHub, also where names are hashed."""
         if not os.path.exists(self.path):
@@ -4167,12 +4291,12 @@ class HostKey(Resource):
         else:
             with open(self.path, encoding="utf-8", errors="replace") as file:
                 lines = [line for line in file.read().splitlines() if line.startswith(GITHUB_HOST)]
-        return [line for line in lines if not line.startswith("#")]
+        return [line for line in lines if line.strip() and not line.startswith("#")]
 
     def apply(self, task: Task) -> TaskResult:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         os.chmod(self.directory, 0o700)
-        if self.known():
+        if self.fingerprints():
             return TaskResult("changed", f"{tilde(self.directory)} closed to others")
         before = ""
         if os.path.exists(self.path):
@@ -4185,13 +4309,13 @@ class HostKey(Resource):
 
 
 class OwnArchive(Resource):
-    """The file tlc runs from. `check_only`: tell whether there is a newer one, and change nothing."""
+    """The file tlc runs from."""
 
     kind = "tlc"
 
-    def __init__(self, runner: Runner, check_only: bool) -> None:
+    def __init__(self, runner: Runner) -> None:
         super().__init__("tlc")
-        self.runner, self.check_only = runner, check_only
+        self.runner = runner
         self.url = runner.environ.get("TLC_DOWNLOAD_URL") or RELEASE_URL
         path = os.path.abspath(__file__)  # of a member of the archive
         while not os.path.isfile(path) and os.path.dirname(path) != path:
@@ -4199,26 +4323,34 @@ class OwnArchive(Resource):
         self.path = os.path.realpath(path)
 
     def check(self) -> CheckResult:
-        parents = self.path.split(os.sep)
-        places = [os.sep.join(parents[:end]) or os.sep for end in range(1, len(parents))]
-        repository = next((place for place in places if os.path.exists(os.path.join(place, ".git"))), "")
-        if repository:
-            return CheckResult(
-                CheckStatus.FAIL, f"this tlc belongs to {tilde(repository)}", fix=f"git -C {repository} pull"
-            )
+        directory, name = os.path.split(self.path)
+        if self.runner.has("git"):
+            listing = ("ls-files", "--error-unmatch", "--", name)
+            if self.runner.run([self.runner.which("git"), "-C", directory, *listing]).ok:
+                fix = shell("git", "-C", directory, "pull")
+                return CheckResult(CheckStatus.FAIL, f"{tilde(self.path)} belongs to a repository", fix=fix)
         if self.path.endswith(".py"):
             fix = "uv tool upgrade tlc   # or pipx upgrade tlc"
             return CheckResult(
                 CheckStatus.FAIL, "this tlc was installed by a package manager, which updates it", fix=fix
             )
         if not os.access(os.path.dirname(self.path), os.W_OK):
-            return CheckResult(
-                CheckStatus.FAIL, f"{tilde(self.path)} cannot be replaced by you", fix=f"ls -ld {tilde(self.path)}"
-            )
-        action = "look for a newer release" if self.check_only else "replace it by the newest release"
-        return CheckResult(CheckStatus.OK, f"{__version__}, {tilde(self.path)}", action)
+            fix = f"ls -ld {pasted(directory)}"
+            return CheckResult(CheckStatus.FAIL, f"{tilde(self.path)} cannot be replaced by you", fix=fix)
+        return CheckResult(CheckStatus.OK, f"{__version__}, {tilde(self.path)}", "replace it by the newest release")
+
+    def probe(self) -> CheckResult | None:
+        result = self.update(Task(False, False, lambda *_phase, **_more: None), check_only=True)
+        if result.status == "ok":
+            return CheckResult(CheckStatus.OK, result.message)
+        status = CheckStatus.FAIL if result.status == "failed" else CheckStatus.WARN
+        return CheckResult(status, result.message, fix=result.fix)
 
     def apply(self, task: Task) -> TaskResult:
+        return self.update(task)
+
+    def update(self, task: Task, check_only: bool = False) -> TaskResult:
+        """Replaces the file; `check_only`: tells whether there is a newer one, and changes nothing."""
         import hashlib
 
         task.report("fetching")
@@ -4243,7 +4375,7 @@ class OwnArchive(Resource):
             told = self.runner.run([sys.executable, beside, "--help"])
             if not told.ok:
                 return TaskResult("failed", "not replaced: the release does not run here", detail=told.err[-500:])
-            if self.check_only:
+            if check_only:
                 return TaskResult("skipped", f"{version} is out, this is {__version__}", "tlc self-update")
             os.replace(beside, self.path)
             return TaskResult("changed", f"now {version}, was {__version__}")
@@ -4283,7 +4415,7 @@ class Script(Resource):
 
     def check(self) -> CheckResult:
         if os.path.exists(self.record):
-            return CheckResult(CheckStatus.OK, f"has run; to run it again: rm {tilde(self.record)}")
+            return CheckResult(CheckStatus.OK, f"has run; to run it again: rm {pasted(self.record)}")
         how = "" if self.sha256 else " (it has no sha256)"
         return CheckResult(CheckStatus.FAIL, f"has not run here{how}", "run the script")
 
@@ -4297,8 +4429,9 @@ class Script(Resource):
             return TaskResult("failed", f"not run: its sha256 is {found}", f"curl -fsSL {shell(self.url)}   # read it")
         done = run_script(script, self.runner, task, self.name)
         if not done.ok:
-            tail = [line for line in f"{done.out}\n{done.err}".splitlines() if line.strip()][-10:]
-            return TaskResult("failed", f"it ended with exit code {done.code}", detail="\n".join(tail))
+            tail = done.lines[-10:]
+            fix = f"curl -fsSL {shell(self.url)}   # read it; the log has all it said"
+            return TaskResult("failed", f"it ended with exit code {done.code}", fix, "\n".join(tail))
         write_file(self.record, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {found} {self.url}\n")
         return TaskResult("changed", "has run")
 
@@ -4326,10 +4459,14 @@ class Npm:
     def listed(self) -> tuple[str, set[str]]:
         """Where the packages of the prefix are, and their names."""
         # It exits with 1 over peer dependencies, and lists all the same.
+        import tempfile
+
         npm = self.runner.which("npm")
-        said = self.runner.run([npm, "ls", "--global", "--depth=0", "--parseable", *self.prefix]).out
-        if not said.strip():  # the prefix does not exist yet
-            said = os.path.dirname(self.runner.run([npm, "root", "--global", *self.prefix]).out.strip())
+        with tempfile.TemporaryDirectory(prefix="tlc-") as cache:  # logs and the like: a look leaves nothing behind
+            quiet = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
+            said = self.runner.run([npm, "ls", "--global", "--depth=0", "--parseable", *self.prefix], env=quiet).out
+            if not said.strip():  # the prefix does not exist yet
+                said = os.path.dirname(self.runner.run([npm, "root", "--global", *self.prefix], env=quiet).out.strip())
         root, *paths = said.splitlines() or ["/"]
         return root, {os.path.relpath(path, os.path.join(root, "node_modules")) for path in paths}
 
@@ -4394,7 +4531,8 @@ class UvTool(Resource):
         """What uv has installed: name -> the versions that were asked for, the extras."""
         import re
 
-        said = runner.run([runner.which("uv"), "tool", "list", "--show-version-specifiers", "--show-extras"]).out
+        listing = ("tool", "list", "--show-version-specifiers", "--show-extras", "--no-cache")
+        said = runner.run([runner.which("uv"), *listing]).out
         line = re.compile(r"(?m)^(\S+) v\S+(?: \[required: ([^\]]*)\])?(?: \[extras: ([^\]]*)\])?")
         return {name: (versions, extras) for name, versions, extras in line.findall(said)}
 
@@ -4523,10 +4661,7 @@ class OdooVersion:
             words = [self.launcher]
         else:
             words = [f"{self.venv}/bin/python", f"{self.venv}/bin/odoo"]
-        # A path that needs quotes is no good with ~.
-        return " ".join(
-            tilde(word) if shell(word) == word else shell(word) for word in (*words, "-c", self.settings_file)
-        )
+        return " ".join(pasted(word) if word[0] != "-" else word for word in (*words, "-c", self.settings_file))
 
 
 def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str, holds: Sequence[int] = ()) -> Completed:
@@ -4561,12 +4696,11 @@ def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
     for pattern, cause, fix in VENV_CAUSES:
         if match := re.search(pattern, said):
             groups = [" ".join(group.split()) for group in match.groups()]
-            found = next((each for name, each in HEADER_PACKAGES if groups and re.search(name, groups[0])), ())
-            missing = install_hint("", found) if found else f"find and install the package that has it, and {again}"
-            words = {"built": built, "missing": missing, "again": again, "path": tilde(version.root)}
+            found = header_package(groups[0]) if groups else ()
+            missing = install_hint("", found) if found else f"# find and install the package that has it; {again}"
+            words = {"built": built, "missing": missing, "again": again, "path": pasted(version.root)}
             return TaskResult("failed", cause.format(*groups, **words), fix.format(*groups, **words))
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return TaskResult("failed", lines[-1] if lines else f"odoo-venv ended with {done.code}", again)
+    return TaskResult("failed", done.complaint, again)
 
 
 class Venv(Resource):
@@ -4597,7 +4731,7 @@ class Venv(Resource):
         if state == "complete":
             return CheckResult(CheckStatus.OK, why, forced="rebuild")
         if not self.python_can_be_had():
-            fix = f"install Python {self.python}, or name another in {tilde(self.version.config.path)}, and {again}"
+            fix = f"# install Python {self.python}, or name another in {tilde(self.version.config.path)}, and {again}"
             return CheckResult(CheckStatus.FAIL, f"no Python {self.python} here, and uv has none to download", fix=fix)
         action = "create" if state == "absent" else "rebuild"
         return CheckResult(CheckStatus.FAIL, f"{state}: {why}" if why else state, action, fix=again)
@@ -4609,11 +4743,11 @@ class Venv(Resource):
         if not os.path.lexists(self.path) or (os.path.isdir(self.path) and not os.listdir(self.path)):
             return "absent", ""
         try:
-            with open(os.path.join(self.path, "pyvenv.cfg"), encoding="utf-8") as file:
+            with open(os.path.join(self.path, "pyvenv.cfg"), encoding="utf-8", errors="replace") as file:
                 pairs = (line.partition("=") for line in file)
                 settings = {key.strip(): value.strip() for key, _, value in pairs}
         except OSError:
-            fix = shell("mv", self.path, f"{self.path}.old")
+            fix = f"mv {pasted(self.path)} {pasted(self.path)}.$(date +%s) && tlc create-venvs {self.name}"
             raise TlcError(f"{tilde(self.path)} is not a virtual environment", fix) from None
         if not os.access(os.path.join(self.path, "bin", "python"), os.X_OK):
             return "incomplete", "its Python is gone"
@@ -4622,7 +4756,7 @@ class Venv(Resource):
                 built = tomllib.load(file)
             tool, preset = built["metadata"]["tool_version"], built["args"]["preset"]
             addons = [path for path in built["args"].get("addons_path", "").split(",") if path]
-        except (OSError, KeyError, tomllib.TOMLDecodeError):  # odoo-venv writes it last
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):  # odoo-venv writes it last
             return "incomplete", "odoo-venv did not finish"
         python = settings.get("version_info") or settings.get("version", "")
         if f"{python}.".startswith(f"{self.python}.") is False:
@@ -4638,9 +4772,9 @@ class Venv(Resource):
     def python_can_be_had(self) -> bool:
         """Whether uv finds the Python on this machine, or could download it."""
         uv = self.runner.which("uv")
-        if self.runner.run([uv, "python", "find", "--system", self.python]).ok:
+        if self.runner.run([uv, "python", "find", "--system", "--no-cache", self.python]).ok:
             return True
-        listed = self.runner.run([uv, "python", "list", "--only-downloads", self.python])
+        listed = self.runner.run([uv, "python", "list", "--only-downloads", "--no-cache", self.python])
         return listed.out.strip() != ""
 
     def apply(self, task: Task) -> TaskResult:
@@ -4687,6 +4821,8 @@ class Venv(Resource):
     def recover(self) -> None:
         """Ends a build, whoever began it: what is complete stays, what is not gives way to what waits aside."""
         complete = os.path.exists(os.path.join(self.path, ".odoo-venv.toml"))
+        if complete and os.path.exists(self.aside) and not os.path.exists(os.path.join(self.aside, ".odoo-venv.toml")):
+            os.rename(self.aside, f"{self.path}.{time.strftime('%Y%m%d-%H%M%S')}")  # a person's own
         loser = self.aside if complete else self.path
         if os.path.lexists(loser):
             self.discard(loser)
@@ -4721,7 +4857,7 @@ class Launcher(Resource):
         with open(self.path, encoding="utf-8", errors="replace") as file:
             if f'VENV_DIR="{os.path.realpath(self.version.venv)}"\n' in file.read():
                 return CheckResult(CheckStatus.OK, tilde(self.path))
-        fix = f"mv {tilde(self.path)} {tilde(self.path)}.old && tlc create-venvs {self.version.version}"
+        fix = f"mv {pasted(self.path)} {pasted(self.path)}.$(date +%s) && {self.mend}"
         return CheckResult(CheckStatus.WARN, f"{tilde(self.path)} is there, but starts something else", fix=fix)
 
     def apply(self, task: Task) -> TaskResult:
@@ -4810,10 +4946,12 @@ class Database:
             return "no PostgreSQL server is installed", install_hint("postgres")
         if sys.platform == "darwin":
             return "PostgreSQL does not run", "brew services start postgresql@16"
-        words = ["systemctl", "start", "postgresql"]
+        words = ["systemctl", "enable", "--now", "postgresql"]
         if not os.path.isdir("/run/systemd/system"):
             words = ["service", "postgresql", "start"]
-        return "PostgreSQL does not run", shell(*as_user("root"), *words)
+        cluster = FIRST_CLUSTER.get(get_os_info().manager, [])
+        first = shell(*as_user(cluster[0]), *cluster[1:]) + "; " if cluster else ""
+        return "PostgreSQL does not run", first + shell(*as_user("root"), *words)
 
     def as_role(self, query: str) -> Completed:
         """Runs a query as the role, over TCP. Its name and password are in no argument list."""
@@ -4828,8 +4966,13 @@ class Database:
 
     def as_administrator(self, script: str, user: str) -> Completed:
         """Runs a script of psql's as the system user `user` ("": this one), through the socket or where PGHOST says."""
+        return self.psql(script, {}, user, "-d", "postgres", *self.administered_at)
+
+    @property
+    def administered_at(self) -> list[str]:
+        """The options that lead the administrator's psql to the server."""
         place = self.runner.environ.get("PGHOST", "")
-        return self.psql(script, {}, user, "-d", "postgres", "-p", str(self.port), *(("-h", place) if place else ()))
+        return ["-p", str(self.port), *(("-h", place) if place else ())]
 
     def psql(self, script: str, environ: Mapping[str, str], user: str, *options: str) -> Completed:
         """Runs a script, which may hold secrets, from its standard input."""
@@ -4875,12 +5018,15 @@ class DatabaseRole(Resource):
     MAKE = "create the role, or mend it"
     ROLE = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
         FROM pg_roles WHERE rolname = current_user;"""
-    # Kept out of the server's log: it would hold the password.
+    # Kept out of the server's log, where one may: it would hold the password.
     MEND = """
         SET client_encoding TO 'UTF8';
-        SET log_statement TO 'none';
-        SET log_min_error_statement TO 'panic';
-        SET log_min_duration_statement TO -1;
+        SELECT rolsuper AS unlogged FROM pg_roles WHERE rolname = current_user \\gset
+        \\if :unlogged
+            SET log_statement TO 'none';
+            SET log_min_error_statement TO 'panic';
+            SET log_min_duration_statement TO -1;
+        \\endif
         \\set role {role}
         \\set password {password}
         SELECT count(*) = 0 AS absent, coalesce(bool_or(rolsuper), false) AS super
@@ -4895,7 +5041,7 @@ class DatabaseRole(Resource):
         \\else
             \\echo mended
         \\endif
-        ALTER ROLE :"role" LOGIN CREATEDB PASSWORD :'password';
+        ALTER ROLE :"role" LOGIN CREATEDB PASSWORD :'password' VALID UNTIL 'infinity';
         """
 
     def __init__(self, database: Database) -> None:
@@ -4924,13 +5070,14 @@ class DatabaseRole(Resource):
             return CheckResult(CheckStatus.FAIL, "may not create databases", self.MAKE)
         notes = []
         if superuser == "t":
-            alter = ("psql", "-p", str(self.database.port), "-c", f'ALTER ROLE "{self.name}" NOSUPERUSER')
+            alter = ("psql", *self.database.administered_at, "-c", f'ALTER ROLE "{self.name}" NOSUPERUSER')
             notes.append(("it is a superuser, which Odoo should not be", shell(*as_user("postgres"), *alter)))
         old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
         if old:
             needed = max(odoo_needs(version)[1] for version in old)
             message = f"PostgreSQL {server:g} is too old for Odoo {', '.join(old)}, which needs {needed:g}"
-            notes.append((message, "tlc install-tools"))
+            newer = (f"postgresql-{needed:g}", "postgresql-server", "postgresql", f"postgresql@{needed:g}")
+            notes.append((message, f"{install_hint('', newer)}   # then move your databases there"))
         if notes:
             said = "; ".join(note for note, _ in notes)
             return CheckResult(CheckStatus.WARN, f"ready, but {said}", fix=notes[0][1])
@@ -4940,12 +5087,11 @@ class DatabaseRole(Resource):
         """Why it could not log in, in one line."""
         import re
 
-        lines = done.err.strip().splitlines() or [f"psql ended with {done.code}"]
-        return next((cause for pattern, cause in LOGIN_CAUSES if re.search(pattern, done.err)), lines[-1])
+        return next((cause for pattern, cause in LOGIN_CAUSES if re.search(pattern, done.err)), done.complaint)
 
     def privileged(self) -> list[str]:
         words = as_user(self.administrator)
-        command = shell(*words, "psql", "-d", "postgres", "-p", str(self.database.port))
+        command = shell(*words, "psql", "-d", "postgres", *self.database.administered_at)
         # What psql is given on its standard input, so that it can be done by hand.
         return [f"{command}   # CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"] if words else []
 
@@ -4953,19 +5099,20 @@ class DatabaseRole(Resource):
         role, password = psql_literal(self.database.user), psql_literal(self.database.password)
         done = self.database.as_administrator(self.MEND.format(role=role, password=password), self.administrator)
         if not done.ok:
-            maker = ("createuser", "--createdb", "--pwprompt", "-p", str(self.database.port), self.name)
+            maker = ("createuser", "--createdb", "--pwprompt", *self.database.administered_at, self.name)
             by_hand = shell(*as_user(self.administrator), *maker)
-            lines = done.err.strip().splitlines() or [f"psql ended with {done.code}"]
-            return TaskResult("failed", f"the administrator could not make it: {lines[-1]}", by_hand)
+            return TaskResult("failed", f"the administrator could not make it: {done.complaint}", by_hand)
         if "superuser" in done.out:
             fix = f"{edit(self.database.config_path)}   # [postgres] user and password"
             return TaskResult("failed", "it is a superuser with another password, which tlc does not change", fix)
         login = self.database.as_role(self.ROLE)
         if login.ok:
             return TaskResult("changed", f"{done.out.strip()}; {self.standing(login.out).message}")
+        if self.cause(login) != HBA_REFUSES:
+            return TaskResult("failed", f"{done.out.strip()}, but {self.cause(login)}", "tlc ensure-db-user")
         where = self.database.as_administrator("SHOW hba_file;", self.administrator).out.strip()
         fix = f"{edit(where or 'pg_hba.conf')}   # host all {self.name} 127.0.0.1/32 scram-sha-256; then reload"
-        return TaskResult("failed", f"{done.out.strip()}, but {self.cause(login)}", fix)
+        return TaskResult("failed", f"{done.out.strip()}, but {HBA_REFUSES}", fix)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -5026,15 +5173,19 @@ def examine_path(runner: Runner) -> CheckResult:
 
 def examine_headers(runner: Runner) -> CheckResult:
     """Whether a C compiler is there, with the headers of the packages that Odoo's Pythons may have to compile."""
-    headers = {"ldap.h": 0, "sasl/sasl.h": 1, "libpq-fe.h": 2, "openssl/ssl.h": 6, "ffi.h": 5, "zlib.h": 8}
+    headers = ("ldap.h", "sasl/sasl.h", "libpq-fe.h", "openssl/ssl.h", "zlib.h")
     if not runner.has("cc"):
-        return CheckResult(CheckStatus.FAIL, "no C compiler", fix=install_hint("", HEADER_PACKAGES[-1][1]))
-    places = ["/usr/include/postgresql", "/opt/homebrew/include", "/opt/homebrew/opt/libpq/include"]
+        return CheckResult(CheckStatus.FAIL, "no C compiler", fix=install_hint("", header_package("cc")))
+    runner.version_of("cc")
+    places = ["/usr/include/postgresql"]
+    places += [
+        f"{prefix}/{part}" for prefix in ("/opt/homebrew", "/usr/local") for part in ("include", "opt/libpq/include")
+    ]
     text = "".join(f"#if !__has_include(<{name}>)\nmissing {name}\n#endif\n" for name in headers)
     said = runner.run([runner.which("cc"), "-E", "-P", *(f"-I{place}" for place in places), "-x", "c", "-"], stdin=text)
     missing = [line.removeprefix("missing ").replace(" ", "") for line in said.out.splitlines() if line]
     if not said.ok or missing:
-        lacking = [HEADER_PACKAGES[headers[name]][1] for name in missing if name in headers]
+        lacking = [header_package(name) for name in missing]
         first = install_hint("", lacking[0]) if lacking else "cc --version"
         rest = [program_package("", packages) for packages in lacking[1:]]
         return warn(f"without {', '.join(missing) or 'a working compiler'}", " ".join([first, *rest]))
@@ -5045,10 +5196,10 @@ def examine_wkhtmltopdf(runner: Runner) -> CheckResult:
     """Whether wkhtmltopdf is there, with the patched Qt that headers and footers need."""
     place = "https://github.com/wkhtmltopdf/packaging/releases"
     if not runner.has("wkhtmltopdf"):
-        return warn("not installed: Odoo prints no PDF", f"get the build for your system from {place}")
+        return warn("not installed: Odoo prints no PDF", f"# get the build for your system from {place}")
     version = runner.run([runner.which("wkhtmltopdf"), "--version"]).out.strip()
     if "with patched qt" not in version:
-        return warn(f"{version}: PDFs have no headers and footers", f"get the build for your system from {place}")
+        return warn(f"{version}: PDFs have no headers and footers", f"# get the build for your system from {place}")
     return well(version)
 
 
@@ -5060,7 +5211,7 @@ def examine_disk(code_root: str) -> CheckResult:
     while not os.path.exists(place):
         place = os.path.dirname(place)
     free = shutil.disk_usage(place).free / 1e9
-    fix = f"du -sh {tilde(code_root)}/*/* | sort -h"
+    fix = f"du -sh {pasted(code_root)}/*/* | sort -h"
     if free < 5:
         return CheckResult(CheckStatus.FAIL if free < 1 else CheckStatus.WARN, f"{free:.1f} GB free", fix=fix)
     return well(f"{free:.0f} GB free")
@@ -5089,8 +5240,8 @@ def examine_ssh(runner: Runner) -> CheckResult | None:
         return well(done.err.strip().partition("!")[0])
     for pattern, cause, fix, _help in GIT_CAUSES:
         if re.search(pattern, done.err):
-            names = {"host": GITHUB_HOST, "url": "", "path": "", "name": ""}
-            return CheckResult(CheckStatus.FAIL, cause.format(**names), fix=fix.format(**names))
+            mend = fix.format(host=GITHUB_HOST) if "{host}" in fix else f"ssh -T git@{GITHUB_HOST}"
+            return CheckResult(CheckStatus.FAIL, cause.format(host=GITHUB_HOST, path="~/.ssh"), fix=mend)
     return CheckResult(
         CheckStatus.FAIL, (done.err.strip().splitlines() or ["no answer"])[-1], fix=f"ssh -T git@{GITHUB_HOST}"
     )
@@ -5098,8 +5249,7 @@ def examine_ssh(runner: Runner) -> CheckResult | None:
 
 def examine_program(runner: Runner, name: str) -> CheckResult:
     """Which version of a program there is. Raises ExecutableNotFoundError."""
-    lines = runner.run([runner.which(name), "--version"]).out.splitlines()
-    return well(lines[0] if lines else runner.which(name))
+    return well(runner.version_of(name))
 
 
 def examine_access(checkout: Checkout) -> CheckResult | None:
@@ -5122,11 +5272,10 @@ def examine_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     with open(requirements, encoding="utf-8", errors="replace") as file:
         named = {match[0].lower() for line in file if (match := re.match(r"[\w.-]+", line))}
     modules = ["odoo", *(module for package, module in VITAL_PACKAGES.items() if package in named)]
-    done = runner.run([python, "-c", "import sys\nfor name in sys.argv[1:]: __import__(name)", *modules], cwd="/")
+    done = runner.run([python, "-B", "-c", "import sys\nfor name in sys.argv[1:]: __import__(name)", *modules], cwd="/")
     if done.ok:
         return well(f"imports {', '.join(modules)}")
-    lines = done.err.strip().splitlines() or [f"it ended with {done.code}"]
-    return CheckResult(CheckStatus.FAIL, lines[-1], fix=f"tlc create-venvs --force {version.version}")
+    return CheckResult(CheckStatus.FAIL, done.lines[-1], fix=f"tlc create-venvs --force {version.version}")
 
 
 # ----------------------------------------------------------------------------------------------
@@ -5349,6 +5498,8 @@ def install_tools(context: Context) -> list[Stage]:
     names = list(
         dict.fromkeys([*([] if context.arguments["no_default_packages"] else usual), *tools["system_packages"]])
     )
+    if tools["npm"] and not (runner.has("npm") or context.arguments["no_default_packages"]):
+        names.append(program_package("npm"))
     npm, uv_tools = Npm(runner, config.path), Probe(functools.partial(UvTool.look, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
@@ -5444,14 +5595,26 @@ def create_venvs(context: Context) -> list[Stage]:
     ]
 
 
+def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> int:
+    """The run of self-update: with --check what doctor does, which changes nothing and asks nothing."""
+    if not context.arguments["check"]:
+        return engine.run(stages, None, "")
+    code = engine.examine(stages, offline=False)
+    words = {CheckStatus.OK: "ok", CheckStatus.WARN: "skipped", CheckStatus.FAIL: "failed"}
+    engine.outcomes = [each.replace(status=words[each.status]) for each in engine.outcomes]
+    engine.document(code == 0)
+    return code
+
+
 @command(
     "self-update",
     "replace tlc by its newest release, where tlc owns its file",
     "tlc self-update --check",
     arguments=(argument("--check", action="store_true", help="only tell whether there is a newer one"),),
+    run=update_or_check,
 )
 def self_update(context: Context) -> list[Stage]:
-    return [Stage("tlc", [OwnArchive(context.runner, context.arguments["check"])])]
+    return [Stage("tlc", [OwnArchive(context.runner)])]
 
 
 @command(
@@ -5479,13 +5642,19 @@ UP = {
 GROUPS = ("Configuration", "Connectivity", "Tools", "PostgreSQL", "Repositories", "Virtual Environments")
 
 
+def uses_ssh(config: Config) -> bool:
+    """Whether any repository is reached by ssh at GitHub."""
+    urls = [each.url for each in config.repositories if host_of(each.url) == GITHUB_HOST]
+    return any(url.startswith("ssh://") or "://" not in url for url in urls)
+
+
 def examinations(context: Context) -> dict[str, list[Resource]]:
     """What only doctor looks at, by group; what needs a config is left out where there is no valid one."""
     runner, settings = context.runner, context.settings
     look = functools.partial
     found: dict[str, list[Resource]] = {
         "Configuration": [Examination("config.toml", look(examine_config, settings.config_path))],
-        "Connectivity": [Examination(f"ssh to {GITHUB_HOST}", look(examine_ssh, runner), online=True)],
+        "Connectivity": [],
         "Tools": [
             Examination("~/.local/bin", look(examine_path, runner)),
             Examination("C compiler", look(examine_headers, runner)),
@@ -5498,6 +5667,8 @@ def examinations(context: Context) -> dict[str, list[Resource]]:
         config = context.config()
     except ConfigError:
         return found
+    if uses_ssh(config):
+        found["Connectivity"].append(Examination(f"ssh to {GITHUB_HOST}", look(examine_ssh, runner), online=True))
     programs = {"psql": True, "npm": bool(config.data["tools"]["npm"])}
     found["Tools"] += [
         Examination(name, look(examine_program, runner, name)) for name, used in programs.items() if used
@@ -5541,28 +5712,32 @@ def up(context: Context) -> list[Stage]:
                 stages.append(Stage("doctor", [each for group in examinations(context).values() for each in group]))
             else:
                 stages += context.stages_of(name)
+    if not stages:
+        raise UsageError("--only and --skip leave nothing to do", "tlc up")
     return stages
 
 
 def examine(context: Context, engine: Engine, stages: list[Stage]) -> int:
     """Doctor's run: tables; with --fix what is not well is brought about, and looked at again."""
     offline, groups = context.arguments["offline"], doctor_groups(context)
-    code = engine.examine(stages, offline)
-    if not context.arguments["fix"] or code == 130:
-        return code
+    code, changed = engine.examine(stages, offline), False
     bad = {(each.kind, each.name) for each in engine.outcomes if each.status != CheckStatus.OK}
     fixing = []
     for name, group in UP.items():
         for stage in groups.get(name, []):
             resources = [each for each in stage.resources if (group_of(each, group), each.name) in bad]
-            if resources and group in [each.name for each in stages]:
+            if resources:
                 fixing.append(stage.replace(resources=resources))
-    if fixing:
+    if fixing and context.arguments["fix"] and code != 130:
         settings = context.settings.replace(json=False)
-        repair = Engine(settings, context.terminal, context.runner, "doctor --fix", False, context.jobs)
-        if repair.run(fixing, None, "") == 130 or settings.dry_run:
-            return 130 if context.runner.stopped_at else code
-        code = engine.examine(stages, offline)
+        repair = Engine(settings, context.terminal, context.runner, "doctor", False, context.jobs)
+        repaired = repair.run(fixing, None, "")
+        changed = any(each.status == "changed" for each in repair.outcomes)
+        if repaired == 130:
+            code = 130
+        elif not settings.dry_run:
+            code = engine.examine(stages, offline)
+    engine.document(code == 0, changed)
     return code
 
 
@@ -5577,6 +5752,8 @@ def doctor_groups(context: Context) -> dict[str, list[Stage]]:
     for name in UP:
         with contextlib.suppress(ConfigError):
             found[name] = context.stages_of(name) if name != "doctor" else []
+    if context.loaded and not uses_ssh(context.loaded):
+        found["bootstrap"] = [stage for stage in found["bootstrap"] if stage.name != "ssh"]
     return found
 
 
@@ -5603,16 +5780,16 @@ def doctor(context: Context) -> list[Stage]:
             )
         chosen.append(group)
     resources: dict[str, list[Resource]] = {group: list(examinations(context).get(group, [])) for group in GROUPS}
-    during: list[Lasting] = []
+    during: dict[str, list[Lasting]] = {group: [] for group in ("", *GROUPS)}
     for name, stages in doctor_groups(context).items():
         for stage in stages:
             for each in stage.resources:
                 if not isinstance(each, ConfigFile):
                     resources[group_of(each, UP[name])].append(each)
             # The lock would make the code root, and wait for a run that may take an hour.
-            during += [each for each in stage.during if not isinstance(each, CodeRootLock)]
+            during[UP[name]] += [each for each in stage.during if not isinstance(each, CodeRootLock)]
     shown = [group for group in GROUPS if group in (chosen or GROUPS)]
-    return [Stage(group, resources[group], during=tuple(during)) for group in shown]
+    return [Stage(group, resources[group], during=tuple(during[group])) for group in shown]
 
 
 class CheckoutStatus(Checkout):
@@ -5642,6 +5819,8 @@ class CheckoutStatus(Checkout):
             return CheckResult(CheckStatus.WARN, cause, fix=fix)
         lines = done.out.splitlines()
         headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# ") and line.count(" ") > 1)
+        if headers.get("branch.oid") == "(initial)" and all(line[0] == "#" for line in lines):
+            return CheckResult(CheckStatus.WARN, "an unfinished clone", fix=self.filled(PULL))
         ahead, behind = headers.get("branch.ab", "+0 -0").split(" ")
         untracked = sum(line.startswith("?") for line in lines)
         counts = {
@@ -5693,17 +5872,25 @@ COMPLETIONS = {
     "bash": """\
 # tlc's completion for bash. To have it: tlc completion bash > ~/.local/share/bash-completion/completions/tlc
 _tlc() {
-    local current previous command="" each words
-    COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}   # or oca/web@17.0 would be two words
-    current=${COMP_WORDS[COMP_CWORD]}
-    previous=${COMP_WORDS[COMP_CWORD - 1]}
-    for each in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    # The words as spaces part them: those in COMP_WORDS end at @ and = too.
+    local IFS=$' \\t\\n' line=${COMP_LINE:0:COMP_POINT} current previous="" command="" each words="" typed kept
+    read -ra typed <<<"$line"
+    case $line in *[[:space:]]) typed+=("") ;; esac
+    current=${typed[${#typed[@]} - 1]}
+    previous=${typed[${#typed[@]} - 2]}
+    for each in "${typed[@]:1:${#typed[@]}-2}"; do
         case $each in @names@) command=$each; break ;; esac
     done
     case $command:$previous in
 @cases@
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+    # What readline replaces begins behind the last of these; an @ it replaces as well.
+    kept=${current%"${current##*[$COMP_WORDBREAKS]}"}
+    kept=${kept%@}
+    COMPREPLY=()
+    for each in $words; do
+        case $each in "$current"*) COMPREPLY+=("${each#"$kept"}") ;; esac
+    done
 }
 complete -F _tlc tlc
 """,
@@ -5859,8 +6046,8 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     return {**parsed, "command": parsed["command"] or "", "help": parser.format_help()}
 
 
-def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-    """The one place where options and environment become settings. Raises UsageError."""
+def make_settings(given: Mapping[str, Any], environ: Mapping[str, str], argv: Sequence[str] = ()) -> Settings:
+    """The one place where options, environment and command line become settings. Raises UsageError."""
     newcomer = environ.get("NEWCOMER_MODE", "").strip().lower() or "true"
     if newcomer not in TRUTH:
         raise UsageError(f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}", "unset NEWCOMER_MODE")
@@ -5878,7 +6065,8 @@ def make_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         code_root=os.path.abspath(os.path.expanduser(environ.get("TLC_CODE_DIR") or "~/code")),
         state_dir=xdg("XDG_STATE_HOME", "~/.local/state"),
         data_dir=xdg("XDG_DATA_HOME", "~/.local/share"),
-        program=f"python3 {called}" if called.endswith((".py", ".pyz")) else "tlc",
+        program=shell("python3", called) if called.endswith((".py", ".pyz")) else "tlc",
+        again=shell(*argv),
         newcomer=given.get("newcomer", TRUTH[newcomer]),
         yes=given.get("yes", False),
         dry_run=given.get("dry_run", False),
@@ -5903,8 +6091,12 @@ def standing(context: Context) -> str:
     if any(directory.check().action for directory in directories_of(config, context.settings.code_root)):
         return f"{root}: config.toml is there, directories are missing.\nnext: {called('tlc init')}"
     places = [os.path.join(context.settings.code_root, each.path, ".git") for each in config.repositories]
+    venvs = [OdooVersion(context.settings, config, version).venv for version in config.versions]
+    built = [os.path.exists(os.path.join(venv, ".odoo-venv.toml")) for venv in venvs]
     there = sum(map(os.path.exists, places))
-    return f"{root}: {there} of {len(places)} repositories are there.\nnext: {called('tlc pull-repos')}"
+    after = "tlc doctor" if there == len(places) and all(built) else "tlc up"
+    counts = f"{there} of {len(places)} repositories and {sum(built)} of {len(built)} environments are there"
+    return f"{root}: {counts}.\nnext: {called(after)}"
 
 
 def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal, log: Log) -> int:
@@ -5924,8 +6116,7 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
     stages = command.stages(context)
     if isinstance(stages, str):
         terminal.show(stages)
-        if settings.json:
-            Engine(settings, terminal, runner, command.name, False, 1).document(ok=True)
+        Engine(settings, terminal, runner, command.name, False, 1).document(ok=True)
         return 0
     engine = Engine(settings, terminal, runner, command.name, given.get("force", False), context.jobs)
     after = command.after(context) if callable(command.after) else command.after
@@ -5970,15 +6161,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         interrupt_on_signals()
         given = parse_arguments(argv)
-        settings = make_settings(given, os.environ)
+        settings = make_settings(given, os.environ, argv)
         terminal = Terminal(color=settings.color, quiet=settings.quiet, json=settings.json, environ=os.environ)
         log = Log(settings.state_dir, given["command"] or "tlc")
         code = run_command(given, settings, terminal, log)
     except SystemExit as error:
         code = int(error.code or 0)
     except KeyboardInterrupt:
-        terminal.say("Interrupted.", important=True)
-        code = 130
+        cut = TlcError("Interrupted.")
+        cut.code, cut.exit_code = "interrupted", 130
+        code = terminal.fail(cut, "")
     except BrokenPipeError:  # whoever read the output has seen enough
         code = 0
     except Exception as error:

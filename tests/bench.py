@@ -519,6 +519,93 @@ def environments(bench: Bench, rounds: int = 3) -> list[Row]:
     return [*rows, Row("create-venvs with nothing to do / --version", nothing / least, "x", 5, note)]
 
 
+def demo_of(bench: Bench) -> tuple[dict[str, str], Path]:
+    """A home whose code root is as `tlc up` leaves the demo's, but for what needs a server, a network or root."""
+    env = {**os.environ, **bench.environment("demo")}
+    root = Path(env["HOME"], "code")
+    versions = ["17.0", "18.0"]
+    github = root.parent / "github"
+    for name in ("odoo/odoo", "OCA/web", "OCA/queue"):
+        upstream(github / f"{name}.git", env)
+        for version in versions[1:]:
+            subprocess.run(["git", "branch", version, versions[0]], cwd=github / f"{name}.git", env=env, check=True)
+    odoo = root.parent / "odoo"
+    for version in versions:
+        make_odoo(odoo, version)
+        work = ["git", "--git-dir", str(github / "odoo/odoo.git"), "--work-tree", str(odoo)]
+        for words in (["symbolic-ref", "HEAD", f"refs/heads/{version}"], ["add", "--all"], ["commit", "-qm", version]):
+            subprocess.run([*work, *words], env=env, check=True)
+        shutil.rmtree(odoo)
+    (root.parent / ".gitconfig").write_text(f'[url "{github.as_uri()}/"]\n\tinsteadOf = "git@github.com:"\n')
+    mine = "{}.{}".format(*sys.version_info)
+    pythons_ = ", ".join(f'"{version}" = "{mine}"' for version in versions)
+    root.mkdir()
+    (root / "config.toml").write_text(
+        f'versions = {json.dumps(versions)}\n[repos]\nodoo = ["odoo"]\noca = ["web", "queue"]\n'
+        f'[venvs]\npreset = "common"\npython = {{ {pythons_} }}\n'
+    )
+    env["PATH"] = os.pathsep.join([str(pythons.uv().parent), env["PATH"]])
+    timed(up_of(bench), env, root)
+    return env, root
+
+
+def up_of(bench: Bench) -> list[str]:
+    """The command up, for what needs neither a server nor root."""
+    left = [word for stage in ("bootstrap", "install-tools", "ensure-db-user") for word in ("--skip", stage)]
+    return [bench.python, str(bench.archive), "--yes", "up", *left]
+
+
+def doctor(bench: Bench, rounds: int = 9) -> list[Row]:
+    """All of doctor's checks side by side against the slowest of them; and `up` where there is nothing to do."""
+    env, root = demo_of(bench)
+    command = [bench.python, str(bench.archive), "--json", "doctor", "--offline"]
+    over, shown = [], []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        done = subprocess.run(
+            command, env=env, cwd=root, capture_output=True, text=True
+        )  # what root installs is missing
+        seconds = time.perf_counter() - begin
+        slowest = max(result["seconds"] for result in json.loads(done.stdout)["results"])
+        over.append(seconds - 1.3 * slowest)
+        shown.append((seconds, slowest))
+    seconds, slowest = median(one for one, _ in shown), median(other for _, other in shown)
+    again = median(timed(up_of(bench), env, root).seconds for _ in range(rounds))
+    return [
+        Row(
+            "doctor --offline, beyond 1.3 x its slowest check",
+            median(over),
+            " s",
+            0.2,
+            f"{seconds:.2f} s / {slowest:.2f} s",
+        ),
+        Row("up with nothing to do", again, " s", 3),
+    ]
+
+
+def status(bench: Bench, count: int = 200, rounds: int = 5) -> list[Row]:
+    """A line for each of 200 checkouts."""
+    env = bench.environment("status")
+    root = Path(env["HOME"], "code")
+    url = upstream(bench.directory / "status.git", env).as_uri()
+    place = root / "oca" / "17.0"
+    place.mkdir(parents=True)
+    for name in named(count):
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", url, str(place / name)], env=env, check=True)
+    (root / "config.toml").write_text(config_of(named(count)))
+    command = [bench.python, str(bench.archive), "status"]
+    lines = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert len(lines) == count == sum(line.endswith("clean") for line in lines), lines[:3]
+    return [
+        Row(
+            f"status of {count} repositories",
+            median(timed(command, env, root).seconds for _ in range(rounds)),
+            " s",
+            1.5,
+        )
+    ]
+
+
 MEASURES: list[Callable[[Bench], list[Row]]] = [
     start,
     plan,
@@ -528,6 +615,8 @@ MEASURES: list[Callable[[Bench], list[Row]]] = [
     worktrees,
     many,
     environments,
+    doctor,
+    status,
     vcs,
 ]
 

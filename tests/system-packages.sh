@@ -61,6 +61,9 @@ else
     missing gcc has gcc                  # a package whose compilation fails
     missing procps has ps
     missing hyperfine has hyperfine      # make bench
+    missing zsh has zsh                  # completion
+    missing fish has fish                # likewise
+    missing jq has jq                    # the README's lines for scripts
     missing python3-venv has_python_with_venv
     missing pypy3 has_old_python         # a Python older than 3.11, up to Debian 12
 fi

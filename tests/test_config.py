@@ -49,7 +49,10 @@ WRONG_STRINGS = {
     ),
     "tools.uv[0]": ("[tools]\nuv = [VALUE]", "'a b' 'a;b' '$x' git+https://x ../x é"),
     "tools.npm[0]": ("[tools]\nnpm = [VALUE]", "A ../x a/b @a/b/c @/b 'a b' ./x http://x é"),
-    "tools.system_packages[0]": ("[tools]\nsystem_packages = [VALUE]", "'a b' 'a;b' ../x ./x.deb /x.deb a* é"),
+    "tools.system_packages[0]": (
+        "[tools]\nsystem_packages = [VALUE]",
+        "'a b' 'a;b' ../x ./x.deb x.rpm http://x/y sudo- /x.deb a* é",
+    ),
     "tools.script[0].name": ('[[tools.script]]\nurl = "https://x/y"\nname = VALUE', ""),
     "tools.script[0].sha256": (
         '[[tools.script]]\nurl = "https://x/y"\nsha256 = VALUE',

@@ -87,6 +87,7 @@ class Bench:
                 "code_root": str(directory / "code"),
                 "state_dir": str(directory / "state"),
                 "data_dir": str(directory / "data"),
+                "again": "toy",
                 "program": "tlc",
                 "newcomer": False,
                 "yes": False,
@@ -235,7 +236,7 @@ class Broken(Toy):
     [
         (tlc.TlcError("too bad", "try this"), "too bad", "try this"),
         (tlc.ExecutableNotFoundError("x is not installed.", "apt x"), "x is not installed.", "apt x"),
-        (OSError(28, "No space left on device", "/some/file"), "/some/file: No space left on device", ""),
+        (OSError(28, "No space left on device", "/some/file"), "/some/file: No space left on device", "df -h /"),
         (OSError(28, "No space left on device"), "No space left on device", ""),
         (OSError("odd"), "odd", ""),
     ],

@@ -440,8 +440,8 @@ def test_what_is_nobodys_fault_is_not_tried_again(complaint: str, cause: str) ->
 ASKED = ["a", "b", "c++", "d.e|f"]
 ANSWERS = {
     "apt-get": (
-        "a installed\nc++ installed\nf installed\nd.e config-files\n",
-        "dpkg-query: no packages found matching b\n",
+        "installed a a:amd64 \ninstalled c c:amd64 c++ (= 1), cc\ninstalled f f:all \nconfig-files d.e d.e:amd64 \n",
+        "",
     ),
     "dnf": (
         "a-1.0-1.fc42.noarch\nno package provides b\nc++-1.0-1.x86_64\nno package provides d.e\nf-1-1.noarch\n",
@@ -459,7 +459,8 @@ def test_what_is_installed_is_read_off_each_managers_answer(name: str) -> None:
     found = {each: tlc.SystemPackage(each, packages).check().status for each in ASKED}
     assert found == {"a": OK, "b": FAIL, "c++": OK, "d.e|f": OK}
     [(argv, env)] = runner.calls
-    assert argv[argv.index("--") + 1 :] == ["a", "b", "c++", "d.e", "f"]
+    if tlc.MANAGERS[name].absent:  # the others list all they have
+        assert argv[argv.index("--") + 1 :] == ["a", "b", "c++", "d.e", "f"]
     assert env.get("LC_ALL") in ("C", "C.UTF-8"), "rpm's answer is translated"
 
 
@@ -498,7 +499,7 @@ def test_a_name_each_manager_does_not_know_is_left_out(name: str, said: str) -> 
 BREW = """#!/bin/sh
 echo "$@" >>"$BREW_STATE.log"
 case $1 in
-    list) shift 3; for name; do grep "^$name " "$BREW_STATE" || code=1; done; exit ${code:-0} ;;
+    list) cat "$BREW_STATE" ;;
     install) shift 2
         for name; do case $name in git|node) ;; *)
             echo "Warning: No available formula or cask with the name \\"$name\\"." >&2; exit 1 ;; esac; done

@@ -1,0 +1,459 @@
+"""bootstrap.sh on this machine: in a home and with a PATH of its own, against a real https server that has releases.
+
+What needs a bare machine, its package manager or root is in test_bootstrap_on_machines.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pythons
+from conftest import PROJECT, Run
+from https_server import Answer, HttpsServer, Request
+from terminal import Terminal
+
+import build
+
+SCRIPT = PROJECT / "bootstrap.sh"
+# Any that are here: Debian's sh, and busybox in the tests on machines.
+SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)] or ["sh"]
+# Python stands for a machine that has nothing else.
+DOWNLOADERS = [*(program for program in ("curl", "wget") if shutil.which(program)), "python"]
+SHA256_TOOLS = [[tool] for tool in ("sha256sum", "shasum", "openssl") if shutil.which(tool)] + [[]]
+# Not that of a virtual environment.
+PYTHON = Path(sys.executable).resolve()
+# What is on every machine, Debian's minimal one too.
+EVERYWHERE = "cat chmod env grep id ls mkdir mktemp mv readlink rm sed sleep tail uname".split()
+
+# A release: it tells how it was handed over to.
+RELEASE = b"""
+import json, sys
+def main():
+    is_terminal = sys.stdin.isatty()
+    stdin = "" if is_terminal else sys.stdin.read()
+    print(json.dumps({"arguments": sys.argv[1:], "terminal": is_terminal, "stdin": stdin}))
+    return 0
+"""
+
+
+def sha256_file(archive: bytes) -> str:
+    return f"{hashlib.sha256(archive).hexdigest()}  tlc.pyz\n"
+
+
+def first_line(file: Path) -> str:
+    return file.read_bytes().partition(b"\n")[0].decode()
+
+
+class Desk:
+    """A person's home, the programs on their PATH (`bin`), and a server (`web`) with a release."""
+
+    def __init__(self, directory: Path, web: HttpsServer) -> None:
+        self.web, self.home, self.bin, self.tmp = web, directory / "home", directory / "bin", directory / "tmp"
+        for made in (self.home, self.bin, self.tmp):
+            made.mkdir()
+        self.tlc = self.home / ".local" / "bin" / "tlc"
+        for program in [*SHELLS, "sh", "sha256sum", *EVERYWHERE]:
+            self.have(program)
+        self.have("python3", PYTHON)
+        main = build.MAIN.replace("@version@", "9.9").encode()
+        build.write_archive(directory / "tlc.pyz", {"__main__.py": main, "tlc.py": RELEASE})
+        self.release = (directory / "tlc.pyz").read_bytes()
+        web.files = {"/v9/tlc.pyz": self.release, "/v9/tlc.pyz.sha256": sha256_file(self.release)}
+        # Some builds of wget read nothing but their own file.
+        (directory / "wgetrc").write_text(f"ca_certificate = {web.authority}\n")
+        self.env = {
+            **web.env,
+            "HOME": str(self.home),
+            "PATH": str(self.bin),
+            "TMPDIR": str(self.tmp),
+            "LANG": "C.UTF-8",
+            "WGETRC": str(directory / "wgetrc"),
+            "TLC_DOWNLOAD_URL": f"{web.url}/v9",
+            "no_proxy": "localhost",
+        }
+
+    def have(self, program: str, path: Path | str = "") -> None:
+        """Put a program on PATH: a link to `path` or to this machine's, or a script where a text is given."""
+        place = self.bin / program
+        place.unlink(missing_ok=True)
+        if isinstance(path, str) and path:
+            place.write_text(path)
+            place.chmod(0o755)
+        else:
+            place.symlink_to(path or shutil.which(program) or "/nowhere")
+
+    def download_by(self, program: str) -> None:
+        if program != "python":
+            self.have(program)
+
+    def popen(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        """Start a command, without a terminal."""
+        return subprocess.Popen(
+            words,
+            env=self.env | env,
+            cwd=self.home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, shell: str = SHELLS[0], script: Path | None = None, **env: str) -> Run:
+        """Run the script, from a pipe where no file is given. No traceback, nothing left in the temporary directory."""
+        with self.popen(str(self.bin / shell), *([str(script)] if script else ["-s", "--"]), *arguments, **env) as it:
+            out, err = it.communicate(None if script else SCRIPT.read_text(), timeout=60)
+        assert "Traceback" not in err
+        assert "not found" not in err.replace("404", ""), err
+        assert list(self.tmp.iterdir()) == []
+        return Run(it.returncode, out, err)
+
+    def files(self) -> list[str]:
+        """All that is in the home."""
+        return sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*") if not path.is_dir())
+
+    def handed_over(self, run: Run) -> Any:
+        """What the release was started with, after an installation that went well."""
+        assert run.code == 0, run.err
+        assert self.files() == [".local/bin/tlc"]
+        assert self.tlc.stat().st_mode & 0o777 == 0o755
+        return run.json()
+
+    def refused(self, run: Run, why: str) -> None:
+        """Nothing was installed, and the person was told why."""
+        assert (run.code, run.out) == (1, ""), run.err
+        assert re.search(why, run.err), run.err
+        assert self.files() == []
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with HttpsServer(tmp_path / "web") as web:
+        yield Desk(tmp_path, web)
+
+
+# --- the file
+
+
+def test_it_is_short_and_clean() -> None:
+    assert SCRIPT.read_text().count("\n") < 250
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([shellcheck, "--shell=sh", SCRIPT], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_download_that_was_cut_off_does_nothing(desk: Desk, shell: str) -> None:
+    """Cut at and around the end of each line and in many other places; all of them are tried on a machine."""
+    script = SCRIPT.read_text()
+    ends = [match.end() for match in re.finditer("\n", script)]
+    # Without its last line end it is whole.
+    cuts = {cut + off for cut in ends for off in (-1, 0)} | set(range(0, len(script), 40))
+    program = shutil.which(shell) or shell
+
+    def run(cut: int) -> tuple[int, str]:
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run([program], input=script[:cut], env=desk.env, cwd=desk.home, **options)
+        return cut, done.stdout
+
+    with ThreadPoolExecutor(4) as pool:
+        said = dict(pool.map(run, sorted(cut for cut in cuts if cut < len(script) - 1)))
+    complaint = r"yntax error|unexpected EOF|nterminated"
+    assert {cut: text for cut, text in said.items() if text and not re.search(complaint, text)} == {}
+    assert (desk.files(), list(desk.tmp.iterdir()), desk.web.requests) == ([], [], [])
+
+
+# --- the way it goes
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("downloader", DOWNLOADERS)
+def test_from_a_pipe_and_again(desk: Desk, shell: str, downloader: str) -> None:
+    desk.download_by(downloader)
+    run = desk.run("--only", "two words", shell=shell)
+    told = {"arguments": ["bootstrap", "--yes", "--only", "two words"], "terminal": False, "stdin": ""}
+    assert desk.handed_over(run) == told
+    assert f"tlc from {desk.web.url}/v9 is to be installed as {desk.tlc}" in run.err.splitlines()[0]
+    assert "tlc 9.9 is installed" in run.err
+    assert first_line(desk.tlc).removeprefix("#!").strip() == str(desk.bin / "python3")
+    assert [request.path for request in desk.web.requests] == ["/v9/tlc.pyz", "/v9/tlc.pyz.sha256"]
+
+    before = desk.tlc.stat()
+    run = desk.run(shell=shell)
+    assert desk.handed_over(run)["arguments"] == ["bootstrap", "--yes"]
+    assert "tlc 9.9 is there already" in run.err
+    assert desk.tlc.stat() == before or desk.tlc.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize("downloader", DOWNLOADERS)
+def test_a_redirect_to_https_is_followed(desk: Desk, downloader: str) -> None:
+    desk.download_by(downloader)
+    desk.web.files["/v9/tlc.pyz"] = Answer(status=302, location=f"{desk.web.url}/store/1")
+    desk.web.files["/store/1"] = Answer(status=301, location=f"{desk.web.url}/store/2")
+    desk.web.files["/store/2"] = desk.release
+    desk.handed_over(desk.run())
+
+
+@pytest.mark.parametrize("downloader", DOWNLOADERS)
+def test_a_redirect_to_http_is_not(desk: Desk, downloader: str) -> None:
+    desk.download_by(downloader)
+    desk.web.files["/v9/tlc.pyz"] = Answer(status=302, location=f"{desk.web.plain_url}/plain")
+    desk.web.files["/plain"] = desk.release
+    desk.refused(desk.run(), "cannot be fetched")
+    assert Request("http", "localhost", "/plain") not in desk.web.requests
+
+
+@pytest.mark.parametrize("downloader", DOWNLOADERS)
+@pytest.mark.parametrize("what", ["cut off", "absent", "unknown authority", "server down"])
+def test_what_cannot_be_fetched_is_not_installed(desk: Desk, downloader: str, what: str) -> None:
+    desk.download_by(downloader)
+    match what:
+        case "cut off":
+            desk.web.files["/v9/tlc.pyz"] = Answer(desk.release, cut=True)
+        case "absent":
+            del desk.web.files["/v9/tlc.pyz.sha256"]
+        case "unknown authority":
+            with HttpsServer(desk.home.parent / "stranger") as web:
+                desk.env |= {**web.env, "WGETRC": "/dev/null"}
+        case _:
+            desk.env["TLC_DOWNLOAD_URL"] = "https://localhost:1/v9"
+    desk.refused(desk.run(), "cannot be fetched|has the sha256")
+
+
+@pytest.mark.parametrize("url", ["http://localhost/v9", "file:///v9", "HTTPS.example.com"])
+def test_only_https(desk: Desk, url: str) -> None:
+    desk.refused(desk.run(TLC_DOWNLOAD_URL=url), "not https")
+
+
+@pytest.mark.parametrize("tools", SHA256_TOOLS, ids=lambda tools: "-".join(tools) or "python")
+def test_the_checksum_counts_whatever_computes_it(desk: Desk, tools: list[str]) -> None:
+    (desk.bin / "sha256sum").unlink()
+    for tool in tools:
+        desk.have(tool)
+    right = sha256_file(desk.release)
+    for wrong in (
+        "0" * 64 + "  tlc.pyz\n",
+        *("", "\n", right[:63], "<html>", f"x{right}") * (tools == SHA256_TOOLS[0]),
+    ):
+        desk.web.files["/v9/tlc.pyz.sha256"] = wrong
+        desk.refused(desk.run(), "has the sha256 [0-9a-f]{64}, not")
+    desk.web.files["/v9/tlc.pyz.sha256"] = right
+    desk.handed_over(desk.run())
+
+
+@pytest.mark.parametrize("broken", ["exit 1", "exit 0", "echo", "echo -"])
+def test_a_checksum_that_cannot_be_computed_is_no_checksum(desk: Desk, broken: str) -> None:
+    desk.have("sha256sum", f"#!/bin/sh\n{broken}\n")
+    desk.web.files["/v9/tlc.pyz.sha256"] = "\n"
+    desk.refused(desk.run(), "has the sha256")
+
+
+def test_interrupted_it_leaves_nothing(desk: Desk) -> None:
+    desk.web.files["/v9/tlc.pyz"] = Answer(desk.release, pause=30)
+    with desk.popen(str(desk.bin / "sh"), str(SCRIPT)) as it:
+        deadline = time.monotonic() + 20
+        while not desk.web.requests and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(it.pid, signal.SIGINT)
+        assert it.communicate(timeout=20)[0] == ""
+    assert it.returncode == 130
+    assert (desk.files(), list(desk.tmp.iterdir())) == ([], [])
+
+
+# --- places
+
+
+def test_a_home_with_all_sorts_of_signs(desk: Desk) -> None:
+    home = desk.home = desk.home.with_name('Ann\'s $(exit) "home" é')
+    home.mkdir()
+    desk.tlc = home / ".local" / "bin" / "tlc"
+    (home.parent / "python's").mkdir()
+    python = home.parent / "python's" / "python3"
+    python.symlink_to(PYTHON)
+    (desk.bin / "python3").unlink()
+    path = f"{python.parent}:{desk.bin}"
+    for _ in range(2):
+        desk.handed_over(desk.run(HOME=str(home), PATH=path))
+    with desk.popen(str(desk.tlc), "pull-repos", "two  words", "", "'", HOME=str(home), PATH="/usr/bin:/bin") as it:
+        out, err = it.communicate("", timeout=20)
+    assert (json.loads(out)["arguments"], err) == (["pull-repos", "two  words", "", "'"], "")
+
+
+def test_a_python_with_a_long_path(desk: Desk) -> None:
+    place = desk.home.parent / ("long" * 40)
+    place.mkdir()
+    (desk.bin / "python3").rename(place / "python3")
+    desk.handed_over(desk.run(PATH=f"{desk.bin}:{place}"))
+
+
+@pytest.mark.parametrize("given", ["tools", "/elsewhere"])
+def test_another_directory(desk: Desk, given: str) -> None:
+    directory = desk.home / given if given == "tools" else desk.home.parent / "elsewhere"
+    run = desk.run(TLC_INSTALL_DIR=given if given == "tools" else str(directory))
+    assert (run.code, run.json()["arguments"]) == (0, ["bootstrap", "--yes"])
+    assert (directory / "tlc").exists()
+    assert f'\n    export PATH="{directory}:$PATH"\n' in run.err
+    assert not (desk.home / ".local").exists()
+
+
+def test_what_path_says(desk: Desk, tmp_path: Path) -> None:
+    advice, warning = "    export PATH=", "Another tlc comes first"
+    run = desk.run(PATH=f"{desk.bin}:{desk.tlc.parent}")
+    assert (advice in run.err, warning in run.err) == (False, False)
+    desk.have("tlc", "#!/bin/sh\nexit 7\n")
+    run = desk.run(PATH=f"{desk.bin}:{desk.tlc.parent}")
+    assert (advice in run.err, warning in run.err) == (False, True)
+    assert run.json()["arguments"] == ["bootstrap", "--yes"]
+    run = desk.run(PATH=f"{desk.tlc.parent}:{desk.bin}")
+    assert (advice in run.err, warning in run.err) == (False, False)
+    run = desk.run(GITHUB_PATH=str(tmp_path / "paths"))
+    assert advice in run.err
+    assert (tmp_path / "paths").read_text() == f"{desk.tlc.parent}\n"
+
+
+def test_a_link_of_another_installer_is_replaced_and_a_directory_is_not(desk: Desk, tmp_path: Path) -> None:
+    desk.tlc.parent.mkdir(parents=True)
+    other = tmp_path / "other"
+    other.write_text("#!/bin/sh\nexit 7\n")
+    desk.tlc.symlink_to(other)
+    run = desk.run()
+    assert desk.handed_over(run)["arguments"] == ["bootstrap", "--yes"]
+    assert f"a link to {other}" in run.err
+    assert other.read_text() == "#!/bin/sh\nexit 7\n"
+    desk.tlc.unlink()
+    (desk.tlc / "kept").mkdir(parents=True)
+    desk.refused(desk.run(), "is a directory")
+    assert (desk.tlc / "kept").exists()
+
+
+def test_a_place_that_cannot_be_written_to(desk: Desk) -> None:
+    # Permissions do not bind root; a path below a file binds everybody.
+    (desk.home.parent / "file").touch()
+    desk.refused(desk.run(TLC_INSTALL_DIR=f"{desk.home.parent}/file/bin"), "this failed: mkdir")
+
+
+# --- Pythons
+
+
+OLD = "#!/bin/sh\nexit 1\n"
+SHIM = "#!/bin/sh\necho 'command not found' >&2\nexit 127\n"
+
+
+def test_without_a_python_it_says_what_to_install(desk: Desk) -> None:
+    desk.have("python3", OLD)
+    run = desk.run()
+    desk.refused(run, r"tlc needs Python 3\.11 or newer; there is none here")
+    assert "→ install a python3.11 or newer with your package manager" in run.err
+    assert list(desk.home.iterdir()) == []
+
+
+def test_shims_and_old_ones_are_passed_over(desk: Desk, tmp_path: Path) -> None:
+    desk.have("python3", OLD)
+    desk.have("python3.14", SHIM)
+    desk.have("python3.12", "not a program")
+    good = tmp_path / "good"
+    good.mkdir()
+    (good / "python3.12").symlink_to(PYTHON)
+    run = desk.run(PATH=f"{desk.bin}::{good}")
+    desk.handed_over(run)
+    assert f"run by {good}/python3.12" in run.err
+
+
+def test_a_virtual_environment_is_not_what_tlc_hangs_on(desk: Desk, tmp_path: Path) -> None:
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    desk.handed_over(desk.run(PATH=f"{tmp_path}/venv/bin:{desk.bin}"))
+    assert str(tmp_path / "venv") not in first_line(desk.tlc)
+
+
+@pytest.mark.parametrize("place", ["on PATH", "where its installer puts it"])
+def test_a_python_of_uv(desk: Desk, tmp_path: Path, place: str) -> None:
+    desk.have("python3", OLD)
+    for part in ("bin", "lib"):  # the shape of what `uv python install` leaves
+        link = tmp_path / "pythons" / f"cpython-{platform.python_version()}-linux-{platform.machine()}-gnu" / part
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(Path(sys.base_prefix) / part)
+    directory = desk.bin if place == "on PATH" else desk.tlc.parent
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "uv").symlink_to(pythons.uv())
+    desk.env |= {"UV_PYTHON_INSTALL_DIR": str(tmp_path / "pythons"), "UV_CACHE_DIR": str(tmp_path / "cache")}
+    run = desk.run()
+    assert (run.code, run.json()["arguments"]) == (0, ["bootstrap", "--yes"]), run.err
+
+
+# --- terminals and checkouts
+
+
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_a_question_can_be_answered_where_there_is_a_terminal(desk: Desk, ci: str) -> None:
+    piped = f"cat '{SCRIPT}' | sh -s -- --only ssh"
+    with Terminal(["/bin/sh", "-c", piped], desk.env | {"CI": ci}, cwd=desk.home, columns=300) as terminal:
+        terminal.wait_for('"arguments"')
+        assert terminal.wait() == 0
+    told = json.loads(terminal.lines[-1])
+    if ci:
+        assert (told["arguments"], told["terminal"]) == (["bootstrap", "--yes", "--only", "ssh"], False)
+    else:
+        assert (told["arguments"], told["terminal"]) == (["bootstrap", "--only", "ssh"], True)
+
+
+def test_from_a_checkout_without_network(desk: Desk, tmp_path: Path) -> None:
+    checkout = tmp_path / "a checkout"
+    checkout.mkdir()
+    for name in ("tlc.py", "build.py", "bootstrap.sh"):
+        shutil.copy(PROJECT / name, checkout)
+    del desk.env["TLC_DOWNLOAD_URL"]
+    run = desk.run("--only", "ssh", script=checkout / "bootstrap.sh")
+    assert run.code == 0, run.err
+    assert f"tlc from {checkout} is to be installed" in run.err
+    assert (desk.home / ".ssh" / "known_hosts").read_text().startswith("github.com ssh-ed25519 ")
+    assert sorted(path.name for path in checkout.iterdir()) == ["bootstrap.sh", "build.py", "tlc.py"]
+    before = desk.tlc.stat()
+    run = desk.run("--only", "ssh", script=checkout / "bootstrap.sh")
+    assert (run.code, "is there already" in run.err, desk.tlc.stat()) == (0, True, before)
+    assert desk.web.requests == []
+
+    # One that says which release means that release.
+    run = desk.run(script=checkout / "bootstrap.sh", TLC_DOWNLOAD_URL=f"{desk.web.url}/v9")
+    assert run.json()["arguments"] == ["bootstrap", "--yes"]
+
+
+@pytest.mark.parametrize("place", ["bin", "a place"])
+def test_what_it_installs_updates_itself(desk: Desk, archive: Path, tmp_path: Path, place: str) -> None:
+    """The lines before the archive are not the release's: they name this machine's Python, and stay."""
+
+    def publish(release: bytes) -> None:
+        desk.web.files |= {"/v9/tlc.pyz": release, "/v9/tlc.pyz.sha256": sha256_file(release)}
+
+    def update() -> tuple[int, str]:
+        with desk.popen(str(desk.tlc), "--yes", "--json", "self-update") as it:
+            out, err = it.communicate("", timeout=60)
+        assert out, err
+        return it.returncode, json.loads(out)["results"][0]["status"]
+
+    (tmp_path / place).mkdir(exist_ok=True)
+    (desk.bin / "python3").rename(tmp_path / place / "python3")
+    desk.env["PATH"] += f":{tmp_path / place}"
+    publish(archive.read_bytes())
+    assert desk.run("--only", "ssh").code == 0
+    before = desk.tlc.read_bytes()
+    assert update() == (0, "ok")
+    assert desk.tlc.read_bytes() == before
+    publish(desk.release)
+    assert update() == (0, "changed")
+    with desk.popen(str(desk.tlc), "--version", PATH="/usr/bin:/bin") as it:
+        assert it.communicate("", timeout=20)[0] == "tlc 9.9\n"
+    assert before.startswith(desk.tlc.read_bytes().partition(b"PK")[0])

@@ -1,0 +1,781 @@
+"""Stories of doctor: a machine that is well, broken in one way after another, and mended by what doctor says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+from conftest import Run, Sandbox
+from odoo_tree import odoo_files
+from postgres_server import PostgresServer
+from postgres_server import missing as no_postgres
+from ssh_server import USER, Person, SshServer, must
+from ssh_server import missing as no_sshd
+from test_environments import MINE, Tools
+from test_environments import tools as tools
+from test_readme import README, blocks
+from upstream import Upstream
+
+import tlc
+
+GROUPS = [*tlc.GROUPS]
+DOCUMENT = {"tlc", "command", "ok", "changed", "results"}
+RESULT = {"kind", "name", "status", "message", "detail", "fix", "seconds"}
+
+SMALL = 'versions = ["17.0"]\n'  # needs nothing but directories
+
+CONFIG = """versions = ["18.0"]
+
+[repos]
+odoo = ["odoo"]
+oca = ["web"]
+
+[tools]
+uv = ["odoo-venv"]
+{more}
+[venvs]
+preset = "common"
+python = {{ "18.0" = "{python}" }}
+
+[postgres]
+port = {port}
+"""
+
+# The real one takes ~ from the password database, not from HOME.
+SSH_KEYGEN = """#!/bin/sh
+[ "$1" != -R ] || set -- "$@" -f "$HOME/.ssh/known_hosts"
+exec {real} "$@"
+"""
+
+
+# Whoever wants to be git at GitHub is let in as the one account that can be had here.
+AS_GIT = """#!/bin/sh
+for word; do
+    shift
+    [ "$word" != git@github.com ] || word={user}@github.com
+    set -- "$@" "$word"
+done
+exec {real} -F {config} "$@"
+"""
+
+
+def script(path: Path, text: str) -> Path:
+    """Write a program; return it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def fence(sandbox: Sandbox) -> None:
+    """Have all system packages that tlc may want, as the sandbox's dpkg and npm see it, and no way to install any.
+
+    The tests may run as root: whatever a bug makes tlc do, this machine's packages are out of its reach.
+    """
+    names = [*tlc.DEFAULT_PACKAGES["apt-get"].replace("|", " ").split(), "postgresql"]
+    admin = sandbox.home.parent / "dpkg"
+    admin.mkdir()
+    stanza = "Package: {}\nStatus: install ok installed\nArchitecture: all\nVersion: 1\nMaintainer: x\nDescription: x\n"
+    (admin / "status").write_text("\n".join(map(stanza.format, dict.fromkeys(names))))
+    sandbox.env |= {"DPKG_ADMINDIR": str(admin), "npm_config_prefix": str(sandbox.home / "npm")}
+    for program in ("apt-get", "apt", "dpkg", "dnf", "pacman", "brew", "sudo"):
+        script(sandbox.home / "bin" / program, f'#!/bin/sh\necho "{program} $*" >>"$HOME/../fence"; exit 77\n')
+    if not shutil.which("gh"):  # nobody asks it for more than its version
+        script(sandbox.home / "bin/gh", "#!/bin/sh\necho gh version 2.99.0\n")
+    sandbox.env["PATH"] = f"{sandbox.home}/bin:{sandbox.env['PATH']}"
+
+
+class Machine:
+    """A person's machine as the config wants it once `tlc up` has run; `tlc` is on PATH.
+
+    GitHub is a directory, the package index uv's cache, PostgreSQL `server`, all packages are installed.
+    """
+
+    def __init__(self, sandbox: Sandbox, tools: Tools, server: PostgresServer, more: str = "") -> None:
+        self.sandbox, self.server, self.home, self.root = sandbox, server, sandbox.home, sandbox.root
+        fence(sandbox)
+        (self.home / "bin/python3").symlink_to(os.path.realpath(sys.executable))
+        script(self.home / "bin/ssh-keygen", SSH_KEYGEN.format(real=shutil.which("ssh-keygen")))
+        (self.home / ".local/bin").mkdir(parents=True)
+        sandbox.archive = Path(shutil.copy(sandbox.archive, self.home / ".local/bin/tlc"))
+        sandbox.archive.chmod(0o755)
+        sandbox.env["PATH"] = f"{self.home}/.local/bin:{self.home}/bin:{tools.bin}:{sandbox.env['PATH']}"
+        # All that is asked for is in the cache.
+        sandbox.env |= {"UV_CACHE_DIR": str(tools.cache), "UV_OFFLINE": "1", **server.env}
+        self.upstream = Upstream(self.home / "github", sandbox)
+        for repository in ("odoo/odoo", "OCA/web"):
+            self.upstream.create(repository, "18.0")
+        self.upstream.commit("odoo/odoo", "18.0", odoo_files("18.0"))
+        self.config = sandbox.config(CONFIG.format(python=MINE, port=server.port, more=more))
+        self.good = self.config.read_text()
+        self.web = self.root / "oca/18.0/web"
+        self.venv = self.root / "venvs/18.0"
+        self.sure = False  # whether it is as the config wants it
+        planned = self.tlc("--json", "--dry-run", "up").json()["results"]
+        beyond = {"package", "program", "apt source", "script"}
+        wanted = [each for each in planned if each["status"] == "planned" and each["kind"] in beyond]
+        assert not wanted, f"up would change this machine: {wanted}"
+
+    @property
+    def site_packages(self) -> Path:
+        [found] = self.venv.glob("lib/python*/site-packages")
+        return found
+
+    def tlc(self, *arguments: str, **options: Any) -> Run:
+        return self.sandbox.tlc(*arguments, **options)
+
+    def up(self, *arguments: str) -> Run:
+        return self.tlc("--json", "--yes", "up", *arguments)
+
+    def doctor(self, *arguments: str, **options: Any) -> dict[tuple[str, str], dict[str, Any]]:
+        """Group and name of each item -> what doctor says of it."""
+        return findings(self.tlc("--json", "doctor", *arguments, **options))
+
+    def paste(self, *lines: str) -> subprocess.CompletedProcess[str]:
+        """Run lines in a shell, as a person who answers yes and whose editor puts the good config back."""
+        (self.root.parent / "good.toml").write_text(self.good)
+        editor = script(self.home / "bin/editor", '#!/bin/sh\ncp "$HOME/good.toml" "$1"\n')
+        return subprocess.run(
+            ["bash", "-c", "\n".join(lines)],
+            env={**self.sandbox.env, "EDITOR": str(editor)},
+            cwd=self.home,
+            input="y\n" * 9,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+def findings(run: Run) -> dict[tuple[str, str], dict[str, Any]]:
+    """Group and name of each item -> its result, the worst where there are several of that name."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for result in sorted(run.json()["results"], key=lambda each: ["OK", "WARN", "FAIL"].index(each["status"])):
+        found[result["kind"], result["name"]] = result
+    return found
+
+
+def listing(*directories: Path) -> dict[str, object]:
+    """All files below directories: what they are, with their contents and times."""
+    found: dict[str, object] = {}
+    for path in [each for directory in directories for each in (directory, *directory.rglob("*"))]:
+        if path.exists() or path.is_symlink():
+            at = path.lstat()
+            contents = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+            found[str(path)] = (at.st_mode, at.st_mtime_ns, at.st_ino, contents)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all stories of a worker."""
+    if reason := no_postgres():
+        pytest.skip(reason)
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def empty(sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer) -> Iterator[Machine]:
+    """A machine with a config, on which nothing was done yet."""
+    machine = Machine(sandbox, request.getfixturevalue("tools"), server)
+    yield machine
+    assert not (sandbox.home.parent / "fence").exists(), "a package manager was called"
+
+
+def forget_role(server: PostgresServer) -> None:
+    """Have a PostgreSQL as after its installation."""
+    server.sql("DROP ROLE IF EXISTS odoo")
+
+
+class Shelf:
+    """Where a machine waits for the next story; one that a failed story may have left broken does not."""
+
+    def __init__(self) -> None:
+        self.machine: Machine | None = None
+
+
+@pytest.fixture(scope="module")
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def machine(
+    shelf: Shelf, server: PostgresServer, archive: Path, request: pytest.FixtureRequest, tmp_path_factory: Any
+) -> Iterator[Machine]:
+    """A machine that is well. It is the next story's as well, unless this one fails."""
+    machine, shelf.machine = shelf.machine, None
+    if not machine:
+        forget_role(server)
+        sandbox = Sandbox(tmp_path_factory.mktemp("machine"), archive)
+        machine = Machine(sandbox, request.getfixturevalue("tools"), server)
+        run = machine.up()
+        assert run.code == 0, run.out
+    machine.sure = False
+    yield machine
+    assert not (machine.home.parent / "fence").exists(), "a package manager was called"
+    if machine.sure:
+        shelf.machine = machine
+
+
+# --- what it shows
+
+
+def test_a_machine_that_is_well(machine: Machine) -> None:
+    run = machine.tlc("doctor")
+    assert run.code == 0, run.out
+    assert [line for line in run.out.splitlines() if line[:1].isalpha()] == GROUPS
+    assert "FAIL" not in run.out + run.err
+    assert re.search(r"^ *OK \d+", run.err, re.MULTILINE)
+    found = machine.doctor()
+    assert {group for group, _ in found} == set(GROUPS)
+    # What a machine may lack that tests on it for want of root cannot bring.
+    assert {name for (_, name), each in found.items() if each["status"] != "OK"} <= {"C compiler", "wkhtmltopdf"}
+    assert all(bool(each["fix"]) == (each["status"] != "OK") for each in found.values())
+    machine.sure = True
+
+
+def test_it_changes_nothing(machine: Machine) -> None:
+    for cache in [each for place in (machine.root, machine.home) for each in place.rglob("__pycache__")]:
+        shutil.rmtree(cache, ignore_errors=True)
+    before = listing(machine.home)
+    for options in ([], ["--offline"], ["--json"], ["--verbose"], ["--fix", "--dry-run"]):
+        machine.tlc("doctor", *options)
+        assert changes(before, listing(machine.home)) == [], options
+    machine.sure = True
+
+
+@pytest.mark.parametrize("options", [[], ["--offline"], ["--fix", "--dry-run"]])
+@pytest.mark.parametrize("config", ["", SMALL, "versions = [\n"], ids=["no root", "empty root", "broken config"])
+def test_it_changes_nothing_on_a_bare_machine(sandbox: Sandbox, config: str, options: list[str]) -> None:
+    fence(sandbox)
+    sandbox.env["UV_OFFLINE"] = "1"
+    if config:
+        sandbox.config(config)
+    before = listing(sandbox.home)
+    assert sandbox.tlc("doctor", *options).code == 1
+    assert changes(before, listing(sandbox.home)) == []
+    assert sandbox.root.exists() == bool(config)
+
+
+def changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """The paths at which two listings differ."""
+    return [path for path in {**before, **after} if before.get(path) != after.get(path)]
+
+
+def test_exit_codes_and_groups(sandbox: Sandbox) -> None:
+    sandbox.config(SMALL)
+    run = sandbox.tlc("doctor", "Configuration", "--offline")
+    assert (run.code, "FAIL" in run.out) == (1, True)
+    assert sandbox.tlc("--yes", "init").code == 0
+    run = sandbox.tlc("doctor", "Configuration", "--offline")
+    assert (run.code, "Tools" in run.out) == (0, False)
+    sandbox.config(SMALL + "gti = 1\n")
+    run = sandbox.tlc("doctor", "Configuration", "--offline", "--json")
+    assert (run.code, run.json()["ok"], run.json()["changed"]) == (0, True, False)
+    warned = findings(run)["Configuration", "config.toml"]
+    assert (warned["status"], 'did you mean "git"' in warned["message"]) == ("WARN", True)
+
+
+@pytest.mark.parametrize("name", ["Virtual Environments", "virtual-environments", "VIRTUAL ENVIRONMENTS"])
+def test_a_group_however_it_is_written(sandbox: Sandbox, name: str) -> None:
+    sandbox.config(SMALL)
+    found = findings(sandbox.tlc("doctor", "--json", "--offline", name, "configuration"))
+    assert {group for group, _ in found} == {"Virtual Environments", "Configuration"}
+
+
+def test_an_unknown_group(sandbox: Sandbox) -> None:
+    sandbox.config(SMALL)
+    run = sandbox.tlc("doctor", "Tolls", "--json")
+    assert run.code == 2
+    assert run.json()["error"]["fix"].endswith("tlc.pyz doctor tools")
+    assert all(group in run.err for group in GROUPS)
+
+
+def test_no_config(sandbox: Sandbox) -> None:
+    run = sandbox.tlc("doctor", "--offline", "--json")
+    found = findings(run)
+    assert run.code == 1
+    config = found["Configuration", "config.toml"]
+    assert (config["status"], config["fix"].endswith("init")) == ("FAIL", True)
+    assert found["Tools", "git"]["status"] == "OK"
+
+
+@pytest.mark.parametrize("text", ["versions = [\n", 'versions = [16.0]\njobs = "4"\n', "\udcff"])
+def test_a_broken_config_does_not_stop_the_rest(sandbox: Sandbox, text: str) -> None:
+    sandbox.root.mkdir()
+    (sandbox.root / "config.toml").write_bytes(text.encode(errors="surrogateescape"))
+    run = sandbox.tlc("doctor", "--offline", "--json")
+    found = findings(run)
+    assert (run.code, found["Configuration", "config.toml"]["status"]) == (1, "FAIL")
+    assert found["Tools", "git"]["status"] == "OK"
+    assert ("Connectivity", "github.com") in found
+    assert "config.toml:" in sandbox.tlc("doctor", "--offline").out
+
+
+def test_home_is_shown_as_a_tilde(empty: Machine) -> None:
+    """Also in mends, where a shell understands it."""
+    (empty.root / "conf").write_text("")
+    (empty.root / "oca/18.0/web").mkdir(parents=True)
+    (empty.root / "oca/18.0/web/file").write_text("")
+    (empty.root / "venvs/18.0/bin").mkdir(parents=True)
+    script(empty.home / ".local/bin/odoo-v18", "#!/bin/sh\n")
+    script(empty.home / "bin/odoo-v18", "#!/bin/sh\n")
+    empty.config.write_text(empty.good + "\n[gti]\n")
+    empty.sandbox.env["PATH"] = f"{empty.home}/bin:{empty.sandbox.env['PATH']}"
+    shown = empty.tlc("doctor", "--offline").out
+    assert "~/code" in shown
+    assert [line for line in shown.splitlines() if str(empty.home) in line] == []
+
+
+def test_200_repositories(sandbox: Sandbox, tmp_path: Path) -> None:
+    many_checkouts(sandbox, 200)
+    run = sandbox.tlc("doctor", "Repositories", "--offline", "--json")
+    assert (run.code, len(run.json()["results"])) == (0, 200)
+    [group, row] = sandbox.tlc("doctor", "Repositories", "--offline").out.splitlines()
+    assert (group, "and 190 more" in row) == ("Repositories", True)
+    # Of many that are alike there is one line, and a mend that a shell takes for all of them or for the first.
+    for number in range(20):
+        (sandbox.root / f"oca/17.0/repository-{number}/README.md").write_text("changed\n")
+    shown = sandbox.tlc("doctor", "Repositories", "--offline").out
+    assert shown.count("WARN") == 20
+    assert len(shown.splitlines()) == 2 + 40
+
+
+def many_checkouts(sandbox: Sandbox, count: int) -> None:
+    """Have a config of so many repositories of OCA's, and their checkouts, at 17.0."""
+    upstream = Upstream(sandbox.home / "github", sandbox)
+    upstream.create("OCA/repository", "17.0")
+    names = [f"repository-{number}" for number in range(count)]
+    sandbox.config(f'versions = ["17.0"]\n[repos]\noca = {json.dumps(names)}\n')
+    first = sandbox.root / "oca/17.0" / names[0]
+    first.parent.mkdir(parents=True)
+    upstream.git("clone", "-q", "-b", "17.0", "git@github.com:OCA/repository.git", str(first))
+    upstream.git("branch", "-q", "--set-upstream-to", "origin/17.0", cwd=first)
+    for name in reversed(names):
+        if name != names[0]:
+            shutil.copytree(first, first.with_name(name), symlinks=True)
+        config = first.with_name(name) / ".git/config"
+        config.write_text(config.read_text().replace("OCA/repository.git", f"OCA/{name}.git"))
+
+
+# --- a machine broken in many ways, one at a time
+
+Break = Callable[[Machine], None]
+
+
+def git(machine: Machine, *words: str) -> None:
+    """Run git in the checkout of web."""
+    machine.upstream.git(*words, cwd=machine.web)
+
+
+def half_cloned(machine: Machine) -> None:
+    shutil.rmtree(machine.web)
+    machine.upstream.git("init", "-q", str(machine.web))
+    git(machine, "remote", "add", "origin", "git@github.com:OCA/web.git")
+
+
+def merging(machine: Machine) -> None:
+    git(machine, "checkout", "-q", "-B", "mine")
+    (machine.web / "module/models.py").write_text("first = 2\n")
+    git(machine, "commit", "-qam", "mine")
+    git(machine, "checkout", "-q", "18.0")
+    (machine.web / "module/models.py").write_text("first = 3\n")
+    git(machine, "commit", "-qam", "theirs")
+    with contextlib.suppress(AssertionError):
+        git(machine, "merge", "-q", "mine")
+
+
+def moved_on(machine: Machine) -> None:
+    machine.upstream.commit("OCA/web", "18.0", {"module/new.py": f"x = {os.urandom(4).hex()!r}\n"})
+
+
+def without(*patterns: str) -> Break:
+    """Removes what matches these patterns below the home; {site} stands for the environment's packages."""
+
+    def remove(machine: Machine) -> None:
+        site = machine.site_packages.relative_to(machine.home)
+        found = [path for pattern in patterns for path in machine.home.glob(pattern.format(site=site))]
+        assert found, patterns
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    return remove
+
+
+def instead(path: str, old: str, new: str) -> Break:
+    """Replaces text in a file below the home."""
+
+    def replace(machine: Machine) -> None:
+        file = machine.home / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    return replace
+
+
+def other_host_key(machine: Machine) -> None:
+    key = tlc.GITHUB_KEY.split()
+    Path(machine.home, ".ssh/known_hosts").write_text(f"{key[0]} {key[1]} {key[2][:-8]}AAAAAAAA\n")
+
+
+def sql(query: str) -> Break:
+    return lambda machine: print(machine.server.sql(query))
+
+
+def no_tool(machine: Machine) -> None:
+    must("uv", "tool", "uninstall", "odoo-venv", env=machine.sandbox.env)
+
+
+def file_in_the_way(machine: Machine) -> None:
+    (machine.root / "trobz/projects").rmdir()
+    (machine.root / "trobz/projects").write_text("")
+
+
+TOML = "code/venvs/18.0/.odoo-venv.toml"
+# what is broken -> how, the item that doctor names for it, and what it says
+BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
+    "directory missing": (without("code/trobz/packages"), ("Configuration", "trobz/packages"), "FAIL missing"),
+    "file in the way of a directory": (file_in_the_way, ("Configuration", "trobz/projects"), "FAIL .*in the way"),
+    "unknown key": (
+        instead("code/config.toml", "[venvs]", "[gti]\n[venvs]"),
+        ("Configuration", "config.toml"),
+        'WARN .*gti.*did you mean "git"',
+    ),
+    "broken config": (instead("code/config.toml", "versions", "version"), ("Configuration", "config.toml"), "FAIL "),
+    "no host key": (without(".ssh/known_hosts"), ("Connectivity", "github.com"), "FAIL not known"),
+    "wrong host key": (other_host_key, ("Connectivity", "github.com"), "FAIL .*not GitHub's"),
+    "open .ssh": (lambda machine: (machine.home / ".ssh").chmod(0o755), ("Connectivity", "github.com"), "FAIL .*open"),
+    "uv tool missing": (no_tool, ("Tools", "odoo-venv"), "FAIL not installed"),
+    "no role": (sql("DROP ROLE odoo"), ("PostgreSQL", "odoo"), "FAIL .*not there"),
+    "role without CREATEDB": (sql("ALTER ROLE odoo NOCREATEDB"), ("PostgreSQL", "odoo"), "FAIL .*not create"),
+    "role without LOGIN": (sql("ALTER ROLE odoo NOLOGIN"), ("PostgreSQL", "odoo"), "FAIL .*not log in"),
+    "other password": (sql("ALTER ROLE odoo PASSWORD 'x'"), ("PostgreSQL", "odoo"), "FAIL .*password"),
+    "superuser": (sql("ALTER ROLE odoo SUPERUSER"), ("PostgreSQL", "odoo"), "WARN .*superuser"),
+    "checkout missing": (without("code/oca/18.0/web"), ("Repositories", "oca/web@18.0"), "FAIL not there"),
+    "checkout behind": (moved_on, ("Repositories", "oca/web@18.0"), "WARN behind"),
+    "changed file": (
+        lambda machine: instead("code/oca/18.0/web/module/models.py", "1", "2")(machine),
+        ("Repositories", "oca/web@18.0"),
+        "WARN 1 changed file",
+    ),
+    "own commit": (
+        lambda machine: git(machine, "commit", "-q", "--allow-empty", "-m", "mine"),
+        ("Repositories", "oca/web@18.0"),
+        "WARN 1 commit not on",
+    ),
+    "another branch": (
+        lambda machine: git(machine, "checkout", "-q", "-B", "mine"),
+        ("Repositories", "oca/web@18.0"),
+        "WARN on branch mine",
+    ),
+    "detached": (
+        lambda machine: git(machine, "checkout", "-q", "--detach"),
+        ("Repositories", "oca/web@18.0"),
+        "WARN .*detached",
+    ),
+    "unfinished merge": (merging, ("Repositories", "oca/web@18.0"), "WARN .*unfinished merge"),
+    "half cloned": (half_cloned, ("Repositories", "oca/web@18.0"), "FAIL not there"),
+    "no HEAD": (without("code/oca/18.0/web/.git/HEAD"), ("Repositories", "oca/web@18.0"), "FAIL not a git"),
+    "no .git": (without("code/oca/18.0/web/.git"), ("Repositories", "oca/web@18.0"), "FAIL not a git"),
+    "no commit": (
+        lambda machine: git(machine, "checkout", "-q", "--orphan", "new"),
+        ("Repositories", "oca/web@18.0"),
+        "FAIL no commit",
+    ),
+    "other origin": (
+        lambda machine: git(machine, "remote", "set-url", "origin", "git@github.com:me/web.git"),
+        ("Repositories", "oca/web@18.0"),
+        "FAIL its origin is git@github.com:me/web",
+    ),
+    "no environment": (without("code/venvs/18.0"), ("Virtual Environments", "18.0"), "FAIL absent"),
+    "environment cut off": (without(TOML), ("Virtual Environments", "18.0"), "FAIL incomplete"),
+    "its Python gone": (
+        without("code/venvs/18.0/bin/python*"),
+        ("Virtual Environments", "18.0"),
+        "FAIL incomplete.*Python",
+    ),
+    "outdated": (
+        instead(TOML, 'preset = "common"', 'preset = "ci"'),
+        ("Virtual Environments", "18.0"),
+        "FAIL outdated.*preset",
+    ),
+    "Odoo not importable": (
+        without("{site}/*odoo*"),
+        ("Virtual Environments", "import odoo, 18.0"),
+        "FAIL .*No module named 'odoo'",
+    ),
+    "requirement missing": (
+        without("{site}/passlib"),
+        ("Virtual Environments", "import odoo, 18.0"),
+        "FAIL .*No module named 'passlib'",
+    ),
+    "no launcher": (without(".local/bin/odoo-v18"), ("Virtual Environments", "odoo-v18"), "FAIL .*missing"),
+    "launcher of something else": (
+        instead(".local/bin/odoo-v18", 'VENV_DIR="', 'VENV_DIR="/elsewhere'),
+        ("Virtual Environments", "odoo-v18"),
+        "WARN .*something else",
+    ),
+    "no configuration": (
+        without("code/conf/odoo-18.0.conf"),
+        ("Virtual Environments", "conf/odoo-18.0.conf"),
+        "FAIL missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_named_and_mended(machine: Machine, name: str) -> None:
+    broken, item, said = BROKEN[name]
+    broken(machine)
+    found = machine.doctor(item[0])[item]
+    assert re.match(said, f"{found['status']} {found['message']}"), found
+    pasted = machine.paste(found["fix"])
+    after = machine.doctor()
+    # A config that says something else names other items.
+    assert after[item]["status"] == "OK", (found["fix"], pasted.stdout, pasted.stderr, after[item])
+    left = {key: each for key, each in after.items() if each["status"] != "OK"}
+    assert {name for _, name in left} <= {"C compiler", "wkhtmltopdf"}, left
+    machine.sure = True
+
+
+@pytest.mark.parametrize("story", ["not on PATH", "shadowed"])
+def test_the_directory_of_programs_on_path(machine: Machine, story: str) -> None:
+    local, path = f"{machine.home}/.local/bin", machine.sandbox.env["PATH"]
+    other = script(machine.home / "other/odoo-v18", "#!/bin/sh\n").parent
+    path = path.replace(f"{local}:", "") if story == "not on PATH" else f"{other}:{path}"
+    found = machine.doctor("tools", "--offline", env={"PATH": path})["Tools", "~/.local/bin"]
+    assert (found["status"], ("not on PATH" if story == "not on PATH" else "odoo-v18") in found["message"]) == (
+        "WARN",
+        True,
+    )
+    shell = machine.paste(f"export PATH='{path}'", found["fix"], "tlc --json doctor tools --offline")
+    assert findings(Run(0, shell.stdout, ""))["Tools", "~/.local/bin"]["status"] == "OK"
+    machine.sure = True
+
+
+def test_the_server_is_down(machine: Machine) -> None:
+    machine.server.stop()
+    found = machine.doctor("postgresql")
+    machine.server.start()
+    assert {each["status"] for each in found.values()} == {"FAIL"}
+    [server] = [each for (_, name), each in found.items() if name.startswith("localhost:")]
+    assert "does not run" in server["message"]
+    # What starts it starts the machine's own, which is not for a test to do.
+    assert re.search(r"(systemctl|service|brew services) (start|postgresql)", server["fix"])
+    assert {each["status"] for each in machine.doctor("postgresql").values()} == {"OK"}
+    machine.sure = True
+
+
+# --- ssh
+
+
+@pytest.fixture
+def person(sandbox: Sandbox, tmp_path: Path) -> Iterator[Person]:
+    """Someone whose git@github.com: is an sshd with odoo and enterprise."""
+    if reason := no_sshd():
+        pytest.skip(reason)
+    upstream = Upstream(tmp_path / "github", sandbox, addresses=())
+    for repository in ("odoo/odoo", "odoo/enterprise", "OCA/web"):
+        upstream.create(repository, "18.0")
+    with SshServer(tmp_path / "sshd", upstream.directory) as server:
+        sandbox.config('versions = ["18.0"]\n[repos]\nodoo = ["odoo", "enterprise"]\noca = ["web"]\n')
+        person = Person(sandbox.home, sandbox.env, server)
+        must("git", "config", "--global", "--unset", f"url.ssh://{USER}@github.com/.insteadOf", env=sandbox.env)
+        real = shutil.which("ssh", path=os.environ["PATH"])
+        script(person.ssh, AS_GIT.format(user=USER, real=real, config=person.directory / "config"))
+        yield person
+
+
+def test_a_login_that_is_refused(sandbox: Sandbox, person: Person) -> None:
+    items = [("Connectivity", name) for name in ("ssh to github.com", "access to odoo/enterprise", "access to oca")]
+
+    def doctor() -> dict[tuple[str, str], dict[str, Any]]:
+        return findings(sandbox.tlc("doctor", "connectivity", "--json"))
+
+    found = doctor()
+    assert {found[item]["status"] for item in items} == {"OK"}
+    person.server.admit("")
+    found = doctor()
+    for item in items:
+        refused = found[item]
+        assert (refused["status"], refused["message"]) == ("FAIL", "github.com accepts none of your ssh keys")
+        assert refused["fix"] == "ssh -T git@github.com"
+    person.new_key()
+    found = doctor()
+    assert {found[item]["status"] for item in items} == {"OK"}
+
+
+def test_no_access_to_enterprise(sandbox: Sandbox, person: Person, tmp_path: Path) -> None:
+    private = tmp_path / "github/odoo/enterprise.git"
+    private.rename(tmp_path / "private.git")
+    found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
+    refused = found["Connectivity", "access to odoo/enterprise"]
+    assert (refused["status"], "no access" in refused["message"]) == ("FAIL", True)
+    assert found["Connectivity", "access to oca"]["status"] == "OK"
+    (tmp_path / "private.git").rename(private)
+    found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
+    assert found["Connectivity", "access to odoo/enterprise"]["status"] == "OK"
+
+
+def test_offline_asks_nobody(sandbox: Sandbox, person: Person) -> None:
+    sandbox.tlc("doctor", "--offline")
+    assert person.server.visits().connections == 0
+    assert "access to" not in sandbox.tlc("doctor", "--offline").out
+
+
+# --- --fix
+
+
+def breakages(machine: Machine) -> None:
+    """Break a few things, of several groups."""
+    without("code/trobz/packages", ".ssh/known_hosts", "code/oca/18.0/web", "code/conf/odoo-18.0.conf")(machine)
+    machine.server.sql("ALTER ROLE odoo NOCREATEDB")
+
+
+def test_fix_asks_and_does_nothing_without_an_answer(machine: Machine) -> None:
+    breakages(machine)
+    before = listing(machine.root)
+    run = machine.tlc("doctor", "--fix", "--offline")
+    assert (run.code, "Go ahead?" in run.err) == (1, True)
+    assert changes(before, listing(machine.root)) == []
+    run = machine.tlc("doctor", "--fix", "--offline", "--dry-run")
+    assert ("Go ahead?" in run.err, "clone" in run.out) == (False, True)
+    assert changes(before, listing(machine.root)) == []
+
+    run = machine.tlc("doctor", "--fix", "--offline", input="y\n")
+    assert run.code == 0, run.out + run.err
+    assert run.err.count("Go ahead?") == 1
+    assert machine.doctor()["Repositories", "oca/web@18.0"]["status"] == "OK"
+    machine.sure = True
+
+
+def test_fix_with_yes_and_json_is_one_document(machine: Machine) -> None:
+    breakages(machine)
+    run = machine.tlc("doctor", "--fix", "--yes", "--json")
+    document = run.json()
+    assert (run.code, document["ok"], set(document)) == (0, True, DOCUMENT)
+    assert document["changed"] is True
+    assert {each["status"] for each in document["results"]} <= {"OK", "WARN"}
+    machine.sure = True
+
+
+def test_fix_of_one_group_leaves_the_others(machine: Machine) -> None:
+    breakages(machine)
+    assert machine.tlc("doctor", "--fix", "--yes", "connectivity", "--offline").code == 0
+    found = machine.doctor("--offline")
+    assert found["Connectivity", "github.com"]["status"] == "OK"
+    assert found["Repositories", "oca/web@18.0"]["status"] == "FAIL"
+    assert found["PostgreSQL", "odoo"]["status"] == "FAIL"
+    assert machine.tlc("doctor", "--fix", "--yes", "--offline").code == 0
+    machine.sure = True
+
+
+def test_fix_where_nothing_is_wrong_asks_nothing(machine: Machine) -> None:
+    run = machine.tlc("doctor", "--fix", "Configuration", "Repositories", "PostgreSQL", "--offline")
+    assert (run.code, "Go ahead?" in run.err) == (0, False)
+    machine.sure = True
+
+
+# --- json, of every command
+
+COMMAND_LINES = {
+    "bootstrap": [],
+    "generate-config": ["odoo-minimal"],
+    "init": [],
+    "install-tools": [],
+    "pull-repos": [],
+    "create-venvs": [],
+    "ensure-db-user": [],
+    "up": [],
+    "doctor": ["--offline"],
+    "status": [],
+    "completion": ["bash"],
+    "config": ["schema"],
+    "self-update": ["--check"],
+}
+
+
+@pytest.mark.parametrize("command", tlc.COMMANDS)
+def test_the_keys_of_each_commands_document_are_frozen(machine: Machine, command: str) -> None:
+    run = machine.tlc(
+        "--json", "--dry-run", command, *COMMAND_LINES[command], env={"https_proxy": "http://127.0.0.1:9"}
+    )
+    document = run.json()
+    assert (set(document), document["command"]) == (DOCUMENT, command)
+    assert all(set(result) == RESULT for result in document["results"])
+    allowed = {"OK", "WARN", "FAIL"} if command == "doctor" else set("ok changed kept skipped failed planned".split())
+    assert {result["status"] for result in document["results"]} <= allowed
+    if command == "doctor":
+        assert {result["kind"] for result in document["results"]} <= set(GROUPS)
+    wrong = machine.tlc("--json", command, "--no-such-option").json()
+    assert (set(wrong), set(wrong["error"])) == ({"ok", "error"}, {"code", "message", "fix"})
+    machine.sure = True
+
+
+# --- in scripts, as the README has it
+
+
+def lines_with_jq() -> list[str]:
+    """The README's lines that pipe a command into jq."""
+    return re.findall(r"(?m)^    (tlc .*\| jq .*)$", README)
+
+
+@pytest.mark.parametrize("line", lines_with_jq())
+def test_the_readmes_lines_with_jq(machine: Machine, line: str) -> None:
+    if not shutil.which("jq"):
+        pytest.skip("jq is missing: sudo apt-get install jq, or your system's package")
+    instead("code/oca/18.0/web/module/models.py", "1", "2")(machine)
+    pasted = machine.paste(line)
+    lines = pasted.stdout.splitlines()
+    if "doctor" in line:
+        at = lines.index("Repositories: oca/web@18.0: 1 changed file (module/models.py)")
+        assert lines[at + 1].strip().startswith("tlc pull-repos --force -f oca/web@18.0")
+    else:
+        assert lines == ["oca/web@18.0"]
+    git(machine, "checkout", "-q", ".")
+    machine.sure = True
+
+
+def test_the_readmes_ansible_task(machine: Machine) -> None:
+    """Its command is run, and its conditions are asked of Jinja, as Ansible does."""
+    [task] = blocks("yaml")
+    fields = dict(re.findall(r"(?m)^  ([\w.]+): (.*)$", task))
+    conditions = jinja2.Environment(autoescape=False)  # noqa: S701  no page is made of it
+    conditions.filters["from_json"] = json.loads  # Ansible's own
+
+    def run() -> dict[str, Any]:
+        command = fields["ansible.builtin.command"].split()
+        done = subprocess.run(
+            command,
+            env=machine.sandbox.env,
+            cwd=machine.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        variables = {fields["register"]: {"stdout": done.stdout, "rc": done.returncode}}
+        return {
+            name: conditions.compile_expression(fields[name])(variables) for name in ("changed_when", "failed_when")
+        }
+
+    without("code/trobz/packages")(machine)
+    assert run() == {"changed_when": True, "failed_when": False}
+    assert run() == {"changed_when": False, "failed_when": False}
+    (machine.root / "trobz/packages").rmdir()
+    (machine.root / "trobz/packages").write_text("")
+    assert run()["failed_when"] is True
+    (machine.root / "trobz/packages").unlink()
+    assert run() == {"changed_when": True, "failed_when": False}
+    machine.sure = True

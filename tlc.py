@@ -4124,12 +4124,13 @@ class AptSource(Resource):
     def fields(self) -> dict[str, str]:
         """The source, in the words of sources.list(5)."""
         runner = self.packages.runner
+        machine = [runner.which("dpkg"), "--print-architecture"] if runner.has("dpkg") else []
         return {
             "Types": "deb",
             "URIs": self.source["uri"],
             "Suites": self.source["suite"].format(codename=get_os_info().codename),
             "Components": "main",
-            "Architectures": runner.run([runner.which("dpkg"), "--print-architecture"]).out.strip(),
+            "Architectures": runner.run(machine).out.strip() if machine else "",
             "Signed-By": self.source["key_path"],
         }
 
@@ -5167,7 +5168,7 @@ def examine_path(runner: Runner) -> CheckResult:
     ours = [name for name in names if name in ("tlc", "uv", "odoo-venv") or name.startswith("odoo-v")]
     hidden = [found for name in ours if (found := shutil.which(name, path=path)) != os.path.join(directory, name)]
     if hidden:
-        return warn(f"others come first on PATH: {', '.join(str(each) for each in hidden)}", fix)
+        return warn(f"others come first on PATH: {', '.join(tilde(str(each)) for each in hidden)}", fix)
     return well("on PATH")
 
 

@@ -100,7 +100,7 @@ def test_a_dry_run_plans_all_on_an_empty_machine(sandbox: Sandbox, tmp_path: Pat
     sandbox.config(tlc.profiles()[profile])
     bare = tmp_path / "bare"
     bare.mkdir()
-    for program in ("sh", "dpkg-query", "ssh-keygen"):
+    for program in ("sh", "dpkg", "dpkg-query", "ssh-keygen"):
         found = next((path for path in (f"/bin/{program}", f"/usr/bin/{program}") if os.path.exists(path)), "")
         if found:
             (bare / program).symlink_to(found)

@@ -2088,7 +2088,9 @@ class Engine:
                 confirm_step(self.terminal, "Go ahead?", f"{self.settings.program} --yes {self.settings.again}")
             if todo:
                 self.runner.log.open()
-            if as_root := self.as_root(todo):
+            # What needs a stage that may not come about asks for nothing beforehand.
+            unsure = {step.stage.name for step in todo if step.action == LATER_ACTION}
+            if as_root := self.as_root([step for step in todo if not unsure & set(step.stage.needs)]):
                 privilege = Privilege(self.runner)
                 stack_of_run.callback(privilege.release)
                 privilege.obtain(self.terminal, as_root)
@@ -5058,10 +5060,14 @@ class DatabaseRole(Resource):
         if not (self.database.is_here or self.database.runner.environ.get("PGHOST")):
             fix = f"PGHOST={self.database.host} PGUSER=postgres PGPASSWORD=... tlc ensure-db-user"
             return CheckResult(CheckStatus.FAIL, f"{found.message}; its server is administered elsewhere", fix=fix)
+        self.find_administrator()
+        return found
+
+    def find_administrator(self) -> None:
+        """Sets `administrator` for privileged() and apply(): nobody else, where this person may make roles."""
         rights = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user;"
         if self.database.as_administrator(rights, "").out.strip() == "t":
             self.administrator = ""
-        return found
 
     def standing(self, answer: str) -> CheckResult:
         """What a login found out about the role and its server."""
@@ -5071,8 +5077,9 @@ class DatabaseRole(Resource):
             return CheckResult(CheckStatus.FAIL, "may not create databases", self.MAKE)
         notes = []
         if superuser == "t":
+            self.find_administrator()
             alter = ("psql", *self.database.administered_at, "-c", f'ALTER ROLE "{self.name}" NOSUPERUSER')
-            notes.append(("it is a superuser, which Odoo should not be", shell(*as_user("postgres"), *alter)))
+            notes.append(("it is a superuser, which Odoo should not be", shell(*as_user(self.administrator), *alter)))
         old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
         if old:
             needed = max(odoo_needs(version)[1] for version in old)

@@ -276,13 +276,18 @@ def test_shiv_unpacks_where_it_is_told(sandbox: Sandbox, built: Callable[..., Pa
     assert list(sandbox.home.iterdir()) == []
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize("installer", ["uv", "pipx", "pip"])
 def test_installed_from_a_checkout(sandbox: Sandbox, checkout: Path, tmp_path: Path, installer: str) -> None:
     target = tmp_path / "installed"
     command, env, tlc = {
         "uv": (
             [str(pythons.uv()), "tool", "install", "--quiet", "--python", sys.executable, str(checkout)],
             {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(target)},
+            target / "tlc",
+        ),
+        "pipx": (
+            [sys.executable, "-m", "pipx", "install", "--python", sys.executable, str(checkout)],
+            {"PIPX_HOME": str(tmp_path / "tools"), "PIPX_BIN_DIR": str(target)},
             target / "tlc",
         ),
         "pip": (

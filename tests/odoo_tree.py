@@ -192,7 +192,7 @@ def unbuildable(directory: Path, header: str = "ldap.h", name: str = "tlc-header
     The compiler is told to look nowhere, so that it does not matter which headers the machine has.
     """
     module = name.replace("-", "_")
-    extension = f"Extension({module!r}, ['header.c'], extra_compile_args=['-nostdinc'])"
+    extension = f"Extension({module!r}, ['header.c'], extra_compile_args=['-nostdinc', '-I.'])"
     files = {
         "setup.py": "from setuptools import Extension, setup\n"
         f"setup(name={name!r}, version='1.0', ext_modules=[{extension}])\n",

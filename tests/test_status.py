@@ -191,7 +191,7 @@ def os_names(directory: Path) -> set[str]:
 
 def test_without_a_config(sandbox: Sandbox) -> None:
     run: Run = sandbox.tlc("status")
-    assert (run.code, "tlc.pyz init" in run.err) == (1, True)
+    assert (run.code, f"{sandbox.archive.name} init" in run.err) == (1, True)
 
 
 def test_200_repositories_without_a_wait(sandbox: Sandbox) -> None:

@@ -298,7 +298,7 @@ def test_an_unknown_group(sandbox: Sandbox) -> None:
     sandbox.config(SMALL)
     run = sandbox.tlc("doctor", "Tolls", "--json")
     assert run.code == 2
-    assert run.json()["error"]["fix"].endswith("tlc.pyz doctor tools")
+    assert run.json()["error"]["fix"].endswith(".pyz doctor tools")
     assert all(group in run.err for group in GROUPS)
 
 

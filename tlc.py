@@ -1758,6 +1758,10 @@ class Task(Record):
     report: Callable[..., None]
 
 
+# For a probe(), which nobody watches.
+UNWATCHED = Task(False, False, lambda *_phase, **_more: None)
+
+
 class Resource:
     """Something the config declares. Subclasses set `kind` and write check() and apply()."""
 
@@ -2844,14 +2848,13 @@ class Checkout(Resource):
         return CheckResult(CheckStatus.OK, f"on {state.branch}, clean", f"update{turn}")
 
     def probe(self) -> CheckResult | None:
-        quiet = Task(False, False, lambda *_phase, **_more: None)
         if self.state.absent:
             reference = f"refs/heads/{self.repository.branch}"
-            done = self.git_online("ls-remote", "--", self.repository.url, reference, where="/", task=quiet)
+            done = self.git_online("ls-remote", "--", self.repository.url, reference, where="/", task=UNWATCHED)
             return self.has_no_branch() if done.ok and not done.out.strip() else None
         if not self.state.head:
             return None
-        done, tips = self.remote_tips([self.repository.branch], quiet)
+        done, tips = self.remote_tips([self.repository.branch], UNWATCHED)
         if not done.ok:
             cause, fix, _help = self.cause(done)
             return CheckResult(CheckStatus.FAIL, cause, fix=fix)
@@ -3070,8 +3073,7 @@ class Checkout(Resource):
 
     def access(self) -> Completed:
         """Asks the remote for its HEAD: whether the repository can be read, without cloning it."""
-        task = Task(False, False, lambda *_phase, **_more: None)
-        return self.git_online("ls-remote", "--", self.repository.url, "HEAD", where="/", task=task)
+        return self.git_online("ls-remote", "--", self.repository.url, "HEAD", where="/", task=UNWATCHED)
 
     def update(self, tip: str, task: Task) -> TaskResult:
         """Brings a checkout up to the remote's tip; nothing is fetched where nothing moved."""
@@ -4343,7 +4345,7 @@ class OwnArchive(Resource):
         return CheckResult(CheckStatus.OK, f"{__version__}, {tilde(self.path)}", "replace it by the newest release")
 
     def probe(self) -> CheckResult | None:
-        result = self.update(Task(False, False, lambda *_phase, **_more: None), check_only=True)
+        result = self.update(UNWATCHED, check_only=True)
         if result.status == "ok":
             return CheckResult(CheckStatus.OK, result.message)
         status = CheckStatus.FAIL if result.status == "failed" else CheckStatus.WARN
@@ -5650,6 +5652,11 @@ UP = {
 GROUPS = ("Configuration", "Connectivity", "Tools", "PostgreSQL", "Repositories", "Virtual Environments")
 
 
+def looking_means(runner: Runner) -> Means:
+    """What checkouts share that are only looked at, each by itself: no connections, no turns to wait for."""
+    return Means(runner, SshConnections(runner, [], 1), threading.Semaphore(1), threading.Lock())
+
+
 def uses_ssh(config: Config) -> bool:
     """Whether any repository is reached by ssh at GitHub."""
     urls = [each.url for each in config.repositories if host_of(each.url) == GITHUB_HOST]
@@ -5686,7 +5693,7 @@ def examinations(context: Context) -> dict[str, list[Resource]]:
     for each in config.repositories:
         private = each.organisation == "odoo" and each.name == "enterprise"
         asked.setdefault("odoo/enterprise" if private else each.organisation, each)
-    means = Means(runner, SshConnections(runner, [], 1), threading.Semaphore(context.jobs), threading.Lock())
+    means = looking_means(runner)
     for name, repository in asked.items():
         checkout = Checkout(settings.code_root, repository, means)
         found["Connectivity"].append(Examination(f"access to {name}", look(examine_access, checkout), online=True))
@@ -5858,7 +5865,7 @@ def view_status(settings: Settings, steps: Sequence[Step]) -> str:
 )
 def status(context: Context) -> list[Stage]:
     repositories = chosen(context.config().repositories, context.arguments["filter"])
-    means = Means(context.runner, SshConnections(context.runner, [], 1), threading.Semaphore(1), threading.Lock())
+    means = looking_means(context.runner)
     return [Stage("status", [CheckoutStatus(context.settings.code_root, each, means) for each in repositories])]
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from conftest import Run, Sandbox
 from postgres_server import PostgresServer
-from postgres_server import missing as no_postgres
 from test_doctor import Machine, changes, fence, forget_role, listing, script, without
+from test_doctor import server as server
 from test_environments import tools as tools
 
 import tlc
@@ -24,15 +24,6 @@ import tlc
 STAGES = [*tlc.UP]
 # Left out where a person would not miss them: then the sandbox needs no packages of its own.
 QUICK = ["--skip", "install-tools", "--skip", "bootstrap"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A PostgreSQL for all stories of a worker."""
-    if reason := no_postgres():
-        pytest.skip(reason)
-    with PostgresServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -248,13 +248,13 @@ VITAL_PACKAGES = {
     "reportlab": "reportlab",
 }
 
-# What psql says (LC_ALL=C) when a role cannot log in -> the cause; the first of them that matches.
 # Where the distribution leaves it to the person to make the first cluster: as whom, and how. Harmless where one is.
 FIRST_CLUSTER = {
     "dnf": ["root", "postgresql-setup", "--initdb"],
     "pacman": ["postgres", "initdb", "-D", "/var/lib/postgres/data"],
 }
 
+# What psql says (LC_ALL=C) when a role cannot log in -> the cause; the first of them that matches.
 HBA_REFUSES = "pg_hba.conf does not let it log in over TCP with its password"
 LOGIN_CAUSES = (
     (r"password authentication failed|role .* does not exist", "it is not there, or has another password"),
@@ -326,7 +326,7 @@ AGAIN, TERMINAL = "again", "terminal"
 PULL = "tlc pull-repos -f {name}"
 FORCE = "tlc pull-repos --force -f {name}   # records the work first, and says how to get it back"
 REPAIR = "git -C {store} worktree repair {path}"
-MOVE_AWAY = "mv {path} {path}.$(date +%s) && tlc pull-repos -f {name}"
+MOVE_AWAY = "{move_away} && tlc pull-repos -f {name}"
 LATER = "tlc pull-repos -f {name}   # once the network is back"
 GIT_CAUSES = (
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "{host} shows another ssh host key than the one known for it",
@@ -434,6 +434,14 @@ def shell(*words: str) -> str:
 def pasted(path: str) -> str:
     """A path as a person can paste it: with ~ unless it must be quoted, which ~ must not."""
     return tilde(path) if shell(path) == path else shell(path)
+
+
+def move_away(path: str) -> str:
+    """The command that moves what is at a path to a name beside it that is free."""
+    free = f"{path}.old"
+    while os.path.lexists(free):  # mv would move it into a directory of that name
+        free += ".old"
+    return f"mv {pasted(path)} {pasted(free)}"
 
 
 def describe(error: TlcError | OSError) -> tuple[str, str]:
@@ -2465,7 +2473,7 @@ class Directory(Resource):
         if os.path.isdir(self.path):
             return CheckResult(CheckStatus.OK, "there")
         if os.path.lexists(self.path):
-            fix = f"mv {pasted(self.path)} {pasted(self.path)}.$(date +%s) && tlc init"
+            fix = f"{move_away(self.path)} && {self.mend}"
             return CheckResult(CheckStatus.FAIL, "something that is not a directory is in the way", fix=fix)
         return CheckResult(CheckStatus.FAIL, "missing", "make directory")
 
@@ -3098,8 +3106,8 @@ class Checkout(Resource):
             return TaskResult("changed", "history deepened") if before.too_shallow else self.up_to_date()
         submodule = self.submodule_in_the_way(tip)
         if submodule:
-            move = shell("mv", os.path.join(self.path, submodule), os.path.join(self.path, f"{submodule}.old"))
-            return TaskResult("kept", f"the update would write where the submodule {submodule} is", move)
+            message = f"the update would write where the submodule {submodule} is"
+            return TaskResult("kept", message, move_away(os.path.join(self.path, submodule)))
         if state.work and not task.force:
             return TaskResult("kept", found, self.force_fix)
         return self.move_to(tip, self.record_work() if state.work else "", task)
@@ -3367,9 +3375,8 @@ class Checkout(Resource):
         found = [path for path in others if path.rstrip("/") in taken or not wanted.isdisjoint(parents_of(path))]
         for path in found:
             if path.endswith("/"):
-                nested = os.path.join(self.path, path.rstrip("/"))
                 message = f"{path} is a repository of its own, where the update would write; nothing was touched"
-                raise TlcError(message, shell("mv", nested, f"{nested}.old"))
+                raise TlcError(message, move_away(os.path.join(self.path, path.rstrip("/"))))
         return found
 
     # --- git
@@ -3456,7 +3463,7 @@ class Checkout(Resource):
         names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
         names |= {"store": self.store, "git": self.git_directory()}
         quoted = {key: pasted(value) for key, value in names.items()}
-        return fix.format(**quoted, edit=edit(self.config_path))
+        return fix.format(**quoted, edit=edit(self.config_path), move_away=move_away(self.path))
 
     def failure(self, done: Completed) -> TaskResult:
         """The result of a git command that failed."""
@@ -3621,8 +3628,7 @@ class Worktree(Checkout):
             if self.must("for-each-ref", "--count=1", where=self.store):
                 origin = self.must("config", "--get", "remote.origin.url", where=self.store).strip()
                 if not self.is_origin(origin, self.store):
-                    move = shell("mv", self.store, f"{self.store}.old")
-                    raise TlcError(f"its store {tilde(self.store)} belongs to {origin}", move)
+                    raise TlcError(f"its store {tilde(self.store)} belongs to {origin}", move_away(self.store))
                 return
             remove(self.store)  # nothing was ever fetched into it
         partial = f"{self.store}.tlc-partial"
@@ -4752,7 +4758,7 @@ class Venv(Resource):
                 pairs = (line.partition("=") for line in file)
                 settings = {key.strip(): value.strip() for key, _, value in pairs}
         except OSError:
-            fix = f"mv {pasted(self.path)} {pasted(self.path)}.$(date +%s) && tlc create-venvs {self.name}"
+            fix = f"{move_away(self.path)} && tlc create-venvs {self.name}"
             raise TlcError(f"{tilde(self.path)} is not a virtual environment", fix) from None
         if not os.access(os.path.join(self.path, "bin", "python"), os.X_OK):
             return "incomplete", "its Python is gone"
@@ -4862,7 +4868,7 @@ class Launcher(Resource):
         with open(self.path, encoding="utf-8", errors="replace") as file:
             if f'VENV_DIR="{os.path.realpath(self.version.venv)}"\n' in file.read():
                 return CheckResult(CheckStatus.OK, tilde(self.path))
-        fix = f"mv {pasted(self.path)} {pasted(self.path)}.$(date +%s) && {self.mend}"
+        fix = f"{move_away(self.path)} && {self.mend}"
         return CheckResult(CheckStatus.WARN, f"{tilde(self.path)} is there, but starts something else", fix=fix)
 
     def apply(self, task: Task) -> TaskResult:

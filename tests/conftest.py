@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,14 @@ class Run:
     def json(self) -> Any:
         """Return what stdout holds as JSON; anything else there is an error."""
         return json.loads(self.out)
+
+
+def soon(is_so: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something is so; fail when it does not become so in time."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not so within {seconds} s: {is_so}"
+        time.sleep(0.02)
 
 
 def shiv_root(archive: Path) -> str:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 
 import pytest
 import pythons
-from conftest import PROJECT, Run
+from conftest import PROJECT, Run, soon
 from https_server import Answer, HttpsServer, Request
 from terminal import Terminal
 
@@ -265,9 +264,7 @@ def test_a_checksum_that_cannot_be_computed_is_no_checksum(desk: Desk, broken: s
 def test_interrupted_it_leaves_nothing(desk: Desk) -> None:
     desk.web.files["/v9/tlc.pyz"] = Answer(desk.release, pause=30)
     with desk.popen(str(desk.bin / "sh"), str(SCRIPT)) as it:
-        deadline = time.monotonic() + 20
-        while not desk.web.requests and time.monotonic() < deadline:
-            time.sleep(0.02)
+        soon(lambda: desk.web.requests)
         os.killpg(it.pid, signal.SIGINT)
         assert it.communicate(timeout=20)[0] == ""
     assert it.returncode == 130

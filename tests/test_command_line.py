@@ -363,11 +363,12 @@ def test_quiet_leaves_only_the_closing_block(home: Sandbox) -> None:
 
 
 def test_quiet_still_shows_failures_with_their_mend(home: Sandbox) -> None:
+    (home.root / "conf.old").mkdir(parents=True)
     (home.root / "conf").touch()
     run = home.tlc("--quiet", "--yes", "init")
     assert run.code == 1
     assert "conf: something that is not a directory is in the way" in run.err
-    assert "→ mv ~/code/conf ~/code/conf.$(date +%s) && " in run.err
+    assert "→ mv ~/code/conf ~/code/conf.old.old && " in run.err
 
 
 def test_quiet_never_asks_without_saying_what(home: Sandbox) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, soon
 
 import tlc
 
@@ -700,13 +700,6 @@ def shell(script: str) -> list[str]:
     return ["/bin/sh", "-c", script]
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
-
-
 def is_gone(pid: int) -> bool:
     """Whether a process has ended; a zombie that its parent has yet to bury counts as gone."""
     state = Path(f"/proc/{pid}/stat")
@@ -833,13 +826,13 @@ def test_stopping_ends_whole_process_groups_within_three_seconds(
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    assert eventually(file.exists)
+    soon(file.exists)
     ids = [int(word) for word in file.read_text().split()]
     try:
         began = time.monotonic()
         runner.stop()
         thread.join(5)
-        assert eventually(lambda: all(map(is_gone, ids)), 3 - (time.monotonic() - began)), "still running after 3 s"
+        soon(lambda: all(map(is_gone, ids)), 3 - (time.monotonic() - began))
         assert not thread.is_alive()
         assert [type(error) for error in ended] == [tlc.Interrupted]
     finally:

@@ -14,14 +14,14 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pythons
-from conftest import Run, Sandbox
+from conftest import Run, Sandbox, soon
 from odoo_tree import REQUIREMENTS, make_oca, make_odoo, unbuildable
 from ssh_server import children
 
@@ -197,14 +197,6 @@ def result_of(run: Run, version: str = "18.0") -> dict[str, str]:
     [result] = [each for each in run.json()["results"] if (each["kind"], each["name"]) == ("venv", version)]
     found: dict[str, str] = result
     return found
-
-
-def soon(is_so: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something is so; fail when it does not become so in time."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not so within {seconds} s: {is_so}"
-        time.sleep(0.02)
 
 
 def descendants(pid: int) -> list[int]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Run, Sandbox
+from conftest import Run, Sandbox, soon
 from relay import Relay
 from ssh_server import Person, SshServer, make_key, missing
 from terminal import Terminal
@@ -101,14 +101,6 @@ def github(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> 
         yield github
     for directory in github.sockets():  # a test that failed, or killed tlc, may leave some
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def soon(is_so: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until something is so; fail when it does not become so in time."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not so within {seconds} s: {is_so}"
-        time.sleep(0.05)
 
 
 def statuses(run: Run) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import uv
 from apt_archive import AptArchive, Key
-from conftest import PROJECT, Run
+from conftest import PROJECT, Run, soon
 from https_server import Answer, HttpsServer
 from machines import CODENAMES, PASSWORD, Machine, Process, lay_python, machine, needs_machines
 from terminal import Terminal
@@ -117,22 +117,6 @@ def standing(it: Machine) -> str:
     return it.must("find", *places, "-printf", "%p %s %T@ %m %U\n")
 
 
-def until(it: Machine, path: str, timeout: float = 30) -> None:
-    """Wait until there is something at a path."""
-    deadline = time.monotonic() + timeout
-    while not it.exists(path):
-        assert time.monotonic() < deadline, f"no {path} within {timeout} s: {it.processes()}"
-        time.sleep(0.05)
-
-
-def until_quiet(it: Machine) -> None:
-    """Wait a moment for what was killed to be gone."""
-    deadline = time.monotonic() + 2
-    while it.processes() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert it.processes() == []
-
-
 # --- the whole story
 
 
@@ -211,7 +195,7 @@ def test_the_lock_of_another_one_is_waited_for(lock: str, tmp_path: Path, archiv
         me.it.offer("tiny")
         me.config(system_packages=["tiny"])
         holder = me.it.popen("python3", "-c", HOLD, lock, user="root")
-        until(me.it, "/var/tmp/held")
+        soon(lambda: me.it.exists("/var/tmp/held"))
         run = me.run()
         assert run.code == 0, run.err + me.log()
         assert re.search(r"waiting for another package manager, process \d+ \(python3\)", run.err), run.err
@@ -434,12 +418,12 @@ def test_pgdg_is_taken_out_again_when_interrupted(user: str, tmp_path: Path, pgd
         release = "dists/bookworm-pgdg/InRelease"
         web.files[f"{PGDG}/{release}"] = Answer((pgdg.archive.directory / release).read_bytes(), pause=8)
         running = me.start()
-        until(me.it, PGDG_FILES[1])
+        soon(lambda: me.it.exists(PGDG_FILES[1]))
         time.sleep(0.5)
         started = time.monotonic()
         running.signal()
         assert (running.wait().code, time.monotonic() - started < 3.5) == (130, True)
-        until_quiet(me.it)
+        soon(lambda: not me.it.processes())
         assert not any(map(me.it.exists, PGDG_FILES))
         del web.files[f"{PGDG}/{release}"]
         assert statuses(me.results()) == {"PGDG": "changed", "tiny": "changed", "postgresql": "changed"}
@@ -523,14 +507,14 @@ def test_a_script_is_interrupted_with_all_it_started(how: str, tmp_path: Path, a
         me.config(script("/slow", name="slow"), system_packages=["tiny"])
         if how == "signal":
             running = me.start()
-            until(me.it, "/home/dev/begun")
+            soon(lambda: me.it.exists("/home/dev/begun"))
             started = time.monotonic()
             running.signal(signal.SIGINT)
             run = running.wait()
             code, said = run.code, run.err
         else:
             with me.terminal() as terminal:
-                until(me.it, "/home/dev/begun")
+                soon(lambda: me.it.exists("/home/dev/begun"))
                 started = time.monotonic()
                 terminal.send("\x03")
                 code, said = terminal.wait(), terminal.text
@@ -538,7 +522,7 @@ def test_a_script_is_interrupted_with_all_it_started(how: str, tmp_path: Path, a
         assert code == 130
         assert "Interrupted." in said
         assert "install-tools" in said.rpartition("next ")[2]
-        until_quiet(me.it)
+        soon(lambda: not me.it.processes())
         assert me.it.must("find", "/tmp", "-name", "tlc-*") == ""
         assert not me.it.exists("/usr/share/offered/tiny")
         web.files = {"/slow": "true\n"}
@@ -571,7 +555,7 @@ def end_of(me: Desk, code: int, said: str, started: float) -> None:
     assert "Interrupted." in said
     assert re.search(r"failed +(tiny, slow|slow): interrupted", said), said
     assert "install-tools" in said.rpartition("next ")[2]
-    until_quiet(me.it)
+    soon(lambda: not me.it.processes())
     results = me.results()
     assert set(statuses(results).values()) <= {"changed", "ok"}
     assert statuses(results)["slow"] == "changed"
@@ -590,7 +574,7 @@ def test_apt_is_interrupted_by_a_signal(
         offer(me.it, "slow", postinst=SLOW)
         me.config(system_packages=["tiny", "slow"])
         running = me.start()
-        until(me.it, "/var/tmp/begun")
+        soon(lambda: me.it.exists("/var/tmp/begun"))
         started = time.monotonic()
         running.signal(number)
         run = running.wait()
@@ -605,7 +589,7 @@ def test_apt_is_interrupted_on_a_terminal(user: str, kind: str, tmp_path: Path, 
         offer(me.it, "slow", postinst=SLOW)
         me.config(system_packages=["tiny", "slow"])
         with me.terminal() as terminal:
-            until(me.it, "/var/tmp/begun")
+            soon(lambda: me.it.exists("/var/tmp/begun"))
             started = time.monotonic()
             terminal.send("\x03")
             code, said = terminal.wait(), terminal.text
@@ -619,7 +603,7 @@ def test_an_installation_that_was_killed_is_completed(kind: str, tmp_path: Path,
         offer(me.it, "slow", postinst=SLOW)
         me.config(system_packages=["tiny", "slow"])
         running = me.start()
-        until(me.it, "/var/tmp/begun")
+        soon(lambda: me.it.exists("/var/tmp/begun"))
         me.it.must("sh", "-c", KILL_ALL)  # a power cut, as far as dpkg can tell
         running.wait()
         assert me.it.must("ls", "/var/lib/dpkg/updates")
@@ -635,7 +619,7 @@ def test_a_run_that_waits_for_a_lock_is_interrupted_at_once(tmp_path: Path, arch
         me.it.offer("tiny")
         me.config(system_packages=["tiny"])
         holder = me.it.popen("python3", "-c", HOLD, "/var/lib/dpkg/lock-frontend", user="root")
-        until(me.it, "/var/tmp/held")
+        soon(lambda: me.it.exists("/var/tmp/held"))
         running = me.start()
         time.sleep(2)
         started = time.monotonic()
@@ -857,7 +841,7 @@ def test_another_distribution(kind: str, tmp_path: Path, archive: Path) -> None:
         lock = {"arch": "/var/lib/pacman/db.lck", "fedora": "/var/cache/dnf/metadata_lock.pid"}[kind]
         words = f"echo $$ >{lock}; echo >/var/tmp/held; sleep 5; rm {lock}"
         holder = me.it.popen("sh", "-c", words, user="root")
-        until(me.it, "/var/tmp/held")
+        soon(lambda: me.it.exists("/var/tmp/held"))
         run = me.run()
         assert run.code == 0, run.err + me.log()
         assert re.search("waiting for another package manager|Waiting for process", run.err + me.log())

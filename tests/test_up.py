@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, Sandbox
+from conftest import Run, Sandbox, soon
 from postgres_server import PostgresServer
 from test_doctor import Machine, changes, fence, forget_role, listing, script, without
 from test_doctor import server as server
@@ -276,11 +276,8 @@ def test_interrupted_in_each_stage_and_run_again(machine: Machine, tmp_path: Pat
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 30
-    while not Path(f"{go}.waits").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    soon(lambda: Path(f"{go}.waits").exists() or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=10)[1]

@@ -101,14 +101,6 @@ MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 # ID or ID_LIKE in os-release, or "macos" -> the package manager there
 FAMILIES = {"debian": "apt-get", "ubuntu": "apt-get", "fedora": "dnf", "arch": "pacman", "macos": "brew"}
 
-# The install command of each package manager.
-PACKAGE_MANAGERS = {
-    "apt-get": "sudo apt-get install -y",
-    "dnf": "sudo dnf install -y",
-    "pacman": "sudo pacman -S --noconfirm --needed",
-    "brew": "brew install",
-}
-
 # What Odoo and its Python packages need of the system. Of names joined by | the first that the release knows:
 # Debian renames some from release to release.
 DEFAULT_PACKAGES = {
@@ -186,7 +178,7 @@ UV_INSTALLER = "https://astral.sh/uv/install.sh"
 # Where tlc.pyz and tlc.pyz.sha256 of the newest release are; bootstrap.sh has the same address.
 RELEASE_URL = "https://github.com/trobz/tlc/releases/latest/download"
 
-# Programs that are in another package than their name says, for the managers of PACKAGE_MANAGERS in their order.
+# Programs that are in another package than their name says, for the managers of MANAGERS in their order.
 PROGRAM_PACKAGES = {
     "psql": ("postgresql-client", "postgresql", "postgresql", "libpq"),
     "pg_isready": ("postgresql-client", "postgresql", "postgresql", "libpq"),
@@ -760,6 +752,89 @@ def bearable(jobs: int) -> int:
     return max(1, min(jobs, (soft - 32) // 8)) if soft != resource.RLIM_INFINITY else jobs
 
 
+class Manager(Record):
+    """A package manager.
+
+    `install` is how a person calls it, `options` what tlc adds to that; `root`: whether it must run as root.
+    `query` lists what is installed, words that are `present`; or, where `absent` says how it names those that are not,
+    is asked about names. `unknown`: how it says that it does not know a name; `busy`: that another one is at work.
+    `update` fetches its lists, only while there are none where `lists` names a pattern of files. `unlock`: the mend of
+    one that stays busy.
+    """
+
+    install: tuple[str, ...]
+    query: tuple[str, ...]
+    unknown: str
+    busy: str
+    options: tuple[str, ...] = ()
+    present: str = ""
+    absent: str = ""
+    update: tuple[str, ...] = ()
+    lists: str = ""
+    unlock: str = ""
+    root: bool = True
+
+    def installing(self, names: Sequence[str]) -> list[str]:
+        """The command that installs packages."""
+        return [*self.install, *self.options, "--", *names]
+
+
+MANAGERS = {
+    "apt-get": Manager(
+        install=("apt-get", "install", "-y"),
+        # On a terminal of its own dpkg would outlive an apt that is interrupted; and nobody answers questions.
+        options=("-oDpkg::Use-Pty=0", "-oDpkg::Options::=--force-confdef", "-oDpkg::Options::=--force-confold"),
+        query=("dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n"),
+        present=r"(?m)^installed (.*)$",
+        unknown=r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate",
+        busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?"
+        r"|lock was locked by another process(?: with (pid \d+))?",
+        update=("apt-get", "update"),
+        unlock="sudo fuser -v /var/lib/dpkg/lock-frontend /var/lib/apt/lists/lock",
+    ),
+    "dnf": Manager(
+        install=("dnf", "install", "-y"),
+        query=("rpm", "-q", "--whatprovides", "--"),
+        absent=r"no package provides (\S+)",
+        unknown=r"No match for argument: (\S+)",
+        busy=r"Waiting for process with pid (\d+)",
+    ),
+    "pacman": Manager(
+        install=("pacman", "-S", "--noconfirm", "--needed"),
+        query=("pacman", "-T", "--"),
+        absent=r"(?m)^(\S+)$",
+        update=("pacman", "-Sy"),
+        lists="/var/lib/pacman/sync/*.db",
+        unlock="sudo rm /var/lib/pacman/db.lck   # once no pacman runs",
+        unknown=r"target not found: (\S+)",
+        busy=r"unable to lock database",
+    ),
+    "brew": Manager(
+        install=("brew", "install"),
+        query=("brew", "list", "--versions"),
+        present=r"(?m)^(\S+) ",
+        unknown=r'No available formula(?: or cask)? with the name "([^"]+)"',
+        busy=r"already locked|process has already",
+        root=False,
+    ),
+}
+
+
+def as_user(user: str) -> list[str]:
+    """What a person types before a command that another user is to run; [] where it is this one."""
+    import pwd
+
+    try:
+        me = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user without a name
+        me = ""
+    if user in ("", me) or (user == "postgres" and sys.platform == "darwin"):  # Homebrew's server is the person's own
+        return []
+    if os.geteuid() == 0:
+        return ["runuser", "-u", user, "--"]
+    return ["sudo", *(["-u", user] if user != "root" else [])]
+
+
 class OsInfo(Record):
     """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager.
 
@@ -791,13 +866,13 @@ def get_os_info() -> OsInfo:
 
 
 def program_package(program: str, packages: Sequence[str] = ()) -> str:
-    """The package with a program here; `packages`: it for each manager of PACKAGE_MANAGERS, else PROGRAM_PACKAGES'."""
+    """The package with a program here; `packages`: it for each of MANAGERS, else PROGRAM_PACKAGES'."""
     packages = packages or PROGRAM_PACKAGES.get(program, ())
-    return dict(zip(PACKAGE_MANAGERS, packages, strict=False)).get(get_os_info().manager, program)
+    return dict(zip(MANAGERS, packages, strict=False)).get(get_os_info().manager, program)
 
 
 def header_package(name: str) -> Sequence[str]:
-    """The packages with a header or a build program, for the managers of PACKAGE_MANAGERS; () for none known."""
+    """The packages with a header or a build program, for each of MANAGERS; () for none known."""
     import re
 
     return next((packages for pattern, packages in HEADER_PACKAGES if re.search(pattern, name)), ())
@@ -807,9 +882,10 @@ def install_hint(program: str, packages: Sequence[str] = ()) -> str:
     """The command that installs a program here, or words to that effect on an unknown system; see program_package()."""
     if program in PROGRAM_INSTALLERS:
         return PROGRAM_INSTALLERS[program]
-    command = PACKAGE_MANAGERS.get(get_os_info().manager, "# install")
-    package = program_package(program, packages)
-    return f"{command.removeprefix('sudo ') if os.geteuid() == 0 else command} {package}"
+    manager, package = MANAGERS.get(get_os_info().manager), program_package(program, packages)
+    if not manager:
+        return f"# install {package}"
+    return shell(*(as_user("root") if manager.root else []), *manager.install, package)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -827,21 +903,6 @@ def redact(text: str) -> str:
         steering = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
         text = re.sub(steering, "", text)
     return re.sub(r"(https?://|ssh://[^/@:\s]*:)[^/@\s]+@", r"\1***@", text)
-
-
-def as_user(user: str) -> list[str]:
-    """What a person types before a command that another user is to run; [] where it is this one."""
-    import pwd
-
-    try:
-        me = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container's user without a name
-        me = ""
-    if user in ("", me) or (user == "postgres" and sys.platform == "darwin"):  # Homebrew's server is the person's own
-        return []
-    if os.geteuid() == 0:
-        return ["runuser", "-u", user, "--"]
-    return ["sudo", *(["-u", user] if user != "root" else [])]
 
 
 class Log:
@@ -1779,6 +1840,8 @@ class Resource:
     mend = ""  # the command that applies it, for doctor
     online = False  # whether it is nothing but its probe()
     needed_programs: tuple[str, ...] = ()  # without these no resource of its kind can do anything
+    group = ""  # doctor's for it, where that is not its command's
+    examined = True  # whether doctor takes it from its command; config.toml it reads itself
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -1817,6 +1880,7 @@ class Lasting:
     """
 
     online = False  # whether it uses the network
+    exclusive = False  # whether it keeps other runs away, which who only looks must not
 
     def enter(self, terminal: Terminal) -> None:
         """Begins it. What takes its time may go on during the checks."""
@@ -1893,6 +1957,8 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable
 
 class CodeRootLock(Lasting):
     """Keeps two runs off one code root: a lock on the directory itself, gone with the process."""
+
+    exclusive = True
 
     def __init__(self, code_root: str) -> None:
         self.code_root = code_root
@@ -2532,6 +2598,7 @@ class ConfigFile(Resource):
     """config.toml with the text of a profile; an existing one is replaced only when `replace` is set."""
 
     kind = "config"
+    examined = False
     remark = "what this machine should have"
     mend = "tlc init"
 
@@ -2626,6 +2693,18 @@ def read_mark(directory: str) -> dict[str, str]:
 def host_of(url: str) -> str:
     """The host in a repository's address, or "the remote" where there is none."""
     return same_origin(url).partition("/")[0] or "the remote"
+
+
+def git_cause(done: Completed, host: str, path: str) -> tuple[str, str, str]:
+    """Why git or ssh failed, in one line, with the rest of its row in GIT_CAUSES: the mend, and what may help."""
+    import re
+
+    for pattern, cause, fix, may_help in GIT_CAUSES:
+        if re.search(pattern, done.err):
+            return cause.format(host=host, path=tilde(path)), fix, may_help
+    lines = [line.strip() for line in done.err.replace("\r", "\n").split("\n") if line.strip()]
+    said = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines or [f"it ended with {done.code}"]
+    return said[-1], "", ""
 
 
 def ssh_options(**options: object) -> list[str]:
@@ -3188,8 +3267,8 @@ class Checkout(Resource):
     def fetch(self, task: Task) -> Completed:
         """Fetches the branch. A shallow clone stays as shallow as the config says, and is never cut shorter.
 
-        Where there are commits of the person's own, the history since the last fetch comes too: without it
-        they could not be rebased.
+        Where there are commits or branches of the person's own, the history since the last fetch comes too:
+        without it they could not be rebased.
         """
         return self.fetch_branches([self.repository.branch], self.fetch_options(), task)
 
@@ -3199,7 +3278,14 @@ class Checkout(Resource):
             return []
         if not depth:
             return ["--unshallow"]
-        return self.depth_option if not self.state.own_commits and self.depth_up_to(depth + 1) <= depth else []
+        needed = self.state.own_commits or self.own_branches() or self.depth_up_to(depth + 1) > depth
+        return [] if needed else self.depth_option
+
+    def own_branches(self) -> bool:
+        """Whether there are branches that are not called as one of the remote's."""
+        names = self.must("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/origin").split("\n")
+        theirs = {name.replace("refs/remotes/origin/", "refs/heads/") for name in names if "/origin/" in name}
+        return any(name.startswith("refs/heads/") and name not in theirs for name in names)
 
     @property
     def depth_option(self) -> list[str]:
@@ -3443,19 +3529,8 @@ class Checkout(Resource):
 
     def cause(self, done: Completed) -> tuple[str, str, str]:
         """Why git failed, in one line; the mend; and what may help: AGAIN, TERMINAL or nothing."""
-        import re
-
-        for pattern, cause, fix, may_help in GIT_CAUSES:
-            if re.search(pattern, done.err):
-                where = {"host": host_of(self.repository.url), "path": tilde(self.path)}
-                return cause.format(**where), self.filled(fix), may_help
-        lines = [line.strip() for line in done.err.replace("\r", "\n").split("\n") if line.strip()]
-        said = (
-            [line for line in lines if line.startswith(("fatal:", "error:"))]
-            or lines
-            or [f"git ended with {done.code}"]
-        )
-        return said[-1], "", ""
+        cause, fix, may_help = git_cause(done, host_of(self.repository.url), self.path)
+        return cause, self.filled(fix), may_help
 
     def filled(self, fix: str) -> str:
         """A mend of the tables, with this checkout's names in it, quoted for a shell."""
@@ -3498,7 +3573,8 @@ class Checkout(Resource):
             if name and not own and not name.startswith(("refs/remotes/origin/", "refs/tags/")):
                 return "a stash" if name == "refs/stash" else name.removeprefix("refs/heads/")
         for place, known in ((directory, LINKED_FILES if self.state.linked else CLONED_FILES), (common, STORE_FILES)):
-            strange = sorted(set(os.listdir(place)) - known)
+            # Another git may be at work in the store, for another worktree: packed-refs.lock, packed-refs.new.
+            strange = sorted(name for name in {*os.listdir(place)} - known if not name.endswith((".lock", ".new")))
             if strange:
                 return strange[0]
         hooks, exclude = os.path.join(common, "hooks"), os.path.join(common, "info", "exclude")
@@ -3820,68 +3896,6 @@ def key_fingerprints(keys: bytes) -> list[str]:
     return found
 
 
-class Manager(Record):
-    """A package manager.
-
-    `query` lists what is installed, words that are `present`; or, where `absent` says how it names those that are not,
-    is asked about names. `unknown`: how it says that it does not know a name; `busy`: that another one is at work.
-    `update` fetches its lists, only while there are none where `lists` names a pattern of files. `unlock`: the mend of
-    one that stays busy. `root`: whether it must run as root.
-    """
-
-    install: tuple[str, ...]
-    query: tuple[str, ...]
-    unknown: str
-    busy: str
-    present: str = ""
-    absent: str = ""
-    update: tuple[str, ...] = ()
-    lists: str = ""
-    unlock: str = ""
-    root: bool = True
-
-
-# On a terminal of its own dpkg would outlive an apt that is interrupted; and nobody answers questions.
-APT_OPTIONS = ("Dpkg::Use-Pty=0", "Dpkg::Options::=--force-confdef", "Dpkg::Options::=--force-confold")
-MANAGERS = {
-    "apt-get": Manager(
-        install=("apt-get", "install", "-y", *(f"-o{option}" for option in APT_OPTIONS), "--"),
-        query=("dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n"),
-        present=r"(?m)^installed (.*)$",
-        unknown=r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate",
-        busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?"
-        r"|lock was locked by another process(?: with (pid \d+))?",
-        update=("apt-get", "update"),
-        unlock="sudo fuser -v /var/lib/dpkg/lock-frontend /var/lib/apt/lists/lock",
-    ),
-    "dnf": Manager(
-        install=("dnf", "install", "-y", "--"),
-        query=("rpm", "-q", "--whatprovides", "--"),
-        absent=r"no package provides (\S+)",
-        unknown=r"No match for argument: (\S+)",
-        busy=r"Waiting for process with pid (\d+)",
-    ),
-    "pacman": Manager(
-        install=("pacman", "-S", "--noconfirm", "--needed", "--"),
-        query=("pacman", "-T", "--"),
-        absent=r"(?m)^(\S+)$",
-        update=("pacman", "-Sy"),
-        lists="/var/lib/pacman/sync/*.db",
-        unlock="sudo rm /var/lib/pacman/db.lck   # once no pacman runs",
-        unknown=r"target not found: (\S+)",
-        busy=r"unable to lock database",
-    ),
-    "brew": Manager(
-        install=("brew", "install", "--"),
-        query=("brew", "list", "--versions"),
-        present=r"(?m)^(\S+) ",
-        unknown=r'No available formula(?: or cask)? with the name "([^"]+)"',
-        busy=r"already locked|process has already",
-        root=False,
-    ),
-}
-
-
 def unknown_package(config_path: str) -> TaskResult:
     """The result of a package that nobody has."""
     return TaskResult("failed", "no package of that name is known here", f"{edit(config_path)}   # [tools]")
@@ -3945,7 +3959,7 @@ class Packages:
         """The commands that install packages."""
         import glob
 
-        commands = [[*self.manager.install, *names]]
+        commands = [self.manager.installing(names)]
         if self.manager.update and not (self.manager.lists and glob.glob(self.manager.lists)):
             commands.insert(0, [*self.manager.update])
         if self.name == "apt-get" and os.path.isdir("/var/lib/dpkg/updates") and os.listdir("/var/lib/dpkg/updates"):
@@ -4023,7 +4037,7 @@ class SystemPackage(Resource):
         strange = unknown_package(packages.config_path)
         names = packages.known([resource.package for resource in resources])
         results = install_together(
-            list(names.values()), lambda some: packages.run([*manager.install, *some], task), manager.unknown, strange
+            list(names.values()), lambda some: packages.run(manager.installing(some), task), manager.unknown, strange
         )
         if any(result.status == "failed" for result in results.values()):
             # While one package cannot be set up every call of apt-get fails, whatever it has installed.
@@ -4254,6 +4268,7 @@ class HostKey(Resource):
     """GitHub's ssh host key in ~/.ssh/known_hosts. Another one that is there is reported, never replaced."""
 
     kind = "host key"
+    group = "Connectivity"
     mend = "tlc bootstrap --only ssh"
 
     def __init__(self, runner: Runner) -> None:
@@ -4634,7 +4649,8 @@ class OdooVersion:
     def addons(self) -> list[str]:
         """Enterprise, where it is there, and every OCA checkout of the version."""
         oca = os.path.join(self.root, "oca", self.version)
-        names = sorted(os.listdir(oca)) if os.path.isdir(oca) else []
+        # Not what move_away() has put beside a checkout.
+        names = sorted(name for name in os.listdir(oca) if not name.endswith(".old")) if os.path.isdir(oca) else []
         places = [os.path.join(self.root, "odoo", "enterprise", self.version), *(f"{oca}/{name}" for name in names)]
         return [place for place in places if os.path.exists(os.path.join(place, ".git"))]
 
@@ -5246,7 +5262,6 @@ def examine_inotify() -> CheckResult | None:
 
 def examine_ssh(runner: Runner) -> CheckResult | None:
     """Whether GitHub knows one of the person's ssh keys; None where git goes there by another way."""
-    import re
 
     asked = [runner.which("git"), "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
     if not runner.run(asked).out.startswith("git@"):
@@ -5254,13 +5269,9 @@ def examine_ssh(runner: Runner) -> CheckResult | None:
     done = runner.run([runner.which("ssh"), "-T", *ssh_options(BatchMode="yes"), f"git@{GITHUB_HOST}"])
     if "successfully authenticated" in done.err:
         return well(done.err.strip().partition("!")[0])
-    for pattern, cause, fix, _help in GIT_CAUSES:
-        if re.search(pattern, done.err):
-            mend = fix.format(host=GITHUB_HOST) if "{host}" in fix else f"ssh -T git@{GITHUB_HOST}"
-            return CheckResult(CheckStatus.FAIL, cause.format(host=GITHUB_HOST, path="~/.ssh"), fix=mend)
-    return CheckResult(
-        CheckStatus.FAIL, (done.err.strip().splitlines() or ["no answer"])[-1], fix=f"ssh -T git@{GITHUB_HOST}"
-    )
+    cause, fix, _help = git_cause(done, GITHUB_HOST, os.path.expanduser("~/.ssh"))
+    mend = fix.format(host=GITHUB_HOST) if "{host}" in fix else f"ssh -T git@{GITHUB_HOST}"
+    return CheckResult(CheckStatus.FAIL, cause, fix=mend)
 
 
 def examine_program(runner: Runner, name: str) -> CheckResult:
@@ -5344,12 +5355,12 @@ class Context:
         self.profile = ""  # whose config serves where there is none
         self.loaded: Config | None = None
 
-    def config(self, or_profile: str = "") -> Config:
-        """The config, its warnings said once; that of a profile where there is none and one is named."""
+    def config(self) -> Config:
+        """The config, its warnings said once; that of `profile` where there is none and one is named."""
         if not self.loaded:
-            path, profile = self.settings.config_path, or_profile or self.profile
-            if profile and not os.path.exists(path):
-                self.loaded = parse_config(profiles()[profile], path)
+            path = self.settings.config_path
+            if self.profile and not os.path.exists(path):
+                self.loaded = parse_config(profiles()[self.profile], path)
             else:
                 self.loaded = load_config(path)
             for warning in self.loaded.warnings:
@@ -5362,7 +5373,7 @@ class Context:
         context = Context(self.settings, self.terminal, self.runner, {})
         context.__dict__.update(self.__dict__)
         context.arguments = {
-            names[-1].lstrip("-").replace("-", "_"): options.get("default", options.get("nargs") == "*" and [])
+            names[-1].lstrip("-").replace("-", "_"): options.get("default", False)
             for names, options in COMMANDS[name].arguments
         }
         stages = COMMANDS[name].stages(context)
@@ -5428,7 +5439,8 @@ def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
 )
 def init(context: Context) -> list[Stage]:
     root = context.settings.code_root
-    config = context.config(or_profile="odoo-minimal")
+    context.profile = "odoo-minimal"
+    config = context.config()
     file = ConfigFile(context.settings.config_path, profiles()["odoo-minimal"], replace=False)
     return [context.stage("init", [file, *directories_of(config, root)])]
 
@@ -5586,7 +5598,7 @@ def start_newest(context: Context) -> str:
     "make a virtual environment, a launcher and a configuration for each version",
     "tlc create-venvs 18.0",
     arguments=(
-        argument("versions", metavar="VERSION", nargs="*", help="only these versions of the config"),
+        argument("versions", metavar="VERSION", nargs="*", default=[], help="only these versions of the config"),
         argument("--force", action="store_true", help="rebuild complete environments too"),
     ),
     after=start_newest,
@@ -5746,7 +5758,7 @@ def examine(context: Context, engine: Engine, stages: list[Stage]) -> int:
     fixing = []
     for name, group in UP.items():
         for stage in groups.get(name, []):
-            resources = [each for each in stage.resources if (group_of(each, group), each.name) in bad]
+            resources = [each for each in stage.resources if (each.group or group, each.name) in bad]
             if resources:
                 fixing.append(stage.replace(resources=resources))
     if fixing and context.arguments["fix"] and code != 130:
@@ -5760,11 +5772,6 @@ def examine(context: Context, engine: Engine, stages: list[Stage]) -> int:
             code = engine.examine(stages, offline)
     engine.document(code == 0, changed)
     return code
-
-
-def group_of(resource: Resource, group: str) -> str:
-    """Doctor's group of a resource; `group`: that of its command."""
-    return "Connectivity" if isinstance(resource, HostKey) else group
 
 
 def doctor_groups(context: Context) -> dict[str, list[Stage]]:
@@ -5783,7 +5790,7 @@ def doctor_groups(context: Context) -> dict[str, list[Stage]]:
     "check everything the config declares, and say how to mend what is not well",
     "tlc doctor Tools PostgreSQL --offline",
     arguments=(
-        argument("groups", metavar="GROUP", nargs="*", help=f"only these: {', '.join(GROUPS)}"),
+        argument("groups", metavar="GROUP", nargs="*", default=[], help=f"only these: {', '.join(GROUPS)}"),
         argument("--offline", action="store_true", help="nothing that needs the network"),
         argument("--fix", action="store_true", help="bring about what is not well, then check again"),
     ),
@@ -5805,10 +5812,9 @@ def doctor(context: Context) -> list[Stage]:
     for name, stages in doctor_groups(context).items():
         for stage in stages:
             for each in stage.resources:
-                if not isinstance(each, ConfigFile):
-                    resources[group_of(each, UP[name])].append(each)
-            # The lock would make the code root, and wait for a run that may take an hour.
-            during[UP[name]] += [each for each in stage.during if not isinstance(each, CodeRootLock)]
+                if each.examined:
+                    resources[each.group or UP[name]].append(each)
+            during[UP[name]] += [each for each in stage.during if not each.exclusive]
     shown = [group for group in GROUPS if group in (chosen or GROUPS)]
     return [Stage(group, resources[group], during=tuple(during[group])) for group in shown]
 

@@ -749,6 +749,14 @@ def test_layouts_turn_into_each_other_and_lose_nothing(sandbox: Sandbox, upstrea
     assert (sandbox.root / ".stores/oca/web.git").exists()  # never removed: worktrees of a person's own may need it
 
 
+def test_a_worktree_becomes_a_clone_while_git_works_for_another(sandbox: Sandbox, upstream: Upstream) -> None:
+    sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
+    assert pull(sandbox).code == 0
+    (sandbox.root / ".stores/oca/web.git/shallow.lock").touch()
+    sandbox.config(CONFIG)
+    assert statuses(pull(sandbox, "-f", "web@18.0")) == {"oca/web@18.0": "changed"}
+
+
 def stash(web: Path) -> None:
     edit(web)
     git(web, "stash")

@@ -538,17 +538,17 @@ class Terminal:
     def __init__(self, *, color: str, quiet: bool, json: bool, environ: Mapping[str, str]) -> None:
 
         def usable(stream: TextIO | None) -> TextIO:
-            stream = stream or open(os.devnull, "w")  # noqa: SIM115  a closed stdout is None in Python
+            stream = stream or open(os.devnull, "r+")  # noqa: SIM115  a closed one is None in Python
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure:
                 reconfigure(errors="replace")  # an ASCII terminal shows ? and does not stop the work
             return stream
 
-        self.stdout, self.stderr = usable(sys.stdout), usable(sys.stderr)
+        self.stdin, self.stdout, self.stderr = map(usable, (sys.stdin, sys.stdout, sys.stderr))
         self.quiet, self.json = quiet, json
         self.colour = {s: wants_colour(color, s.isatty(), environ) for s in (self.stdout, self.stderr)}
         self.animated = self.stderr.isatty() and environ.get("TERM") != "dumb" and not quiet
-        self.interactive = self.stderr.isatty() and bool(sys.stdin) and sys.stdin.isatty()
+        self.interactive = self.stderr.isatty() and self.stdin.isatty()
         self._lock = threading.RLock()
         self._region: list[str] = []  # the lines of the live display now on the screen
 
@@ -623,7 +623,7 @@ class Terminal:
         """The answer to a question, or None when nobody can answer (end of input)."""
         self.stderr.write(question)
         self.stderr.flush()
-        answer = sys.stdin.readline() if sys.stdin else ""
+        answer = self.stdin.readline()
         if not answer.endswith("\n"):
             self.stderr.write("\n")
         return answer.strip() if answer else None
@@ -902,7 +902,7 @@ def redact(text: str) -> str:
     if not text.isprintable():
         steering = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
         text = re.sub(steering, "", text)
-    return re.sub(r"(https?://|ssh://[^/@:\s]*:)[^/@\s]+@", r"\1***@", text)
+    return re.sub(r"((?!ssh:)\b\w+://|ssh://[^/@:\s]*:)[^/\s]+@", r"\1***@", text)
 
 
 class Log:
@@ -2361,8 +2361,12 @@ class Engine:
             elif needs_terminal and self.terminal.interactive and not stopped:
                 self.terminal.say(f"{step.resource.name} may ask you something:", important=True)
                 alone = Progress(self.terminal, 1, self.silent)  # not entered: no live display
-                self._apply([step], alone, results, terminal=True)
-                outcome = results[id(step)][0]
+                try:
+                    self._apply([step], alone, results, terminal=True)
+                    outcome = results[id(step)][0]
+                except KeyboardInterrupt:  # the others have their results
+                    stopped = True
+                    outcome = self.outcome(step, TaskResult("failed", "interrupted"), 0.0)
             self.outcomes.append(outcome)
         if stopped:
             raise KeyboardInterrupt
@@ -3560,7 +3564,9 @@ class Checkout(Resource):
         self.state = self.look()
         reason = "; ".join(self.state.work) or self.more_than_a_checkout()
         if reason:
-            return result.replace(message=f"{result.message}; not made {kind}: it has {reason}")
+            result = result.replace(message=f"{result.message}; not made {kind}: it has {reason}")
+            fix = "" if self.state.linked else self.filled(MOVE_AWAY)
+            return result if result.status == "changed" else result.replace(status="kept", fix=fix)
         self.rebuild(task)
         return result.replace(status="changed", message=f"{result.message}, made {kind}")
 
@@ -3577,27 +3583,24 @@ class Checkout(Resource):
             strange = sorted(name for name in {*os.listdir(place)} - known if not name.endswith((".lock", ".new")))
             if strange:
                 return strange[0]
-        hooks, exclude = os.path.join(common, "hooks"), os.path.join(common, "info", "exclude")
+        info = os.path.join(common, "info")
+        hooks, exclude = os.path.join(common, "hooks"), os.path.join(info, "exclude")
+        if os.path.isdir(info) and (strange := sorted({*os.listdir(info)} - {"exclude"})):
+            return f"info/{strange[0]}"
         if os.path.isdir(hooks) and not all(name.endswith(".sample") for name in os.listdir(hooks)):
             return "hooks"
         if os.path.exists(exclude):
             with open(exclude, encoding="utf-8", errors="replace") as file:
                 if any(line.strip() and not line.startswith("#") for line in file):
                     return "info/exclude"
-        for setting in self.must("config", "--local", "--list", "-z").split("\0"):
-            key, _, value = setting.partition("\n")
+        # Names alone: among the values may be a token, and the log has what git says.
+        settings = {*self.must("config", "--local", "--list", "--name-only", "-z").split("\0")} - {"", *CLONED_SETTINGS}
+        tracking = self.git("config", "--local", "-z", "--get-regexp", r"^branch\..*\.(remote|merge)$").out
+        for key, _, value in (setting.partition("\n") for setting in tracking.split("\0")):
             branch = key.removeprefix("branch.").rpartition(".")[0]
-            if (
-                key
-                and key not in CLONED_SETTINGS
-                and (key, value)
-                not in (
-                    (f"branch.{branch}.remote", "origin"),
-                    (f"branch.{branch}.merge", f"refs/heads/{branch}"),
-                )
-            ):
-                return f"the setting {key}"
-        return ""
+            if value in ("origin", f"refs/heads/{branch}"):
+                settings.discard(key)
+        return f"the setting {min(settings)}" if settings else ""
 
     def rebuild(self, task: Task) -> None:
         """Exchanges git's directory for that of a clone; every file of the work tree stays as it is."""

@@ -418,6 +418,11 @@ def test_init_without_a_yes_changes_nothing_and_fails(sandbox: Sandbox, answer: 
     assert everything(sandbox.home) == before
 
 
+def test_an_answer_that_is_no_text_is_a_no(sandbox: Sandbox) -> None:
+    run = sandbox.tlc("init", input="é\n", env={"PYTHONIOENCODING": "ascii:strict"})
+    assert (run.code, "Nothing was changed." in run.err) == (1, True)
+
+
 def test_a_question_nobody_answers_is_an_error_document_with_json(sandbox: Sandbox) -> None:
     run = sandbox.tlc("init", "--json")
     assert run.code == 1

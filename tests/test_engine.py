@@ -589,6 +589,18 @@ def test_what_needs_the_terminal_runs_again_only_where_there_is_one(
     assert [task.terminal for task in plain.applied] == [False]
 
 
+def test_ctrl_c_at_a_question_spoils_no_other_result(bench: Bench) -> None:
+    def interrupted(task: tlc.Task) -> tlc.TaskResult:
+        if task.terminal:
+            raise KeyboardInterrupt
+        return needs_terminal(task)
+
+    bench.interactive = True
+    toys = [Toy("a"), Toy("b", apply=interrupted), Toy("c"), Toy("d", apply=needs_terminal), Toy("e", OK)]
+    expected = [("a", "changed"), ("b", "failed"), ("c", "changed"), ("d", "failed"), ("e", "ok")]
+    assert bench.run(*toys) == (130, expected)
+
+
 # --- tasks side by side
 
 
@@ -688,6 +700,21 @@ def test_a_record_refuses_missing_and_unknown_fields(values: tuple[Any, ...], na
 
 
 # --- child processes
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("at https://me:p@ss@host/x", "at https://***@host/x"),
+        ("socks5://me:secret@host", "socks5://***@host"),
+        ("ssh://git:secret@host/x", "ssh://git:***@host/x"),
+        ("ssh://git@host/x git@host:x https://host/@scope", "ssh://git@host/x git@host:x https://host/@scope"),
+        ("a\x1b[31m red\x1b[0m\a one", "a red one"),
+    ],
+)
+def test_no_login_of_an_address_and_no_steering_of_the_terminal_is_shown(said: str, shown: str) -> None:
+    assert tlc.redact(said) == shown
+
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
 MAX_JOBS = 64
 KEPT_LOGS = 10
 GRACE = 1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
-LATER_ACTION = "look again, after what comes before it"
+LATER_ACTION = "look again, once the steps above are done"
 SHOWN = 10  # items named in one place, before "and 190 more"
 ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
 EXAMINED_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
@@ -316,15 +316,18 @@ def profiles() -> dict[str, str]:
 # and OpenSSH 9.2.
 AGAIN, TERMINAL = "again", "terminal"
 PULL = "tlc pull-repos -f {name}"
-FORCE = "tlc pull-repos --force -f {name}   # records the work first, and says how to get it back"
+FORCE = "tlc pull-repos --force -f {name}   # if origin's state is wanted: the work is recorded first"
 REPAIR = "git -C {store} worktree repair {path}"
+LOGIN = "ssh-add || gh auth login -p ssh   # unlocks your key; where there is none, gh makes one and tells GitHub"
+NO_ORIGIN = "git -C {path} remote add origin {url} && tlc pull-repos -f {name}"
+OTHER_ORIGIN = "git -C {path} remote rename origin fork && " + NO_ORIGIN
 MOVE_AWAY = "{move_away} && tlc pull-repos -f {name}"
 LATER = "tlc pull-repos -f {name}   # once the network is back"
 GIT_CAUSES = (
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "{host} shows another ssh host key than the one known for it",
      "ssh-keygen -R {host}   # only once you have made sure that the new key is right", ""),
     (r"Host key verification failed", "the ssh host key of {host} is not known here", "ssh -T git@{host}", TERMINAL),
-    (r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", "ssh -T git@{host}", TERMINAL),
+    (r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", LOGIN, TERMINAL),
     (r"could not read Username|Authentication failed|could not read Password|terminal prompts disabled",
      "{host} wants a login, or the repository does not exist", "git ls-remote {url}", TERMINAL),
     (r"[Rr]epository not found|repository '.*' (?:not found|does not exist)|does not appear to be a git repository",
@@ -1234,7 +1237,7 @@ class Settings(Record):
         """A command as a person can paste it: `tlc` the way it was called."""
         import re
 
-        return re.sub(r"^tlc |(?<=&& )tlc ", lambda _: f"{self.program} ", fix)
+        return re.sub(r"(?<!\S)tlc (?=[a-z-])", lambda _: f"{self.program} ", fix)
 
     @property
     def config_path(self) -> str:
@@ -1806,14 +1809,15 @@ class CheckResult(Record):
 class TaskResult(Record):
     """What apply() did. `status`: ok, changed, kept, skipped or failed. `fix`: the command that mends it.
 
-    `needs_terminal`: it failed only because a person must answer something (a passphrase).
+    `needs_terminal`: for what a person must answer something (a passphrase), where it failed only for that; what was
+    refused once is not asked for again. "" otherwise.
     """
 
     status: str
     message: str
     fix: str = ""
     detail: str = ""
-    needs_terminal: bool = False
+    needs_terminal: str = ""
 
 
 class Task(Record):
@@ -2112,11 +2116,11 @@ class Engine:
         self.picture: View | None = None
         self.silent: tuple[str, ...] = ("ok",)  # results that need no line of their own
 
-    def run(self, stages: Sequence[Stage], picture: View | None, after: str) -> int:
+    def run(self, stages: Sequence[Stage], picture: View | None = None, after: Callable[[], str] = str) -> int:
         """The whole of a command; returns its exit code.
 
-        `picture` renders the steps where a command has its own picture of them (init's tree); `after` is
-        the next command worth running. Raises DeclinedError.
+        `picture` renders the steps where a command has its own picture of them (init's tree); `after` says,
+        once all is done, what the next command worth running is. Raises DeclinedError.
         """
         started = time.monotonic()
         self.picture = picture
@@ -2138,7 +2142,7 @@ class Engine:
         failed = any(outcome.status == "failed" for outcome in self.outcomes)
         if failed and not self.settings.dry_run:
             self.runner.log.open()
-        self.close(time.monotonic() - started, interrupted, "" if self.settings.dry_run else after)
+        self.close(time.monotonic() - started, interrupted, str if self.settings.dry_run else after)
         if interrupted:
             return 130
         return int(failed and not self.settings.dry_run)
@@ -2263,7 +2267,7 @@ class Engine:
         steps = run_tasks(tasks, width, self.runner.stop)
         if self.runner.stopped_at is not None:
             raise KeyboardInterrupt
-        return [step for step in steps if step is not None]
+        return [step for step in steps if step and step.found.message]
 
     def _check(self, stage: Stage, resource: Resource) -> Step:
 
@@ -2330,7 +2334,7 @@ class Engine:
             if not step.action and step.found.status == CheckStatus.FAIL:
                 show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
         if as_root := self.as_root(steps):
-            show(style("as another user" if any(" -u " in each for each in as_root) else "as root", "bold"))
+            show(style("as root, or another user" if any(" -u " in each for each in as_root) else "as root", "bold"))
             for command in as_root:
                 show(f"  {command}")
 
@@ -2345,25 +2349,27 @@ class Engine:
     def apply(self, stage: Stage, steps: Sequence[Step]) -> None:
         """Applies what the checks named an action for; adds a result for each step, in their order."""
         groups = batches(steps)
-        results: dict[int, tuple[Outcome, bool]] = {}
+        results: dict[int, tuple[Outcome, str]] = {}
+        refused = {""}
         with Progress(self.terminal, sum(map(len, groups)), self.silent) as progress:
             tasks = [functools.partial(self._apply, group, progress, results) for group in groups]
             run_tasks(tasks, stage.width or self.jobs, self.runner.stop)
         stopped = self.runner.stopped_at is not None
         for step in steps:
-            outcome, needs_terminal = results.get(id(step), (None, False))
+            outcome, needs_terminal = results.get(id(step), (None, ""))
             if not step.action:
                 outcome = self.outcome(step, self.untouched(step), step.seconds)
             elif outcome is None:
                 began = step.resource.name in progress.began
                 cut = TaskResult("failed", "interrupted") if began else TaskResult("skipped", "not started")
                 outcome = self.outcome(step, cut, 0.0)
-            elif needs_terminal and self.terminal.interactive and not stopped:
+            elif needs_terminal not in refused and self.terminal.interactive and not stopped:
                 self.terminal.say(f"{step.resource.name} may ask you something:", important=True)
                 alone = Progress(self.terminal, 1, self.silent)  # not entered: no live display
                 try:
                     self._apply([step], alone, results, terminal=True)
-                    outcome = results[id(step)][0]
+                    outcome, needs_terminal = results[id(step)]
+                    refused.add(needs_terminal)
                 except KeyboardInterrupt:  # the others have their results
                     stopped = True
                     outcome = self.outcome(step, TaskResult("failed", "interrupted"), 0.0)
@@ -2375,7 +2381,7 @@ class Engine:
         self,
         group: Sequence[Step],
         progress: Progress,
-        results: dict[int, tuple[Outcome, bool]],
+        results: dict[int, tuple[Outcome, str]],
         terminal: bool = False,
     ) -> None:
         """Applies what belongs together; `results`: id of the step -> its result, whether it needs the terminal."""
@@ -2391,7 +2397,7 @@ class Engine:
         for step, result in zip(group, done, strict=True):
             outcome = self.outcome(step, result, time.monotonic() - started)
             results[id(step)] = outcome, result.needs_terminal
-            later = result.needs_terminal and self.terminal.interactive and not terminal
+            later = bool(result.needs_terminal) and self.terminal.interactive and not terminal
             progress.finish(outcome.name, "ok" if later else outcome.status, outcome.message, outcome.seconds)
 
     # --- doctor
@@ -2489,7 +2495,7 @@ class Engine:
             }
         )
 
-    def close(self, seconds: float, interrupted: bool, after: str) -> None:
+    def close(self, seconds: float, interrupted: bool, after: Callable[[], str]) -> None:
         """Prints the closing block on stderr, and the JSON document on stdout with --json."""
         say = self.terminal.say
         style = self.terminal.style
@@ -2515,12 +2521,9 @@ class Engine:
         failed = any(outcome.status == "failed" for outcome in self.outcomes)
         if failed and self.runner.log.path:
             say(f"log      {tilde(self.runner.log.path)}", important=True)
-        if interrupted:
-            after = f"tlc {self.settings.again}"
-        elif failed:
-            after = ""
-        if after:
-            say(f"next     {self.settings.called(after)}", important=True)
+        following = f"tlc {self.settings.again}" if interrupted else "" if failed else after()
+        if following:
+            say(f"next     {self.settings.called(following)}", important=True)
         self.document(not failed and not interrupted)
 
 
@@ -2638,7 +2641,11 @@ class ConfigFile(Resource):
 
 # Housekeeping in the background would write into a repository that is being read (git prints "shallow
 # file has changed since we read it"); recursing into submodules would reset work there.
-GIT_OPTIONS = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "submodule.recurse=false")
+# The last two are settings of people's that a bare store, and a clone of it, cannot do with.
+GIT_SETTINGS = (
+    "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all clone.defaultRemoteName=origin"
+).split()
+GIT_OPTIONS = [word for setting in GIT_SETTINGS for word in ("-c", setting)]
 
 # No prompt of any kind: neither git's, nor a helper's window.
 NO_PROMPTS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
@@ -2737,9 +2744,13 @@ class SshConnections(Lasting):
         self.free: dict[tuple[str, tuple[str, ...]], int] = {}  # directory of the socket, host -> sessions left
         self.asked: set[tuple[str, ...]] = set()  # hosts for which a person was asked already
         self.changed, self.opened = threading.Condition(), threading.Event()
+        self.opener: threading.Thread | None = None
 
     def enter(self, terminal: Terminal) -> None:
-        threading.Thread(target=self.open, daemon=True).start()
+        self.opened.clear()
+        self.hosts, self.free, self.directory = {}, {}, ""
+        self.opener = threading.Thread(target=self.open, daemon=True)
+        self.opener.start()
 
     def open(self) -> None:
         """Opens as many connections to each host as are wanted; asks nobody."""
@@ -2770,7 +2781,8 @@ class SshConnections(Lasting):
                 if not told:
                     terminal.say("Waiting for " + ", ".join(sorted(host[-1] for host in self.missing())))
                 told = True
-        for host in self.missing() if terminal.interactive else ():
+            missing = self.missing() if terminal.interactive else ()
+        for host in missing:
             terminal.say(f"Connecting to {host[-1].rpartition('@')[2]}", important=True)
             self.asked.add(host)
             self.start(self.directories[0], host, ask=True)
@@ -2782,7 +2794,8 @@ class SshConnections(Lasting):
     def leave(self) -> None:
         import glob
 
-        self.opened.wait()  # not for long, see ssh_options(); and not at all where the run was stopped
+        if self.opener and self.opener.ident:
+            self.opened.wait()  # not for long, see ssh_options(); and not at all where the run was stopped
         if self.directory:
             # A host must be named, but the socket alone says which connection is meant.
             command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
@@ -2990,10 +3003,8 @@ class Checkout(Resource):
         if headers["branch.oid"] == "(initial)":
             return self.look_unborn(names, origin)
         if not self.is_origin(origin):
-            fix = shell("git", "-C", self.path, "remote", "set-url", "origin", self.repository.url)
-            return CheckoutState(
-                broken=f"its origin is {origin or 'not set'}, the config says {self.repository.url}", fix=fix
-            )
+            message = f"its origin is {origin or 'not set'}, the config says {self.repository.url}"
+            return CheckoutState(broken=message, fix=self.filled(OTHER_ORIGIN if origin else NO_ORIGIN))
         head, branch = headers["branch.oid"], headers["branch.head"]
         branch = "" if branch == "(detached)" else branch
         work = [f"an unfinished {operation}" for operation in dict.fromkeys(self.operations().values())]
@@ -3225,7 +3236,6 @@ class Checkout(Resource):
         command = [
             "clone",
             "--progress",
-            "--origin=origin",
             "--single-branch",
             *self.depth_option,
             f"--branch={branch}",
@@ -3554,7 +3564,8 @@ class Checkout(Resource):
         said = [line for line in done.err.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
         detail = "\n".join(line for line in said if line != cause)
         ask = may_help == TERMINAL and not self.means.connections.was_asked(self.repository.url)
-        return TaskResult("failed", cause, fix, detail, needs_terminal=ask)
+        login = self.means.connections.prefix(self.repository.url)
+        return TaskResult("failed", cause, fix, detail, needs_terminal=login if ask else "")
 
     # --- from one layout to the other
 
@@ -3757,12 +3768,12 @@ class Worktree(Checkout):
 
         `git worktree prune` would forget a person's too, on a disk that is not there now, or when the root moved.
         """
-        root, own = os.path.join(self.store, "worktrees"), os.path.join(self.path, ".git")
+        root, own = os.path.join(self.store, "worktrees"), os.path.realpath(os.path.join(self.path, ".git"))
         for name in os.listdir(root) if os.path.isdir(root) else ():
             entry = os.path.join(root, name)
             way_back = os.path.join(entry, "gitdir")  # gitrepository-layout(5)
             place = read_line(way_back) if os.path.exists(way_back) else ""
-            deleted = place == own and self.git_directory() != entry
+            deleted = os.path.realpath(place) == own and self.git_directory() != entry
             if deleted or (PARTIAL in place and not os.path.exists(place)):
                 remove(entry)
 
@@ -4023,11 +4034,11 @@ class SystemPackage(Resource):
     mend = "tlc install-tools"
 
     def __init__(self, name: str, packages: Packages) -> None:
-        super().__init__(name)
+        super().__init__(name.partition("|")[0])
         self.packages, self.package = packages, name
 
     def check(self) -> CheckResult:
-        if set(self.name.split("|")) & self.packages.installed():
+        if set(self.package.split("|")) & self.packages.installed():
             return CheckResult(CheckStatus.OK, "installed")
         return CheckResult(CheckStatus.FAIL, "not installed", "install system packages")
 
@@ -4649,6 +4660,11 @@ class OdooVersion:
         return os.path.isfile(os.path.join(self.source, "odoo", "release.py"))
 
     @property
+    def is_built(self) -> bool:
+        """Whether its environment is complete: odoo-venv writes this file last."""
+        return os.path.exists(os.path.join(self.venv, ".odoo-venv.toml"))
+
+    @property
     def addons(self) -> list[str]:
         """Enterprise, where it is there, and every OCA checkout of the version."""
         oca = os.path.join(self.root, "oca", self.version)
@@ -4679,10 +4695,22 @@ class OdooVersion:
         return os.path.expanduser(f"~/.local/bin/odoo-v{self.major}")
 
     @property
-    def start(self) -> str:
-        """The command that starts it with its configuration, as a person can paste it.
+    def port(self) -> int:
+        """Where it answers: as its configuration says by now, else as tlc writes it there."""
+        import re
 
-        odoo-venv's launcher gives the role odoo/odoo on localhost, and a command line wins over a file.
+        with contextlib.suppress(OSError), open(self.settings_file, encoding="utf-8", errors="replace") as file:
+            if match := re.search(r"(?m)^http_port *= *(\d+)", file.read()):
+                return int(match[1])
+        whole, _, part = self.version.partition(".")
+        return 69 + (int(whole) * 1000 + int(part) * 10 if whole.isdigit() and 2 < int(whole) < 65 else 8000)
+
+    @property
+    def start(self) -> str:
+        """The command that starts it with its configuration and a database of its own, as a person can paste it.
+
+        odoo-venv's launcher gives the role odoo/odoo on localhost and one database for all versions, and a command
+        line wins over a file.
         """
         wanted = self.config.data["postgres"]
         known = SCHEMA["properties"]["postgres"]["properties"]
@@ -4691,7 +4719,8 @@ class OdooVersion:
             words = [self.launcher]
         else:
             words = [f"{self.venv}/bin/python", f"{self.venv}/bin/odoo"]
-        return " ".join(pasted(word) if word[0] != "-" else word for word in (*words, "-c", self.settings_file))
+        words += ["-c", self.settings_file, "-d", f"odoo-{self.version}"]
+        return " ".join(pasted(word) for word in words)
 
 
 def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str, holds: Sequence[int] = ()) -> Completed:
@@ -4747,6 +4776,7 @@ class Venv(Resource):
         super().__init__(version.version)
         self.runner, self.version, self.preset, self.turns = runner, version, preset, turns
         self.path, self.python = version.venv, version.python
+        self.new: list[str] = []  # checkouts of addons that came after it was built
         beside = os.path.join(version.root, "venvs", f".{self.name}.tlc-")
         self.mark, self.aside, self.waste = f"{beside}building", f"{beside}old", f"{beside}waste"
 
@@ -4759,7 +4789,9 @@ class Venv(Resource):
         state, why = ("incomplete", "building it was cut off") if os.path.exists(self.mark) else self.state()
         again = f"tlc create-venvs {self.name}"
         if state == "complete":
-            return CheckResult(CheckStatus.OK, why, forced="rebuild")
+            if self.new:
+                why, again = f"{why}; not yet with {', '.join(self.new)}", f"tlc create-venvs --force {self.name}"
+            return CheckResult(CheckStatus.OK, why, forced="rebuild", fix=again if self.new else "")
         if not self.python_can_be_had():
             fix = f"# install Python {self.python}, or name another in {tilde(self.version.config.path)}, and {again}"
             return CheckResult(CheckStatus.FAIL, f"no Python {self.python} here, and uv has none to download", fix=fix)
@@ -4795,9 +4827,8 @@ class Venv(Resource):
             return "outdated", f"preset {preset}, wanted {self.preset}"
         if tool.partition(".")[0] != HELD["odoo-venv"].lstrip(">=").partition(",")[0]:
             return "outdated", f"built by odoo-venv {tool}, wanted {HELD['odoo-venv']}"
-        new = [os.path.basename(path) for path in self.version.addons if path not in addons]
-        more = f"; not yet with {', '.join(new)}: tlc create-venvs --force {self.name}" if new else ""
-        return "complete", f"Python {python}, preset {preset}{more}"
+        self.new = [os.path.basename(path) for path in self.version.addons if path not in addons]
+        return "complete", f"Python {python}, preset {preset}"
 
     def python_can_be_had(self) -> bool:
         """Whether uv finds the Python on this machine, or could download it."""
@@ -4891,7 +4922,7 @@ class Launcher(Resource):
         return CheckResult(CheckStatus.WARN, f"{tilde(self.path)} is there, but starts something else", fix=fix)
 
     def apply(self, task: Task) -> TaskResult:
-        if not os.path.exists(os.path.join(self.version.venv, ".odoo-venv.toml")) or not self.path:
+        if not self.version.is_built or not self.path:
             return TaskResult("skipped", "needs the virtual environment")
         places = ("--venv-dir", self.version.venv, "--odoo-dir", self.version.source)
         words = ("create-odoo-launcher", *places, self.version.major)
@@ -4910,9 +4941,15 @@ class OdooConfiguration(Resource):
         self.mend = f"tlc create-venvs {version.version}"
 
     def check(self) -> CheckResult:
-        if os.path.lexists(self.path):
-            return CheckResult(CheckStatus.OK, "there, and yours")
-        return CheckResult(CheckStatus.FAIL, "missing", "write the configuration")
+        if not os.path.lexists(self.path):
+            return CheckResult(CheckStatus.FAIL, "missing", "write the configuration")
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        new = [path for path in self.addons() if os.path.relpath(path, self.version.root) not in text]
+        if new:
+            message = f"there, and yours; not yet with {', '.join(map(os.path.basename, new))}"
+            return CheckResult(CheckStatus.OK, message, fix=f"{edit(self.path)}   # addons_path")
+        return CheckResult(CheckStatus.OK, "there, and yours")
 
     def apply(self, task: Task) -> TaskResult:
         if not self.version.is_there:
@@ -4920,23 +4957,25 @@ class OdooConfiguration(Resource):
         write_file(self.path, self.text(), mode=0o600)  # it holds a password
         return TaskResult("changed", "written")
 
-    def text(self) -> str:
-        """What is written: ports and data of its own, so that all versions can run at once."""
+    def addons(self) -> list[str]:
+        """The version's checkouts that hold addons: Odoo refuses to start with a path that holds none."""
         import glob
 
-        whole, _, part = self.version.version.partition(".")
-        base = int(whole) * 1000 + int(part) * 10 if whole.isdigit() and 2 < int(whole) < 65 else 8000
-        # Odoo refuses to start with a path that holds no addons.
-        addons = [path for path in self.version.addons if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")]
+        return [path for path in self.version.addons if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")]
+
+    def text(self) -> str:
+        """What is written: ports and data of its own, so that all versions can run at once."""
+        major = self.version.version.partition(".")[0]
+        addons = self.addons()
         enterprise = [path for path in addons if f"{os.sep}enterprise{os.sep}" in path[len(self.version.root) :]]
         rest = [path for path in addons if path not in enterprise]
         role = self.version.config.data["postgres"]
-        gevent = "gevent_port" if not whole.isdigit() or int(whole) >= 16 else "longpolling_port"
+        gevent = "gevent_port" if not major.isdigit() or int(major) >= 16 else "longpolling_port"
         options = {
             "addons_path": ",".join([*enterprise, os.path.join(self.version.source, "addons"), *rest]),
             "data_dir": os.path.join(self.version.root, "conf", "data", self.version.version),
-            "http_port": base + 69,
-            gevent: base + 72,
+            "http_port": self.version.port,
+            gevent: self.version.port + 3,
             **{f"db_{key}": role[key] for key in ("user", "password", "host", "port")},
         }
         lines = [f"{key} = {value}" for key, value in options.items()]
@@ -5186,7 +5225,7 @@ def examine_config(path: str) -> CheckResult:
     config = load_config(path)
     if config.warnings:
         return CheckResult(CheckStatus.WARN, "; ".join(config.warnings), fix=edit(path))
-    return well(f"{len(config.versions)} versions, {len(config.repositories)} repositories")
+    return well(f"Odoo {', '.join(config.versions)}; repositories: {len(config.repositories)}")
 
 
 def examine_path(runner: Runner) -> CheckResult:
@@ -5273,8 +5312,8 @@ def examine_ssh(runner: Runner) -> CheckResult | None:
     if "successfully authenticated" in done.err:
         return well(done.err.strip().partition("!")[0])
     cause, fix, _help = git_cause(done, GITHUB_HOST, os.path.expanduser("~/.ssh"))
-    mend = fix.format(host=GITHUB_HOST) if "{host}" in fix else f"ssh -T git@{GITHUB_HOST}"
-    return CheckResult(CheckStatus.FAIL, cause, fix=mend)
+    fix = fix.replace("{host}", GITHUB_HOST)
+    return CheckResult(CheckStatus.FAIL, cause, fix=fix if fix and "{" not in fix else f"ssh -T git@{GITHUB_HOST}")
 
 
 def examine_program(runner: Runner, name: str) -> CheckResult:
@@ -5297,7 +5336,7 @@ def examine_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
 
     python = os.path.join(version.venv, "bin", "python")
     requirements = os.path.join(version.source, "requirements.txt")
-    if not os.path.exists(os.path.join(version.venv, ".odoo-venv.toml")) or not os.path.exists(requirements):
+    if not version.is_built or not os.path.exists(requirements):
         return None
     with open(requirements, encoding="utf-8", errors="replace") as file:
         named = {match[0].lower() for line in file if (match := re.match(r"[\w.-]+", line))}
@@ -5314,7 +5353,8 @@ def examine_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
 
 
 class Command(Record):
-    """A command: `stages` says what it is about, or is all it has to say; `after` is the next command worth running.
+    """A command: `stages` says what it is about, or is all it has to say; `after` is the next command worth running,
+    where UP does not say.
 
     `exit_codes`: kind of a resource that failed, or code of an error -> the exit code, where it is not 1.
     `run`: what is done with the stages, where that is not Engine.run().
@@ -5326,7 +5366,7 @@ class Command(Record):
     stages: Callable[[Context], list[Stage] | str]
     arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
     view: View | None = None
-    after: str | Callable[[Context], str] = ""
+    after: str = ""
     exit_codes: tuple[tuple[str, int], ...] = ()
     run: Callable[[Context, Engine, list[Stage]], int] | None = None
 
@@ -5388,6 +5428,41 @@ class Context:
 
 
 @command(
+    "bootstrap",
+    "install git, gh and uv, and GitHub's ssh host key: what the other commands need",
+    "tlc bootstrap --only uv",
+    arguments=(
+        argument(
+            "--only",
+            metavar="NAME",
+            action="append",
+            choices=["git", "gh", "uv", "ssh"],
+            help="only this one: git, gh, uv or ssh; repeatable",
+        ),
+    ),
+)
+def bootstrap(context: Context) -> list[Stage]:
+    runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
+    manager = get_os_info().manager
+    names = [program_package(name) for name in ("git", "gh")]
+    packages = Packages(runner, manager, names, context.settings.config_path) if manager else None
+    programs: list[Resource] = []
+    sources: list[Resource] = []
+    if packages:
+        programs = [Program(name, packages, optional=name == "gh") for name in ("git", "gh") if name in wanted]
+        if manager == "apt-get" and "gh" in wanted:
+            has_gh: Callable[[], str] = lambda: "gh is there" * runner.has("gh")  # noqa: E731
+            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, "tlc bootstrap --only gh")]
+    elif missing := [name for name in ("git", "gh") if name in wanted and not runner.has(name)]:
+        programs = [UnknownSystem(missing)]
+    return [
+        Stage("GitHub CLI", sources),
+        Stage("programs", [*programs, *([Uv(runner, context.settings.data_dir, packages)] if "uv" in wanted else [])]),
+        Stage("ssh", [HostKey(runner)] if "ssh" in wanted else []),
+    ]
+
+
+@command(
     "generate-config",
     "write config.toml from a built-in profile",
     "tlc generate-config odoo-dev",
@@ -5438,7 +5513,6 @@ def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
     "make the directory tree, and a small config.toml if there is none",
     "tlc init",
     view=view_tree,
-    after="tlc pull-repos",
 )
 def init(context: Context) -> list[Stage]:
     root = context.settings.code_root
@@ -5448,8 +5522,12 @@ def init(context: Context) -> list[Stage]:
     return [context.stage("init", [file, *directories_of(config, root)])]
 
 
-def chosen(repositories: Sequence[Repository], filters: Sequence[str]) -> list[Repository]:
-    """The repositories that any of the filters names: name, org/name, either with @branch; all without filters."""
+def chosen(context: Context, command: str) -> list[Repository]:
+    """The repositories that any --filter names: name, org/name, either with @branch; all without one.
+
+    Raises UsageError with that of `command` which was meant.
+    """
+    repositories, filters = context.config().repositories, context.arguments["filter"]
 
     def names(repository: Repository) -> set[str]:
         name, full, branch = repository.name, f"{repository.organisation}/{repository.name}", f"@{repository.branch}"
@@ -5460,46 +5538,9 @@ def chosen(repositories: Sequence[Repository], filters: Sequence[str]) -> list[R
         if wanted not in known:
             near = nearest(wanted, known)
             hint = f"; did you mean {near}?" if near else ""
-            raise UsageError(
-                f"No repository of the config is called {wanted}{hint}", f"tlc pull-repos -f {near}" if near else ""
-            )
+            fix = f"tlc {command} -f {near}" if near else ""
+            raise UsageError(f"No repository of the config is called {wanted}{hint}", fix)
     return [each for each in repositories if not filters or names(each) & set(filters)]
-
-
-@command(
-    "bootstrap",
-    "install git, gh and uv, and GitHub's ssh host key: what the other commands need",
-    "tlc bootstrap --only uv",
-    arguments=(
-        argument(
-            "--only",
-            metavar="NAME",
-            action="append",
-            choices=["git", "gh", "uv", "ssh"],
-            help="only this one: git, gh, uv or ssh; repeatable",
-        ),
-    ),
-    after="tlc init",
-)
-def bootstrap(context: Context) -> list[Stage]:
-    runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
-    manager = get_os_info().manager
-    names = [program_package(name) for name in ("git", "gh")]
-    packages = Packages(runner, manager, names, context.settings.config_path) if manager else None
-    programs: list[Resource] = []
-    sources: list[Resource] = []
-    if packages:
-        programs = [Program(name, packages, optional=name == "gh") for name in ("git", "gh") if name in wanted]
-        if manager == "apt-get" and "gh" in wanted:
-            has_gh: Callable[[], str] = lambda: "gh is there" * runner.has("gh")  # noqa: E731
-            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, "tlc bootstrap --only gh")]
-    elif missing := [name for name in ("git", "gh") if name in wanted and not runner.has(name)]:
-        programs = [UnknownSystem(missing)]
-    return [
-        Stage("GitHub CLI", sources),
-        Stage("programs", [*programs, *([Uv(runner, context.settings.data_dir, packages)] if "uv" in wanted else [])]),
-        Stage("ssh", [HostKey(runner)] if "ssh" in wanted else []),
-    ]
 
 
 def enough_postgresql(versions: Sequence[str]) -> str:
@@ -5519,7 +5560,6 @@ def enough_postgresql(versions: Sequence[str]) -> str:
     arguments=(
         argument("--no-default-packages", action="store_true", help="only the config's system packages, not tlc's"),
     ),
-    after="tlc pull-repos",
 )
 def install_tools(context: Context) -> list[Stage]:
     config, runner = context.config(), context.runner
@@ -5569,7 +5609,6 @@ FILTER = argument(
     "pull-repos",
     "clone the repositories that are missing, update the rest",
     "tlc pull-repos -f web -f oca/queue@18.0",
-    after="tlc create-venvs",
     arguments=(
         FILTER,
         argument(
@@ -5579,7 +5618,7 @@ FILTER = argument(
 )
 def pull_repos(context: Context) -> list[Stage]:
     config = context.config()
-    repositories = chosen(config.repositories, context.arguments["filter"])
+    repositories = chosen(context, "pull-repos")
     root, runner = context.settings.code_root, context.runner
     kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
     asking = bearable(2 * context.jobs)  # see Checkout.turn_of()
@@ -5589,11 +5628,15 @@ def pull_repos(context: Context) -> list[Stage]:
     return [context.stage("repositories", checkouts, connections, width=asking)]
 
 
-def start_newest(context: Context) -> str:
-    """The command that starts the newest Odoo of the config."""
-    config = context.config()
-    newest = max(config.versions, key=lambda version: float(version.replace("master", "0")))
-    return OdooVersion(context.settings, config, newest).start
+@command(
+    "ensure-db-user",
+    "make the PostgreSQL role that Odoo logs in as",
+    "tlc ensure-db-user",
+    exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
+)
+def ensure_db_user(context: Context) -> list[Stage]:
+    database = Database(context.runner, context.config())
+    return [Stage("server", [DatabaseServer(database)]), Stage("role", [DatabaseRole(database)], needs=("server",))]
 
 
 @command(
@@ -5604,7 +5647,6 @@ def start_newest(context: Context) -> str:
         argument("versions", metavar="VERSION", nargs="*", default=[], help="only these versions of the config"),
         argument("--force", action="store_true", help="rebuild complete environments too"),
     ),
-    after=start_newest,
 )
 def create_venvs(context: Context) -> list[Stage]:
     config = context.config()
@@ -5626,40 +5668,6 @@ def create_venvs(context: Context) -> list[Stage]:
     ]
 
 
-def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """The run of self-update: with --check what doctor does, which changes nothing and asks nothing."""
-    if not context.arguments["check"]:
-        return engine.run(stages, None, "")
-    code = engine.examine(stages, offline=False)
-    words = {CheckStatus.OK: "ok", CheckStatus.WARN: "skipped", CheckStatus.FAIL: "failed"}
-    engine.outcomes = [each.replace(status=words[each.status]) for each in engine.outcomes]
-    engine.document(code == 0)
-    return code
-
-
-@command(
-    "self-update",
-    "replace tlc by its newest release, where tlc owns its file",
-    "tlc self-update --check",
-    arguments=(argument("--check", action="store_true", help="only tell whether there is a newer one"),),
-    run=update_or_check,
-)
-def self_update(context: Context) -> list[Stage]:
-    return [Stage("tlc", [OwnArchive(context.runner)])]
-
-
-@command(
-    "ensure-db-user",
-    "make the PostgreSQL role that Odoo logs in as",
-    "tlc ensure-db-user",
-    after="tlc create-venvs",
-    exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
-)
-def ensure_db_user(context: Context) -> list[Stage]:
-    database = Database(context.runner, context.config())
-    return [Stage("server", [DatabaseServer(database)]), Stage("role", [DatabaseRole(database)], needs=("server",))]
-
-
 # The commands that `up` is made of, in order -> doctor's group for their resources.
 UP = {
     "bootstrap": "Tools",
@@ -5671,6 +5679,25 @@ UP = {
     "doctor": "",
 }
 GROUPS = ("Configuration", "Connectivity", "Tools", "PostgreSQL", "Repositories", "Virtual Environments")
+
+
+def start_newest(context: Context) -> str:
+    """The command that starts the newest Odoo of the config that has its environment, and where it then answers."""
+    config = context.config()
+    newest_first = sorted(config.versions, key=lambda version: -float(version.replace("master", "0")))
+    versions = [OdooVersion(context.settings, config, version) for version in newest_first]
+    for version in versions:
+        if version.is_built:
+            return f"{version.start}   # then http://localhost:{version.port}, as admin with the password admin"
+    return "tlc create-venvs"
+
+
+def worth_running(context: Context, command: Command) -> str:
+    """The next command worth running after one: the next in UP, and at its end Odoo."""
+    order = [name for name in UP if name != "doctor"]
+    if command.name in order[:-1]:
+        return f"tlc {order[order.index(command.name) + 1]}"
+    return start_newest(context) if command.name in ("up", order[-1]) else command.after
 
 
 def looking_means(runner: Runner) -> Means:
@@ -5733,7 +5760,6 @@ def examinations(context: Context) -> dict[str, list[Resource]]:
         argument(flag, metavar="STAGE", action="append", choices=list(UP), help=f"{about}: {', '.join(UP)}; repeatable")
         for flag, about in (("--only", "only this one"), ("--skip", "not this one"))
     ),
-    after=start_newest,
 )
 def up(context: Context) -> list[Stage]:
     context.profile = "odoo-minimal"
@@ -5745,7 +5771,8 @@ def up(context: Context) -> list[Stage]:
     for name in UP:
         if name in only and name not in skip:
             if name == "doctor":
-                stages.append(Stage("doctor", [each for group in examinations(context).values() for each in group]))
+                looks = [each for group in examinations(context).values() for each in group if not each.online]
+                stages.append(Stage("doctor", looks))
             else:
                 stages += context.stages_of(name)
     if not stages:
@@ -5767,7 +5794,7 @@ def examine(context: Context, engine: Engine, stages: list[Stage]) -> int:
     if fixing and context.arguments["fix"] and code != 130:
         settings = context.settings.replace(json=False)
         repair = Engine(settings, context.terminal, context.runner, "doctor", False, context.jobs)
-        repaired = repair.run(fixing, None, "")
+        repaired = repair.run(fixing)
         changed = any(each.status == "changed" for each in repair.outcomes)
         if repaired == 130:
             code = 130
@@ -5879,7 +5906,7 @@ def view_status(settings: Settings, steps: Sequence[Step]) -> str:
     view=view_status,
 )
 def status(context: Context) -> list[Stage]:
-    repositories = chosen(context.config().repositories, context.arguments["filter"])
+    repositories = chosen(context, "status")
     means = looking_means(context.runner)
     return [Stage("status", [CheckoutStatus(context.settings.code_root, each, means) for each in repositories])]
 
@@ -6006,6 +6033,28 @@ def fish_completion(cases: Sequence[tuple[str, str, list[str]]]) -> Iterator[str
             yield f"complete -c tlc{condition} -a '{' '.join(plain)}'\n"
 
 
+def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> int:
+    """The run of self-update: with --check what doctor does, which changes nothing and asks nothing."""
+    if not context.arguments["check"]:
+        return engine.run(stages)
+    code = engine.examine(stages, offline=False)
+    words = {CheckStatus.OK: "ok", CheckStatus.WARN: "skipped", CheckStatus.FAIL: "failed"}
+    engine.outcomes = [each.replace(status=words[each.status]) for each in engine.outcomes]
+    engine.document(code == 0)
+    return code
+
+
+@command(
+    "self-update",
+    "replace tlc by its newest release, where tlc owns its file",
+    "tlc self-update --check",
+    arguments=(argument("--check", action="store_true", help="only tell whether there is a newer one"),),
+    run=update_or_check,
+)
+def self_update(context: Context) -> list[Stage]:
+    return [Stage("tlc", [OwnArchive(context.runner)])]
+
+
 # ----------------------------------------------------------------------------------------------
 # command line
 # ----------------------------------------------------------------------------------------------
@@ -6117,12 +6166,9 @@ def standing(context: Context) -> str:
     except ConfigError as error:
         if os.path.exists(context.settings.config_path):
             return f"{error.message}\nnext: {error.fix}"
-        return f"No {root}/config.toml yet.\nnext: {called('tlc init')}"
-    if any(directory.check().action for directory in directories_of(config, context.settings.code_root)):
-        return f"{root}: config.toml is there, directories are missing.\nnext: {called('tlc init')}"
+        return f"No {root}/config.toml yet.\nnext: {called('tlc up')}"
     places = [os.path.join(context.settings.code_root, each.path, ".git") for each in config.repositories]
-    venvs = [OdooVersion(context.settings, config, version).venv for version in config.versions]
-    built = [os.path.exists(os.path.join(venv, ".odoo-venv.toml")) for venv in venvs]
+    built = [OdooVersion(context.settings, config, version).is_built for version in config.versions]
     there = sum(map(os.path.exists, places))
     after = "tlc doctor" if there == len(places) and all(built) else "tlc up"
     counts = f"{there} of {len(places)} repositories and {sum(built)} of {len(built)} environments are there"
@@ -6149,9 +6195,9 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
         Engine(settings, terminal, runner, command.name, False, 1).document(ok=True)
         return 0
     engine = Engine(settings, terminal, runner, command.name, given.get("force", False), context.jobs)
-    after = command.after(context) if callable(command.after) else command.after
     codes = dict(command.exit_codes)
     try:
+        after = functools.partial(worth_running, context, command)
         code = command.run(context, engine, stages) if command.run else engine.run(stages, command.view, after)
     except TlcError as error:
         error.exit_code = codes.get(error.code, error.exit_code)
@@ -6208,7 +6254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             shown = error
         else:
             shown = TlcError(*describe(error)) if isinstance(error, OSError) else internal_error(error, log)
-        code = terminal.fail(shown, settings.called(shown.fix) if settings else shown.fix)
+        code = terminal.fail(shown, (settings or make_settings({}, {})).called(shown.fix))
     sys.stdout, sys.stderr = terminal.stdout, terminal.stderr
     if not terminal.flush():
         code = code or 1

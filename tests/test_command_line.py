@@ -269,16 +269,12 @@ def test_tlc_alone_leads_a_newcomer_from_nothing_to_the_repositories(sandbox: Sa
     assert run.code == 0
     assert "usage: tlc" in run.out
     assert "No ~/code/config.toml yet." in run.out
-    assert next_command(run, "next:") == [*python, "init"]
+    assert next_command(run, "next:") == [*python, "up"]
     assert not sandbox.root.exists()
 
     sandbox.config(VERSIONS + '[repos]\noca = ["web", "queue"]\n')
-    run = sandbox.tlc()
-    assert "~/code: config.toml is there, directories are missing." in run.out
-    assert next_command(run, "next:") == [*python, "init"]
-
     made = sandbox.tlc("--yes", "init")
-    assert next_command(made, "next") == [*python, "pull-repos"]
+    assert next_command(made, "next") == [*python, "install-tools"]
     run = sandbox.tlc()
     assert "~/code: 0 of 2 repositories and 0 of 1 environments are there." in run.out
     assert next_command(run, "next:") == [*python, "up"]

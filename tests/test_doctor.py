@@ -611,7 +611,7 @@ def test_a_login_that_is_refused(sandbox: Sandbox, person: Person) -> None:
     for item in items:
         refused = found[item]
         assert (refused["status"], refused["message"]) == ("FAIL", "github.com accepts none of your ssh keys")
-        assert refused["fix"] == "ssh -T git@github.com"
+        assert refused["fix"] == tlc.LOGIN
     person.new_key()
     found = doctor()
     assert {found[item]["status"] for item in items} == {"OK"}

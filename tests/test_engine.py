@@ -115,7 +115,7 @@ class Bench:
         toys = [each for each in stages if isinstance(each, Toy)]
         listed = [each for each in stages if isinstance(each, tlc.Stage)] or [tlc.Stage("toys", toys)]
         engine = self.engine(force, jobs)
-        code = engine.run(listed, None, "")
+        code = engine.run(listed)
         self.outcomes = engine.outcomes
         return code, [(outcome.name, outcome.status) for outcome in engine.outcomes]
 
@@ -211,10 +211,13 @@ def test_the_work_can_report_how_far_it_is(bench: Bench) -> None:
     assert bench.run(Toy("a", apply=work)) == (0, [("a", "changed")])
 
 
-def test_a_mend_calls_tlc_as_it_was_called(make_bench: MakeBench) -> None:
+@pytest.mark.parametrize(
+    "fix", ["{} init", "mv a a.old && {} init", "PGUSER=x {} init", "apt-get install x; {} init   # {} -v tells more"]
+)
+def test_a_mend_calls_tlc_as_it_was_called(make_bench: MakeBench, fix: str) -> None:
     bench = make_bench(program="python3 ~/tlc.pyz")
-    bench.run(Toy("a", tlc.CheckResult(tlc.CheckStatus.FAIL, "broken", fix="tlc init")))
-    assert bench.outcomes[0].fix == "python3 ~/tlc.pyz init"
+    bench.run(Toy("a", tlc.CheckResult(tlc.CheckStatus.FAIL, "broken", fix=fix.replace("{}", "tlc"))))
+    assert bench.outcomes[0].fix == fix.replace("{}", "python3 ~/tlc.pyz")
 
 
 # --- what goes wrong
@@ -486,7 +489,7 @@ def test_ctrl_c_while_looking_ends_the_run_with_its_closing_block(
             return MISSING
 
     toy = Interrupting("a")
-    assert bench.engine().run([tlc.Stage("toys", [toy])], lambda *_: "a picture", "") == 130
+    assert bench.engine().run([tlc.Stage("toys", [toy])], lambda *_: "a picture") == 130
     assert toy.applied == []
     assert "Interrupted." in capsys.readouterr().err
 
@@ -572,7 +575,7 @@ def test_a_plan_shows_what_runs_as_root_once(make_bench: MakeBench, capsys: pyte
 def needs_terminal(task: tlc.Task) -> tlc.TaskResult:
     if task.terminal:
         return tlc.TaskResult("changed", "made with a passphrase")
-    return tlc.TaskResult("failed", "wants a passphrase", "ssh-add", needs_terminal=True)
+    return tlc.TaskResult("failed", "wants a passphrase", "ssh-add", needs_terminal="key")
 
 
 @pytest.mark.parametrize(
@@ -587,6 +590,16 @@ def test_what_needs_the_terminal_runs_again_only_where_there_is_one(
     assert bench.run(toy, plain) == expected
     assert [task.terminal for task in toy.applied] == [False, True][: 1 + interactive]
     assert [task.terminal for task in plain.applied] == [False]
+
+
+def test_what_was_refused_once_is_not_asked_for_again(bench: Bench) -> None:
+    def refused(task: tlc.Task) -> tlc.TaskResult:
+        return tlc.TaskResult("failed", "wrong passphrase", needs_terminal="key")
+
+    bench.interactive = True
+    toys = [Toy("a", apply=refused), Toy("b", apply=refused), Toy("c", apply=refused)]
+    assert bench.run(*toys) == (1, [("a", "failed"), ("b", "failed"), ("c", "failed")])
+    assert [[task.terminal for task in toy.applied] for toy in toys] == [[False, True], [False], [False]]
 
 
 def test_ctrl_c_at_a_question_spoils_no_other_result(bench: Bench) -> None:
@@ -714,7 +727,6 @@ def test_a_record_refuses_missing_and_unknown_fields(values: tuple[Any, ...], na
 )
 def test_no_login_of_an_address_and_no_steering_of_the_terminal_is_shown(said: str, shown: str) -> None:
     assert tlc.redact(said) == shown
-
 
 
 @pytest.fixture

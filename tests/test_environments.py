@@ -246,8 +246,10 @@ def test_from_nothing_to_a_second_run(desk: Desk) -> None:
     assert "Installing Odoo in editable mode" in desk.log()
 
     conf = desk.root / "conf/odoo-18.0.conf"
-    assert "~/.local/bin/odoo-v18 -c ~/code/conf/odoo-18.0.conf" in first.err
-    started = desk.run_odoo(desk.launcher(), "-c", conf)
+    # The launcher of odoo-venv has one database for all versions.
+    assert "next     ~/.local/bin/odoo-v18 -c ~/code/conf/odoo-18.0.conf -d odoo-18.0\n" in first.err
+    started = desk.run_odoo(desk.launcher(), "-c", conf, "-d", "odoo-18.0")
+    assert "db_name = odoo-18.0\n" in started
     assert f"Odoo Server 18.0 on Python {MINE}" in started
     assert f"http_port = {desk.conf()['http_port']}\n" in started
 
@@ -271,8 +273,10 @@ def test_four_versions_at_once(desk: Desk) -> None:
 def test_only_the_versions_that_are_named(desk: Desk) -> None:
     desk.config("17.0", "18.0")
     desk.odoo("17.0", "18.0")
-    assert statuses(desk.create("18.0")) == {"18.0": "changed"}
-    assert os.listdir(desk.venvs) == ["18.0"]
+    run = desk.create("17.0")
+    assert statuses(run) == {"17.0": "changed"}
+    assert os.listdir(desk.venvs) == ["17.0"]
+    assert "/odoo-17.0.conf" in run.err.splitlines()[-1], "what is worth running next is there"
 
 
 def test_a_version_that_is_not_in_the_config(desk: Desk) -> None:
@@ -570,6 +574,16 @@ def test_the_configuration_file(desk: Desk) -> None:
     path = desk.root / "conf/odoo-18.0.conf"
     assert path.stat().st_mode & 0o077 == 0  # the password
     assert "s3cret" not in run.out + run.err + desk.log()
+
+    queue = desk.addons("oca/18.0/queue")  # a repository that came later
+    again = desk.create()
+    assert (again.code, again.json()["changed"]) == (0, False)
+    assert "not yet with queue" in result_of(again)["message"]
+    assert again.err.count("not yet with queue") == 2
+    subprocess.run(["sh", "-c", f"{result_of(again)['fix']} --yes"], env=desk.sandbox.env, check=True)
+    assert queue in desk.built()["addons_path"]
+    path.write_text(f"[options]\naddons_path = {enterprise},{web},{queue}\n")
+    assert "not yet with" not in desk.create().err
 
     path.write_text("[options]\n# mine\n")
     assert statuses(desk.create("--force"), "configuration") == {"conf/odoo-18.0.conf": "ok"}

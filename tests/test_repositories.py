@@ -749,6 +749,18 @@ def test_layouts_turn_into_each_other_and_lose_nothing(sandbox: Sandbox, upstrea
     assert (sandbox.root / ".stores/oca/web.git").exists()  # never removed: worktrees of a person's own may need it
 
 
+def test_settings_of_a_persons_own_do_not_stand_in_the_way(
+    sandbox: Sandbox, upstream: Upstream, layout: str, tmp_path: Path
+) -> None:
+    settings = {"safe.bareRepository": "explicit", "clone.defaultRemoteName": "upstream"}
+    for name, value in settings.items():
+        upstream.git("config", "--global", name, value, cwd=tmp_path)
+    for wanted in ("worktrees", "clones"):
+        sandbox.config(f'{CONFIG}\n[git]\nlayout = "{wanted}"\n')
+        assert set(statuses(pull(sandbox)).values()) == {"changed"}
+        assert set(statuses(pull(sandbox)).values()) == {"ok"}
+
+
 def test_a_worktree_becomes_a_clone_while_git_works_for_another(sandbox: Sandbox, upstream: Upstream) -> None:
     sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
     assert pull(sandbox).code == 0
@@ -877,6 +889,10 @@ def test_an_old_git_directory_beside_the_new_one_is_removed(sandbox: Sandbox, up
 def test_a_worktree_that_was_deleted_by_hand_comes_back_and_its_commits_are_recorded(
     sandbox: Sandbox, upstream: Upstream
 ) -> None:
+    # Behind a link: git remembers where that leads.
+    (sandbox.home / "disk").mkdir()
+    shutil.rmtree(sandbox.root, ignore_errors=True)
+    sandbox.root.symlink_to(sandbox.home / "disk")
     sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
     assert pull(sandbox, "-f", "web").code == 0
     web = sandbox.root / "oca/17.0/web"

@@ -349,7 +349,7 @@ def no_such_name(github: GitHub) -> None:
 # What happened; what is said of it; the mend; connections that may be made. A refusal is not tried again: the
 # shared connection is refused, and git's own at most.
 REFUSALS: list[tuple[Callable[[GitHub], None], str, str, int]] = [
-    (no_key, "github.com accepts none of your ssh keys", "ssh -T git@github.com", 2),
+    (no_key, "github.com accepts none of your ssh keys", "ssh-add || gh auth login -p ssh", 2),
     (unknown_host, "the ssh host key of github.com is not known here", "ssh -T git@github.com", 2),
     (changed_host, "github.com shows another ssh host key than the one known for it", "ssh-keygen -R github.com", 2),
     (no_such_repository, "no such repository, or you have no access to it", "git ls-remote git@github.com:OCA/", 2),
@@ -497,7 +497,7 @@ def test_a_passphrase_that_is_not_given_is_not_asked_for_again_for_each_reposito
                 terminal.send("\r")
         assert terminal.wait() == 1, terminal.text
         assert "failed 6" in terminal.text
-        assert "ssh -T git@github.com" in terminal.text or "ssh-add" in terminal.text
+        assert "ssh-add || gh auth login" in terminal.text
     assert 1 <= asked <= 2
     soon(github.nothing_left)
 

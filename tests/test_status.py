@@ -156,6 +156,7 @@ def test_a_filter(desk: Desk) -> None:
     assert list(desk.status("-f", "web@18.0", "-f", "odoo/odoo")) == ["odoo/odoo@17.0", "oca/web@18.0"]
     run = desk.sandbox.tlc("status", "-f", "wbe", "--json")
     assert (run.code, "did you mean web" in run.json()["error"]["message"]) == (2, True)
+    assert run.json()["error"]["fix"].endswith(" status -f web")
 
 
 def test_json_and_quiet(desk: Desk) -> None:

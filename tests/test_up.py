@@ -163,6 +163,8 @@ def test_only_and_skip(machine: Machine) -> None:
         assert not left & (KINDS[stage] - {"apt source"})
         assert left | KINDS[stage] >= everything
     assert kinds("--only", "pull-repos", "--only", "init") == {"repository", "config", "directory"}
+    found = machine.tlc("up", "--json", "--yes", "--only", "doctor").json()["results"]
+    assert found and all(each["message"] for each in found), "it tells only what it has looked at"
     assert kinds("--only", "pull-repos", "--only", "init", "--skip", "init") == {"repository"}
 
 

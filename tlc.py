@@ -24,10 +24,15 @@ if sys.version_info < (3, 11):
 import collections
 import contextlib
 import functools
+import glob
 import os
+import re
+import shlex
+import shutil
 import threading
 import time
 
+# What else is imported stands where it is used: urllib, json, tomllib and the like cost more than Python itself.
 TYPE_CHECKING = False  # checkers know this name; importing typing would cost 6 ms at each start
 if TYPE_CHECKING:
     import subprocess
@@ -421,8 +426,6 @@ def tilde(path: str) -> str:
 
 def shell(*words: str) -> str:
     """A command as a person can paste it."""
-    import shlex
-
     return shlex.join(words)
 
 
@@ -442,7 +445,6 @@ def move_away(path: str) -> str:
 def describe(error: TlcError | OSError) -> tuple[str, str]:
     """What an error is in one line, and its mend."""
     import errno
-    import re
 
     if isinstance(error, TlcError):
         return error.message, error.fix
@@ -539,7 +541,6 @@ class Terminal:
     """
 
     def __init__(self, *, color: str, quiet: bool, json: bool, environ: Mapping[str, str]) -> None:
-
         def usable(stream: TextIO | None) -> TextIO:
             stream = stream or open(os.devnull, "r+")  # noqa: SIM115  a closed one is None in Python
             reconfigure = getattr(stream, "reconfigure", None)
@@ -673,7 +674,6 @@ class Progress:
     """
 
     def __init__(self, terminal: Terminal, total: int, silent: Sequence[str] = ("ok",)) -> None:
-
         self.terminal, self.total, self.silent = terminal, total, silent
         self.now = time.monotonic
         self.started = self.now()
@@ -876,8 +876,6 @@ def program_package(program: str, packages: Sequence[str] = ()) -> str:
 
 def header_package(name: str) -> Sequence[str]:
     """The packages with a header or a build program, for each of MANAGERS; () for none known."""
-    import re
-
     return next((packages for pattern, packages in HEADER_PACKAGES if re.search(pattern, name)), ())
 
 
@@ -900,8 +898,6 @@ def redact(text: str) -> str:
     """`text` without the login that an address in it may hold (https://token@host/ shows as https://***@host/), and
     without what would steer a terminal.
     """
-    import re
-
     if not text.isprintable():
         steering = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
         text = re.sub(steering, "", text)
@@ -915,7 +911,6 @@ class Log:
     """
 
     def __init__(self, directory: str, command: str) -> None:
-
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.wanted = os.path.join(directory, f"{stamp}-{command}-{os.getpid()}.log")
         self.path = ""
@@ -940,7 +935,6 @@ class Log:
 
     def write(self, text: str) -> None:
         """Adds text to the log, whole, whichever thread it comes from."""
-
         with self._lock:
             if not self._file:
                 self._kept.append(text)
@@ -973,8 +967,6 @@ class Completed(Record):
     @property
     def complaint(self) -> str:
         """Why it failed, in one line: the last that names an error, else the last it said."""
-        import re
-
         errors = [line for line in self.lines if re.search(r"\b(?:fatal|error|ERROR|FATAL|E):", line)]
         return (errors or self.lines or [f"it ended with exit code {self.code}"])[-1]
 
@@ -998,8 +990,6 @@ class Runner:
 
     def which(self, program: str) -> str:
         """The full path of a program. Raises ExecutableNotFoundError with the command that installs it."""
-        import shutil
-
         directories = [os.path.expanduser(directory) for directory in MORE_PATH]
         path = shutil.which(program, path=os.pathsep.join([self.environ.get("PATH", os.defpath), *directories]))
         if path is None:
@@ -1048,7 +1038,6 @@ class Runner:
         it keeps open, so that a lock on them lasts as long as it does. `at_end`: even when the run was stopped.
         Raises Interrupted when the run was stopped, OSError when the program cannot be started.
         """
-        import shlex
         import subprocess
 
         if self.stopped_at and not at_end:
@@ -1136,7 +1125,6 @@ class Runner:
 
     def _read(self, process: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> tuple[bytes, bytes]:
         """Reads a child until it ends; does not wait for grandchildren that keep its pipes open."""
-        import re
         import selectors
 
         output: dict[Any, list[bytes]] = {process.stdout: [], process.stderr: []}
@@ -1169,7 +1157,6 @@ class Runner:
 
     def stop(self) -> None:
         """Ends all children, whole process groups: asked first, killed after GRACE seconds. Starts no more."""
-
         self.stopped_at = time.monotonic()
         self._stopped.set()
         for process in list(self._live):
@@ -1235,8 +1222,6 @@ class Settings(Record):
 
     def called(self, fix: str) -> str:
         """A command as a person can paste it: `tlc` the way it was called."""
-        import re
-
         return re.sub(r"(?<!\S)tlc (?=[a-z-])", lambda _: f"{self.program} ", fix)
 
     @property
@@ -1448,7 +1433,6 @@ def toml_text(value: object) -> str:
 def field_name(path: Path) -> str:
     """A path into the config as people write it: repos.oca[2], venvs.python."18.0"."""
     import json
-    import re
 
     text = ""
     for part in path:
@@ -1471,8 +1455,6 @@ class Problem(Record):
 
 def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator[Problem]:
     """The problems of a value under the part of JSON Schema that SCHEMA uses."""
-    import re
-
     found = json_type(value)
     if "anyOf" in schema:
         kinds = {kind["type"]: kind for kind in schema["anyOf"]}
@@ -1548,7 +1530,6 @@ def toml_lines(text: str) -> dict[Path, int]:
 
     TOML v1.0.0 is tokenised; values are skipped over, not interpreted.
     """
-    import re
     import tomllib
 
     token = re.compile(
@@ -1723,7 +1704,6 @@ def edit(path: str) -> str:
 
 def parse_config(text: str, path: str = "config.toml") -> Config:
     """Reads the text of a config.toml. Raises ConfigError with every problem, a line each."""
-    import re
     import tomllib
 
     try:
@@ -2006,7 +1986,6 @@ class Privilege:
         Raises SudoError with the commands to run by hand.
         """
         import pwd
-        import re
 
         there = {account.pw_name for account in pwd.getpwall()}
         matches = (re.match(r"sudo (?:-u (\S+) )?", command) for command in commands)
@@ -2270,7 +2249,6 @@ class Engine:
         return [step for step in steps if step and step.found.message]
 
     def _check(self, stage: Stage, resource: Resource) -> Step:
-
         started = time.monotonic()
         found = self.guarded(resource.check, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
         found = found.replace(message=redact(found.message))
@@ -2586,15 +2564,11 @@ def write_file(path: str, text: str, mode: int = 0o666) -> None:
 
 def copy(source: str, target: str) -> None:
     """Copies a file or a whole directory, with its times and modes."""
-    import shutil
-
     shutil.copytree(source, target) if os.path.isdir(source) else shutil.copy2(source, target)
 
 
 def remove(path: str) -> None:
     """Removes a file or a whole directory, as far as that goes; what is not there is well."""
-    import shutil
-
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
@@ -2676,8 +2650,6 @@ BACKUP_IDENTITY = {
 
 def same_origin(url: str) -> str:
     """A repository's address in a form in which all spellings of one repository are equal."""
-    import re
-
     match = re.fullmatch(r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)", url)
     host, path = (match[1] or match[3] or "", match[2] or match[4] or "") if match else ("", url)
     return f"{host.lower()}/{path.strip('/').removesuffix('.git').lower()}"
@@ -2708,8 +2680,6 @@ def host_of(url: str) -> str:
 
 def git_cause(done: Completed, host: str, path: str) -> tuple[str, str, str]:
     """Why git or ssh failed, in one line, with the rest of its row in GIT_CAUSES: the mend, and what may help."""
-    import re
-
     for pattern, cause, fix, may_help in GIT_CAUSES:
         if re.search(pattern, done.err):
             return cause.format(host=host, path=tilde(path)), fix, may_help
@@ -2792,8 +2762,6 @@ class SshConnections(Lasting):
         return set(self.hosts.values()) - {host for _, host in self.free}
 
     def leave(self) -> None:
-        import glob
-
         if self.opener and self.opener.ident:
             self.opened.wait()  # not for long, see ssh_options(); and not at all where the run was stopped
         if self.directory:
@@ -2807,8 +2775,6 @@ class SshConnections(Lasting):
 
     def shareable(self) -> dict[str, tuple[str, ...]]:
         """What addresses begin with -> ssh's arguments for their host, where connections to it may be shared."""
-        import re
-
         found: dict[str, tuple[str, ...]] = {}
         if len(self.urls) < 2 or {"GIT_SSH", "GIT_SSH_COMMAND"} & set(self.runner.environ):
             return found
@@ -3214,8 +3180,6 @@ class Checkout(Resource):
 
     def submodule_in_the_way(self, tip: str) -> str:
         """A submodule with files in it where the remote's branch now has something else; git would delete them."""
-        import re
-
         changes = self.must("diff-tree", "-r", "-z", "--no-renames", "HEAD", tip).split("\0")
         changed = dict(zip(changes[1::2], changes[::2], strict=False))  # path -> ":old mode new mode ..."
         for path, change in changed.items():
@@ -3257,8 +3221,6 @@ class Checkout(Resource):
 
         Each run has its own: a git that outlived a killed run may still be writing to that run's.
         """
-        import glob
-
         parent, name = os.path.split(self.path)
         for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}{PARTIAL}*")):
             remove(left)
@@ -3320,7 +3282,6 @@ class Checkout(Resource):
         the mark, which is waited for. When it is gone its lock files are removed, unless somebody has committed
         since: then they may be somebody's.
         """
-        import glob
         import json
 
         left, directory = os.path.exists(path), os.path.dirname(path)
@@ -3345,8 +3306,6 @@ class Checkout(Resource):
 
         Without recorded work git itself refuses to overwrite anything, ignored files included.
         """
-        import re
-
         state = self.state
         how = ["--force"] if restore or state.cut_off else ["--no-overwrite-ignore"]
         command = ["checkout", "--progress", "--no-track", *how, "-B", self.repository.branch, self.upstream, "--"]
@@ -3548,7 +3507,6 @@ class Checkout(Resource):
 
     def filled(self, fix: str) -> str:
         """A mend of the tables, with this checkout's names in it, quoted for a shell."""
-
         names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
         names |= {"store": self.store, "git": self.git_directory()}
         quoted = {key: pasted(value) for key, value in names.items()}
@@ -3556,8 +3514,6 @@ class Checkout(Resource):
 
     def failure(self, done: Completed) -> TaskResult:
         """The result of a git command that failed."""
-        import re
-
         if re.search(NO_BRANCH, done.err):
             return self.no_branch()
         cause, fix, may_help = self.cause(done)
@@ -3803,8 +3759,6 @@ def parents_of(path: str) -> Iterator[str]:
 
 def git_progress(task: Task) -> Callable[[str], None]:
     """A reader of git's progress lines that reports phase and fraction to a task."""
-    import re
-
     phase = re.compile(
         r"(Counting objects|Compressing objects|Receiving objects|Resolving deltas|Updating files): +(\d+)%"
     )
@@ -3867,7 +3821,6 @@ def key_fingerprints(keys: bytes) -> list[str]:
     """
     import base64
     import hashlib
-    import re
 
     found = []
     block = (
@@ -3923,8 +3876,6 @@ def install_together(
     Names that the installer says it does not know (`unknown`) have the result `strange`; what is left is halved
     until the culprit is alone. What is nobody's fault (INSTALL_CAUSES) is not tried again.
     """
-    import re
-
     if not names:
         return {}
     done = install(names)
@@ -3958,8 +3909,6 @@ class Packages:
 
     def look(self) -> set[str]:
         """Which of the wanted packages are installed."""
-        import re
-
         names = sorted({name for each in self.wanted for name in each.split("|")})
         asked = names if self.manager.absent else []
         query = [self.runner.which(self.manager.query[0]), *self.manager.query[1:], *asked]
@@ -3971,8 +3920,6 @@ class Packages:
 
     def commands(self, names: Sequence[str]) -> list[list[str]]:
         """The commands that install packages."""
-        import glob
-
         commands = [self.manager.installing(names)]
         if self.manager.update and not (self.manager.lists and glob.glob(self.manager.lists)):
             commands.insert(0, [*self.manager.update])
@@ -3983,8 +3930,6 @@ class Packages:
 
     def run(self, words: Sequence[str], task: Task) -> Completed:
         """Runs a command of the package manager, as root where it must be; waits for another one that is at work."""
-        import re
-
         deadline = time.monotonic() + LOCK_WAIT
         waiting = ""
         while True:
@@ -4009,8 +3954,6 @@ class Packages:
 
     def known(self, specs: Sequence[str]) -> dict[str, str]:
         """Of the names in each (joined by |) the first that this release knows; one that it cannot know is left out."""
-        import re
-
         if self.name != "apt-get":
             return {spec: spec for spec in specs}
         names = [name for spec in specs for name in spec.split("|")]
@@ -4133,8 +4076,6 @@ class AptSource(Resource):
 
     def configured(self) -> str:
         """The file that names the archive already, "" for none: two with different keys stop apt altogether."""
-        import glob
-
         places = ["/etc/apt/sources.list", *glob.glob("/etc/apt/sources.list.d/*")]
         for place in sorted(place for place in places if place.endswith((".list", ".sources"))):  # apt reads no other
             with contextlib.suppress(OSError), open(place, encoding="utf-8", errors="replace") as file:
@@ -4556,8 +4497,6 @@ class UvTool(Resource):
     mend = "tlc install-tools"
 
     def __init__(self, spec: str, runner: Runner, installed: Probe, config_path: str) -> None:
-        import re
-
         super().__init__(spec)
         self.runner, self.installed, self.config_path = runner, installed, config_path
         match = re.fullmatch(r"([\w.-]+)(?:\[([^\]]*)\])?(.*)", spec)
@@ -4569,8 +4508,6 @@ class UvTool(Resource):
     @staticmethod
     def look(runner: Runner) -> dict[str, tuple[str, str]]:
         """What uv has installed: name -> the versions that were asked for, the extras."""
-        import re
-
         listing = ("tool", "list", "--show-version-specifiers", "--show-extras", "--no-cache")
         said = runner.run([runner.which("uv"), *listing]).out
         line = re.compile(r"(?m)^(\S+) v\S+(?: \[required: ([^\]]*)\])?(?: \[extras: ([^\]]*)\])?")
@@ -4676,8 +4613,6 @@ class OdooVersion:
     @property
     def major(self) -> str:
         """The number its launcher is named by: the version's, else what release.py says, "" where that is missing."""
-        import re
-
         if self.version[0].isdigit():
             return self.version.partition(".")[0]
         if not self.is_there:
@@ -4697,8 +4632,6 @@ class OdooVersion:
     @property
     def port(self) -> int:
         """Where it answers: as its configuration says by now, else as tlc writes it there."""
-        import re
-
         with contextlib.suppress(OSError), open(self.settings_file, encoding="utf-8", errors="replace") as file:
             if match := re.search(r"(?m)^http_port *= *(\d+)", file.read()):
                 return int(match[1])
@@ -4746,8 +4679,6 @@ def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str, 
 
 def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
     """Why odoo-venv failed, in one line, with its mend."""
-    import re
-
     said = f"{done.err}\n{done.out}"
     again = f"tlc create-venvs {version.version}"
     package = re.search(r"Failed to build [`']([^`'\s]+)", said)
@@ -4959,8 +4890,6 @@ class OdooConfiguration(Resource):
 
     def addons(self) -> list[str]:
         """The version's checkouts that hold addons: Odoo refuses to start with a path that holds none."""
-        import glob
-
         return [path for path in self.version.addons if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")]
 
     def text(self) -> str:
@@ -5006,8 +4935,6 @@ class Database:
 
     def silence(self) -> tuple[str, str]:
         """Why the server may not answer, and the mend."""
-        import glob
-
         if not self.is_here:
             return "PostgreSQL does not answer", f"{edit(self.config_path)}   # [postgres] host and port"
         # Debian keeps the servers off PATH.
@@ -5159,8 +5086,6 @@ class DatabaseRole(Resource):
 
     def cause(self, done: Completed) -> str:
         """Why it could not log in, in one line."""
-        import re
-
         return next((cause for pattern, cause in LOGIN_CAUSES if re.search(pattern, done.err)), done.complaint)
 
     def privileged(self) -> list[str]:
@@ -5230,8 +5155,6 @@ def examine_config(path: str) -> CheckResult:
 
 def examine_path(runner: Runner) -> CheckResult:
     """Whether the shell finds what is installed into ~/.local/bin, and finds it first."""
-    import shutil
-
     directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
     fix = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
     if directory not in path.split(os.pathsep):
@@ -5279,8 +5202,6 @@ def examine_wkhtmltopdf(runner: Runner) -> CheckResult:
 
 def examine_disk(code_root: str) -> CheckResult:
     """Whether there is room left: an Odoo with its environment takes 2 to 3 GB."""
-    import shutil
-
     place = code_root
     while not os.path.exists(place):
         place = os.path.dirname(place)
@@ -5304,7 +5225,6 @@ def examine_inotify() -> CheckResult | None:
 
 def examine_ssh(runner: Runner) -> CheckResult | None:
     """Whether GitHub knows one of the person's ssh keys; None where git goes there by another way."""
-
     asked = [runner.which("git"), "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
     if not runner.run(asked).out.startswith("git@"):
         return None
@@ -5332,8 +5252,6 @@ def examine_access(checkout: Checkout) -> CheckResult | None:
 
 def examine_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     """Whether an environment's Python runs, and imports Odoo and the packages it dies without; None without one."""
-    import re
-
     python = os.path.join(version.venv, "bin", "python")
     requirements = os.path.join(version.source, "requirements.txt")
     if not version.is_built or not os.path.exists(requirements):
@@ -5545,8 +5463,6 @@ def chosen(context: Context, command: str) -> list[Repository]:
 
 def enough_postgresql(versions: Sequence[str]) -> str:
     """Which installed PostgreSQL server is new enough for all these Odoo versions, in words; "" for none."""
-    import glob
-
     servers = [path.split("/")[-3] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
     needed = max(odoo_needs(version)[1] for version in versions)
     enough = [server for server in servers if server.isdigit() and float(server) >= needed]
@@ -6088,7 +6004,6 @@ TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": 
 def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     """The command line as a dict: `command` ("" for none), the options that were given, `help`. Raises UsageError."""
     import argparse
-    import re
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:

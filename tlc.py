@@ -353,7 +353,8 @@ GIT_CAUSES = (
     (r"Read-only file system|Permission denied|cannot mkdir|could not create", "{path} cannot be written to",
      "ls -ld {path}", ""),
 )  # fmt: skip
-NAME_BRANCHES = '{edit}   # name the branches it has, as in ["queue", ["17.0"]]'
+EDIT = "edit config.toml"  # shown as the command that does it, see Settings.called()
+NAME_BRANCHES = f'{EDIT}   # name the branches it has, as in ["queue", ["17.0"]]'
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
 RETRY_PAUSES = (1.0, 3.0)  # seconds before the second and the third try, each times 0.5 to 1.5 at random
 
@@ -967,8 +968,12 @@ class Completed(Record):
     @property
     def complaint(self) -> str:
         """Why it failed, in one line: the last that names an error, else the last it said."""
-        errors = [line for line in self.lines if re.search(r"\b(?:fatal|error|ERROR|FATAL|E):", line)]
-        return (errors or self.lines or [f"it ended with exit code {self.code}"])[-1]
+        return (self.errors or self.lines or [f"it ended with exit code {self.code}"])[-1]
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines it said that name an error."""
+        return [line for line in self.lines if re.search(r"\b(?:fatal|error|ERROR|FATAL|E):", line)]
 
 
 class Runner:
@@ -1221,7 +1226,8 @@ class Settings(Record):
     environ: Mapping[str, str]
 
     def called(self, fix: str) -> str:
-        """A command as a person can paste it: `tlc` the way it was called."""
+        """A command as a person can paste it: `tlc` the way it was called, and EDIT with their editor."""
+        fix = fix.replace(EDIT, edit(self.config_path))
         return re.sub(r"(?<!\S)tlc (?=[a-z-])", lambda _: f"{self.program} ", fix)
 
     @property
@@ -1772,8 +1778,7 @@ class CheckResult(Record):
     """What check() found. `action`: what apply() would do about it, "" when it has nothing to do.
 
     `forced`: what it would do with --force, where that differs. `asks`: it would replace what a person
-    made, so it is asked about even outside newcomer mode. `fix`: the command that mends it. `instead`: as found by
-    probe(), it takes the place of what check() found, however bad.
+    made, so it is asked about even outside newcomer mode. `fix`: the command that mends it.
     """
 
     status: str
@@ -1783,7 +1788,6 @@ class CheckResult(Record):
     asks: bool = False
     fix: str = ""
     detail: str = ""
-    instead: bool = False
 
 
 class TaskResult(Record):
@@ -1835,7 +1839,7 @@ class Resource:
         raise NotImplementedError
 
     def probe(self) -> CheckResult | None:
-        """How it stands as far as only the network can tell; None when there is nothing to add."""
+        """How it stands as far as only the network can tell, which then counts; None when there is nothing to add."""
         return None
 
     def apply(self, task: Task) -> TaskResult:
@@ -2418,17 +2422,13 @@ class Engine:
         """How a resource stands, its probe included, with the command that mends it."""
         started = time.monotonic()
         found = self._check(group, resource).found
-        if not offline:
-            seen = self.guarded(resource.probe, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
-            if seen and (
-                seen.instead or seen.status == CheckStatus.FAIL != found.status or found.status == CheckStatus.OK
-            ):
-                found = seen
-        fix = "" if found.status == CheckStatus.OK else self.settings.called(found.fix or resource.mend)
-        seconds = round(time.monotonic() - started, 3)
-        return Outcome(
-            group.name, resource.name, found.status, redact(found.message), redact(found.detail), redact(fix), seconds
-        )
+        if not offline and (found.status == CheckStatus.OK or found.action):
+            failure = lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix)  # noqa: E731
+            found = self.guarded(resource.probe, failure) or found
+        fix = "" if found.status == CheckStatus.OK else found.fix or resource.mend
+        result = TaskResult(found.status, found.message, fix, found.detail)
+        step = Step(group, resource, found, 0.0, "")
+        return self.outcome(step, result, time.monotonic() - started).replace(kind=group.name)
 
     def show_group(self, name: str, outcomes: Sequence[Outcome]) -> None:
         """The table of a group: what is not OK with its mend, and of much that is OK the number."""
@@ -2683,9 +2683,7 @@ def git_cause(done: Completed, host: str, path: str) -> tuple[str, str, str]:
     for pattern, cause, fix, may_help in GIT_CAUSES:
         if re.search(pattern, done.err):
             return cause.format(host=host, path=tilde(path)), fix, may_help
-    lines = [line.strip() for line in done.err.replace("\r", "\n").split("\n") if line.strip()]
-    said = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines or [f"it ended with {done.code}"]
-    return said[-1], "", ""
+    return done.complaint, "", ""
 
 
 def ssh_options(**options: object) -> list[str]:
@@ -2891,7 +2889,6 @@ class Checkout(Resource):
         super().__init__(repository.item)
         self.repository, self.means, self.runner = repository, means, means.runner
         self.path = os.path.join(code_root, repository.path)
-        self.config_path = os.path.join(code_root, "config.toml")
         self.store = os.path.join(code_root, ".stores", repository.organisation, f"{repository.name}.git")
         self.upstream = f"refs/remotes/origin/{repository.branch}"
         self.state = CheckoutState()
@@ -2929,13 +2926,15 @@ class Checkout(Resource):
             cause, fix, _help = self.cause(done)
             return CheckResult(CheckStatus.FAIL, cause, fix=fix)
         tip = tips.get(self.repository.branch)
-        if tip in (None, self.state.head):
-            return None if tip else self.has_no_branch()
+        if not tip:
+            return self.has_no_branch()
+        if tip == self.state.head or self.state.work:
+            return None
         return CheckResult(CheckStatus.WARN, "behind origin", fix=self.filled(PULL))
 
     def has_no_branch(self) -> CheckResult:
         """The finding where the remote does not have the branch."""
-        return CheckResult(CheckStatus.WARN, self.no_branch().message, fix=self.no_branch().fix, instead=True)
+        return CheckResult(CheckStatus.WARN, self.no_branch().message, fix=self.no_branch().fix)
 
     @property
     def force_fix(self) -> str:
@@ -3440,17 +3439,10 @@ class Checkout(Resource):
 
     # --- git
 
-    def must(
-        self,
-        *arguments: str,
-        where: str = "",
-        env: Mapping[str, str] | None = None,
-        stdin: str = "",
-        holds: Sequence[int] = (),
-    ) -> str:
-        """The output of a git command. Raises TlcError when it fails."""
+    def must(self, *arguments: str, **options: Any) -> str:
+        """The output of a git command, with the options of git(). Raises TlcError when it fails."""
         for _ in range(20):
-            done = self.git(*arguments, where=where, env=env, stdin=stdin, holds=holds)
+            done = self.git(*arguments, **options)
             if "failed to read worktrees/" not in done.err:
                 break
             self.runner.pause(0.1)  # another git is just adding a worktree to the same store
@@ -3510,15 +3502,14 @@ class Checkout(Resource):
         names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
         names |= {"store": self.store, "git": self.git_directory()}
         quoted = {key: pasted(value) for key, value in names.items()}
-        return fix.format(**quoted, edit=edit(self.config_path), move_away=move_away(self.path))
+        return fix.format(**quoted, move_away=move_away(self.path))
 
     def failure(self, done: Completed) -> TaskResult:
         """The result of a git command that failed."""
         if re.search(NO_BRANCH, done.err):
             return self.no_branch()
         cause, fix, may_help = self.cause(done)
-        said = [line for line in done.err.splitlines() if line.startswith(("fatal:", "error:", "ERROR:"))]
-        detail = "\n".join(line for line in said if line != cause)
+        detail = "\n".join(line for line in done.errors if line != cause)
         ask = may_help == TERMINAL and not self.means.connections.was_asked(self.repository.url)
         login = self.means.connections.prefix(self.repository.url)
         return TaskResult("failed", cause, fix, detail, needs_terminal=login if ask else "")
@@ -3863,18 +3854,16 @@ def key_fingerprints(keys: bytes) -> list[str]:
     return found
 
 
-def unknown_package(config_path: str) -> TaskResult:
-    """The result of a package that nobody has."""
-    return TaskResult("failed", "no package of that name is known here", f"{edit(config_path)}   # [tools]")
+UNKNOWN_PACKAGE = TaskResult("failed", "no package of that name is known here", f"{EDIT}   # [tools]")
 
 
 def install_together(
-    names: Sequence[str], install: Callable[[Sequence[str]], Completed], unknown: str, strange: TaskResult
+    names: Sequence[str], install: Callable[[Sequence[str]], Completed], unknown: str
 ) -> dict[str, TaskResult]:
     """Installs all names in one call, and where that fails as many as can be; name -> its result.
 
-    Names that the installer says it does not know (`unknown`) have the result `strange`; what is left is halved
-    until the culprit is alone. What is nobody's fault (INSTALL_CAUSES) is not tried again.
+    Names that the installer says it does not know (`unknown`) are UNKNOWN_PACKAGE; what is left is halved until the
+    culprit is alone. What is nobody's fault (INSTALL_CAUSES) is not tried again.
     """
     if not names:
         return {}
@@ -3885,7 +3874,7 @@ def install_together(
     refused = {group for match in re.finditer(unknown, said) for group in match.groups() if group} & set(names)
     if refused:
         rest = [name for name in names if name not in refused]
-        return {**install_together(rest, install, unknown, strange), **dict.fromkeys(refused, strange)}
+        return {**install_together(rest, install, unknown), **dict.fromkeys(refused, UNKNOWN_PACKAGE)}
     cause = next(((cause, fix) for pattern, cause, fix in INSTALL_CAUSES if re.search(pattern, said)), None)
     if cause or len(names) == 1:
         message, fix = cause or (done.complaint, "")
@@ -3895,15 +3884,15 @@ def install_together(
     return {
         name: result
         for part in (names[:half], names[half:])
-        for name, result in install_together(part, install, unknown, strange).items()
+        for name, result in install_together(part, install, unknown).items()
     }
 
 
 class Packages:
     """The package manager `name`, and what it has installed of the `wanted` packages."""
 
-    def __init__(self, runner: Runner, name: str, wanted: Sequence[str], config_path: str) -> None:
-        self.runner, self.name, self.wanted, self.config_path = runner, name, wanted, config_path
+    def __init__(self, runner: Runner, name: str, wanted: Sequence[str]) -> None:
+        self.runner, self.name, self.wanted = runner, name, wanted
         self.manager = MANAGERS[name]
         self.installed = Probe(self.look)
 
@@ -3991,15 +3980,14 @@ class SystemPackage(Resource):
         manager = packages.manager
         for command in packages.commands([])[:-1]:
             packages.run(command, task)  # one source that is down need not stop the others
-        strange = unknown_package(packages.config_path)
         names = packages.known([resource.package for resource in resources])
         results = install_together(
-            list(names.values()), lambda some: packages.run(manager.installing(some), task), manager.unknown, strange
+            list(names.values()), lambda some: packages.run(manager.installing(some), task), manager.unknown
         )
         if any(result.status == "failed" for result in results.values()):
             # While one package cannot be set up every call of apt-get fails, whatever it has installed.
             results.update(dict.fromkeys(packages.look() & set(results), TaskResult("changed", "installed")))
-        return [results.get(names.get(resource.package, ""), strange) for resource in resources]
+        return [results.get(names.get(resource.package, ""), UNKNOWN_PACKAGE) for resource in resources]
 
     @classmethod
     def privileged_batch(cls, resources: Sequence[Self]) -> list[str]:  # type: ignore[override]
@@ -4420,8 +4408,8 @@ class Script(Resource):
 class Npm:
     """npm's global packages: in its own prefix where that can be written to, else in ~/.local."""
 
-    def __init__(self, runner: Runner, config_path: str) -> None:
-        self.runner, self.config_path = runner, config_path
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
         self.installed = Probe(self.look)
         self.prefix: tuple[str, ...] = ()
 
@@ -4485,8 +4473,7 @@ class NpmPackage(Resource):
         npm = resources[0].npm
         npm.installed()  # where to
         names = [resource.name for resource in resources]
-        strange = unknown_package(npm.config_path)
-        results = install_together(names, lambda some: npm.install(some, task), cls.UNKNOWN, strange)
+        results = install_together(names, lambda some: npm.install(some, task), cls.UNKNOWN)
         return [results[name] for name in names]
 
 
@@ -4496,9 +4483,9 @@ class UvTool(Resource):
     kind = "uv tool"
     mend = "tlc install-tools"
 
-    def __init__(self, spec: str, runner: Runner, installed: Probe, config_path: str) -> None:
+    def __init__(self, spec: str, runner: Runner, installed: Probe) -> None:
         super().__init__(spec)
-        self.runner, self.installed, self.config_path = runner, installed, config_path
+        self.runner, self.installed = runner, installed
         match = re.fullmatch(r"([\w.-]+)(?:\[([^\]]*)\])?(.*)", spec)
         name, extras, versions = match.groups() if match else (spec, "", "")
         self.tool = re.sub(r"[-_.]+", "-", name).lower()
@@ -4532,10 +4519,9 @@ class UvTool(Resource):
         done = self.runner.run(command, on_line=task.report, log_as=self.name)
         if done.ok:
             return TaskResult("changed", "installed")
-        strange = unknown_package(self.config_path)
         if f"Because {self.tool} was not found in the package registry" in done.err:
-            return strange
-        return install_together([spec], lambda _: done, "(?!)", strange)[spec]  # for its cause
+            return UNKNOWN_PACKAGE
+        return install_together([spec], lambda _: done, "(?!)")[spec]  # for its cause
 
 
 # ----------------------------------------------------------------------------------------------
@@ -4715,7 +4701,7 @@ class Venv(Resource):
         if not self.version.is_there:
             return CheckResult(CheckStatus.FAIL, f"Odoo {self.name} is not checked out", fix=self.version.pull)
         if not self.python:
-            fix = f'{edit(self.version.config.path)}   # [venvs] python = {{ "{self.name}" = "3.10" }}'
+            fix = f'{EDIT}   # [venvs] python = {{ "{self.name}" = "3.10" }}'
             return CheckResult(CheckStatus.FAIL, f"tlc knows no Python for Odoo {self.name}", fix=fix)
         state, why = ("incomplete", "building it was cut off") if os.path.exists(self.mark) else self.state()
         again = f"tlc create-venvs {self.name}"
@@ -4925,7 +4911,6 @@ class Database:
         self.runner, self.versions = runner, config.versions
         given = config.data["postgres"]
         self.user, self.password, self.host, self.port = (given[key] for key in ("user", "password", "host", "port"))
-        self.config_path = config.path
         self.place = f"{self.host}:{self.port}"
 
     @property
@@ -4936,7 +4921,7 @@ class Database:
     def silence(self) -> tuple[str, str]:
         """Why the server may not answer, and the mend."""
         if not self.is_here:
-            return "PostgreSQL does not answer", f"{edit(self.config_path)}   # [postgres] host and port"
+            return "PostgreSQL does not answer", f"{EDIT}   # [postgres] host and port"
         # Debian keeps the servers off PATH.
         if not (self.runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
             return "no PostgreSQL server is installed", install_hint("postgres")
@@ -5102,7 +5087,7 @@ class DatabaseRole(Resource):
             by_hand = shell(*as_user(self.administrator), *maker)
             return TaskResult("failed", f"the administrator could not make it: {done.complaint}", by_hand)
         if "superuser" in done.out:
-            fix = f"{edit(self.database.config_path)}   # [postgres] user and password"
+            fix = f"{EDIT}   # [postgres] user and password"
             return TaskResult("failed", "it is a superuser with another password, which tlc does not change", fix)
         login = self.database.as_role(self.ROLE)
         if login.ok:
@@ -5149,7 +5134,7 @@ def examine_config(path: str) -> CheckResult:
     """Whether config.toml is there, valid, and without keys nobody knows."""
     config = load_config(path)
     if config.warnings:
-        return CheckResult(CheckStatus.WARN, "; ".join(config.warnings), fix=edit(path))
+        return CheckResult(CheckStatus.WARN, "; ".join(config.warnings), fix=EDIT)
     return well(f"Odoo {', '.join(config.versions)}; repositories: {len(config.repositories)}")
 
 
@@ -5363,7 +5348,7 @@ def bootstrap(context: Context) -> list[Stage]:
     runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
     manager = get_os_info().manager
     names = [program_package(name) for name in ("git", "gh")]
-    packages = Packages(runner, manager, names, context.settings.config_path) if manager else None
+    packages = Packages(runner, manager, names) if manager else None
     programs: list[Resource] = []
     sources: list[Resource] = []
     if packages:
@@ -5487,12 +5472,12 @@ def install_tools(context: Context) -> list[Stage]:
     )
     if tools["npm"] and not (runner.has("npm") or context.arguments["no_default_packages"]):
         names.append(program_package("npm"))
-    npm, uv_tools = Npm(runner, config.path), Probe(functools.partial(UvTool.look, runner))
+    npm, uv_tools = Npm(runner), Probe(functools.partial(UvTool.look, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
     installed: list[Lasting] = []
     if manager:
-        packages = Packages(runner, manager, names, config.path)
+        packages = Packages(runner, manager, names)
         installed = [packages.installed]
         system = [SystemPackage(name, packages) for name in names]
         if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
@@ -5507,7 +5492,7 @@ def install_tools(context: Context) -> list[Stage]:
         context.stage("scripts", scripts, width=1),  # in their order: one may need what another brought
         context.stage("system packages", system, *installed),
         context.stage("npm packages", [NpmPackage(name, npm) for name in tools["npm"]], npm.installed),
-        context.stage("uv tools", [UvTool(spec, runner, uv_tools, config.path) for spec in tools["uv"]], uv_tools),
+        context.stage("uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools),
     ]
 
 
@@ -5774,19 +5759,7 @@ class CheckoutStatus(Checkout):
         branch = self.repository.branch
         # An upstream for git to compare with, whether or not the checkout has one set.
         upstream = ("-c", f"branch.{branch}.remote=origin", "-c", f"branch.{branch}.merge=refs/heads/{branch}")
-        done = self.runner.run(
-            [
-                self.runner.which("git"),
-                *GIT_OPTIONS,
-                *upstream,
-                "-C",
-                self.path,
-                "status",
-                "--porcelain=v2",
-                "--branch",
-            ],
-            env={"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_CEILING_DIRECTORIES": os.path.dirname(self.path)},
-        )
+        done = self.git(*upstream, "status", "--porcelain=v2", "--branch", read_only=True)
         if not done.ok:
             cause, fix, _help = self.cause(done)
             return CheckResult(CheckStatus.WARN, cause, fix=fix)

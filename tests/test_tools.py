@@ -31,8 +31,6 @@ needs_gpg = pytest.mark.skipif(
     subprocess.run(["sh", "-c", "command -v gpg"], capture_output=True).returncode != 0,
     reason="gpg is missing: sudo apt-get install gnupg, or your system's package",
 )
-CONFIG = "/home/x/code/config.toml"
-STRANGE = tlc.TaskResult("failed", "nobody knows it")
 NO_TASK = tlc.Task(False, False, lambda *_details, **_more: None)
 
 
@@ -386,14 +384,14 @@ UNKNOWN = tlc.MANAGERS["apt-get"].unknown
 @given(names=NAMES, strange=NAMES, broken=NAMES)
 def test_exactly_the_bad_ones_fail_wherever_they_stand(names: list[str], strange: list[str], broken: list[str]) -> None:
     install = Installer(strange, broken)
-    results = tlc.install_together(names, install, UNKNOWN, STRANGE)
+    results = tlc.install_together(names, install, UNKNOWN)
     bad = (set(strange) | set(broken)) & set(names)
     assert set(results) == set(names)
     assert {name for name in names if results[name].status == "failed"} == bad
     assert sorted(install.installed) == sorted(set(names) - bad)
     assert {results[name].status for name in set(names) - bad} <= {"changed"}
     for name in bad & set(strange):
-        assert results[name] == STRANGE
+        assert results[name] == tlc.UNKNOWN_PACKAGE
     for name in bad - set(strange):
         assert results[name].message == "E: it failed"
 
@@ -401,15 +399,15 @@ def test_exactly_the_bad_ones_fail_wherever_they_stand(names: list[str], strange
 def test_a_good_list_costs_one_call_and_a_culprit_a_few() -> None:
     names = [f"p{number}" for number in range(32)]
     install = Installer()
-    tlc.install_together(names, install, UNKNOWN, STRANGE)
+    tlc.install_together(names, install, UNKNOWN)
     assert install.calls == [names]
     install = Installer(strange=["p3", "p20"])
-    tlc.install_together(names, install, UNKNOWN, STRANGE)
+    tlc.install_together(names, install, UNKNOWN)
     assert len(install.calls) == 2
     install = Installer(broken=["p3"])
-    tlc.install_together(names, install, UNKNOWN, STRANGE)
+    tlc.install_together(names, install, UNKNOWN)
     assert len(install.calls) <= 11
-    assert tlc.install_together([], install, UNKNOWN, STRANGE) == {}
+    assert tlc.install_together([], install, UNKNOWN) == {}
 
 
 @pytest.mark.parametrize(
@@ -426,7 +424,7 @@ def test_a_good_list_costs_one_call_and_a_culprit_a_few() -> None:
 )
 def test_what_is_nobodys_fault_is_not_tried_again(complaint: str, cause: str) -> None:
     install = Installer(broken=["a"], complaint=complaint)
-    results = tlc.install_together(["b", "a", "c"], install, UNKNOWN, STRANGE)
+    results = tlc.install_together(["b", "a", "c"], install, UNKNOWN)
     assert len(install.calls) == 1
     for result in results.values():
         assert result.status == "failed"
@@ -455,7 +453,7 @@ ANSWERS = {
 @pytest.mark.parametrize("name", tlc.MANAGERS)
 def test_what_is_installed_is_read_off_each_managers_answer(name: str) -> None:
     runner = Scripted(*ANSWERS[name], code=1)
-    packages = tlc.Packages(runner, name, ASKED, CONFIG)
+    packages = tlc.Packages(runner, name, ASKED)
     found = {each: tlc.SystemPackage(each, packages).check().status for each in ASKED}
     assert found == {"a": OK, "b": FAIL, "c++": OK, "d.e|f": OK}
     [(argv, env)] = runner.calls
@@ -467,7 +465,7 @@ def test_what_is_installed_is_read_off_each_managers_answer(name: str) -> None:
 @pytest.mark.parametrize("name", tlc.MANAGERS)
 def test_nothing_is_installed_where_nothing_is_said_of_it(name: str) -> None:
     if tlc.MANAGERS[name].present:
-        assert tlc.Packages(Scripted(code=1), name, ASKED, CONFIG).look() == set()
+        assert tlc.Packages(Scripted(code=1), name, ASKED).look() == set()
 
 
 @pytest.mark.parametrize(
@@ -487,7 +485,7 @@ def test_a_name_each_manager_does_not_know_is_left_out(name: str, said: str) -> 
         calls.append(list(names))
         return tlc.Completed([], int("nobody" in names), "", said, 0.0)
 
-    results = tlc.install_together(["a", "nobody", "b"], install, tlc.MANAGERS[name].unknown, STRANGE)
+    results = tlc.install_together(["a", "nobody", "b"], install, tlc.MANAGERS[name].unknown)
     assert calls == [["a", "nobody", "b"], ["a", "b"]]
     assert {each: result.status for each, result in results.items()} == {"a": "changed", "b": "changed"} | {
         "nobody": "failed"
@@ -518,7 +516,7 @@ def test_homebrew_which_a_script_plays(tmp_path: Path, monkeypatch: pytest.Monke
     environ = {"PATH": f"{brew.parent}:{os.environ['PATH']}", "BREW_STATE": str(state)}
     runner = tlc.Runner(environ, tlc.Log(str(tmp_path), "test"))
     names = ["git", "node", "nosuch"]
-    packages = tlc.Packages(runner, tlc.get_os_info().manager, names, CONFIG)
+    packages = tlc.Packages(runner, tlc.get_os_info().manager, names)
     resources = [tlc.SystemPackage(name, packages) for name in names]
     assert [each.check().status for each in resources] == [OK, FAIL, FAIL]
     assert tlc.SystemPackage.privileged_batch(resources) == [], "brew refuses to run as root"
@@ -541,7 +539,7 @@ def test_homebrew_which_a_script_plays(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_npms_list_is_read(said: str, names: set[str]) -> None:
-    assert tlc.Npm(Scripted(said, code=1), CONFIG).listed()[1] == names
+    assert tlc.Npm(Scripted(said, code=1)).listed()[1] == names
 
 
 @pytest.mark.parametrize(
@@ -559,7 +557,7 @@ def test_npm_names_what_it_does_not_know(said: str, name: str) -> None:
     def install(names: Sequence[str]) -> tlc.Completed:
         return tlc.Completed([], int(name in names), "", said, 0.0)
 
-    results = tlc.install_together(["rtlcss", name], install, tlc.NpmPackage.UNKNOWN, STRANGE)
+    results = tlc.install_together(["rtlcss", name], install, tlc.NpmPackage.UNKNOWN)
     assert (results["rtlcss"].status, results[name].status) == ("changed", "failed")
 
 
@@ -603,7 +601,7 @@ ruff v0.5.0 [required: ==0.5.0]
 )
 def test_a_uv_tool_is_there_when_it_was_asked_for_the_same_way(spec: str, status: str, asked: str | None) -> None:
     runner = Scripted(LISTED)
-    tool = tlc.UvTool(spec, runner, tlc.Probe(lambda: tlc.UvTool.look(runner)), CONFIG)
+    tool = tlc.UvTool(spec, runner, tlc.Probe(lambda: tlc.UvTool.look(runner)))
     assert tool.check().status == status
     assert tool.name == spec
     runner.calls.clear()
@@ -615,7 +613,7 @@ def test_a_uv_tool_is_there_when_it_was_asked_for_the_same_way(spec: str, status
 
 def test_odoo_venv_without_a_version_is_not_good_enough() -> None:
     runner = Scripted("odoo-venv v1.0\n- odoo-venv\n")
-    tool = tlc.UvTool("odoo-venv", runner, tlc.Probe(lambda: tlc.UvTool.look(runner)), CONFIG)
+    tool = tlc.UvTool("odoo-venv", runner, tlc.Probe(lambda: tlc.UvTool.look(runner)))
     assert tool.check().status == FAIL
 
 
@@ -623,7 +621,7 @@ def test_odoo_venv_without_a_version_is_not_good_enough() -> None:
 def test_a_uv_tool_nobody_has_is_named(spec: str) -> None:
     said = "Because no-such was not found in the package registry and you require no-such, we can conclude that your"
     runner = Scripted(err=f"error: No solution found when resolving dependencies\n  cause: {said} ...\n", code=1)
-    result = tlc.UvTool(spec, runner, tlc.Probe(dict), CONFIG).apply(NO_TASK)
+    result = tlc.UvTool(spec, runner, tlc.Probe(dict)).apply(NO_TASK)
     assert (result.status, result.message) == ("failed", "no package of that name is known here")
 
 

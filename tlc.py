@@ -570,10 +570,14 @@ class Terminal:
 
     def show(self, text: str) -> None:
         """What the command was asked for, on stdout; on stderr when stdout carries JSON."""
-        stream = self.stderr if self.json else self.stdout
         if not (self.quiet and self.json):
-            stream.write(text.rstrip("\n") + "\n")
-            stream.flush()  # in a pipe it comes before what is said next
+            self.shown.write(text.rstrip("\n") + "\n")
+            self.shown.flush()  # in a pipe it comes before what is said next
+
+    @property
+    def shown(self) -> TextIO:
+        """The stream that show() writes to."""
+        return self.stderr if self.json else self.stdout
 
     def document(self, data: dict[str, Any]) -> None:
         """The one JSON document of a --json run."""
@@ -676,8 +680,7 @@ class Progress:
 
     def __init__(self, terminal: Terminal, total: int, silent: Sequence[str] = ("ok",)) -> None:
         self.terminal, self.total, self.silent = terminal, total, silent
-        self.now = time.monotonic
-        self.started = self.now()
+        self.started = time.monotonic()
         self.done = 0
         self.active: dict[str, tuple[float, str, float | None]] = {}  # name -> since, phase, fraction
         self.began: set[str] = set()
@@ -706,7 +709,7 @@ class Progress:
             self.terminal.say(f"{name}: {phase}")
         with self._lock:
             self.began.add(name)
-            since = self.active[name][0] if name in self.active else self.now()
+            since = self.active[name][0] if name in self.active else time.monotonic()
             self.active[name] = (since, phase, fraction)
 
     def finish(self, name: str, status: str, message: str, seconds: float) -> None:
@@ -736,10 +739,10 @@ class Progress:
         for name, (_since, phase, fraction) in active.items():
             bar = "" if fraction is None else f"{'━' * int(fraction * 20):20} {fraction:4.0%} "
             lines.append(f"  {name[:name_width]:{name_width}}  {bar}{phase}"[:width])
-        total = f"  {done} of {self.total} done, {self.now() - self.started:.0f} s"
+        total = f"  {done} of {self.total} done, {time.monotonic() - self.started:.0f} s"
         if active:
             since, slowest = min((since, name) for name, (since, _, _) in active.items())
-            total += f"; longest at work: {slowest}, {self.now() - since:.0f} s"
+            total += f"; longest at work: {slowest}, {time.monotonic() - since:.0f} s"
         return [*lines[: rows - 2], total[:width]]
 
 
@@ -891,7 +894,7 @@ def install_hint(program: str, packages: Sequence[str] = ()) -> str:
 
 
 # ----------------------------------------------------------------------------------------------
-# processes: run() is the only door to a child process
+# processes: Runner.run() is the only door to a child process, but for the signal that ends one of root's
 # ----------------------------------------------------------------------------------------------
 
 
@@ -906,9 +909,9 @@ def redact(text: str) -> str:
 
 
 class Log:
-    """The log of one run: every command with its output. Held in memory until `open` gives it a file,
+    """The log of one run: every command with its output. `path` is "" while there is no file.
 
-    so that a dry run, and a run that has nothing to do, leave nothing behind. `path` is "" while there is no file.
+    Held in memory until `open` gives it one, so that a dry run, and a run with nothing to do, leave nothing behind.
     """
 
     def __init__(self, directory: str, command: str) -> None:
@@ -1048,7 +1051,7 @@ class Runner:
         if self.stopped_at and not at_end:
             raise Interrupted
         started = time.monotonic()
-        before = self.as_user(user, env or {})
+        before = self.prefix_of(user, env or {})
         argv = [*before, *argv]
         # sudo knows whom it has asked by the terminal of the session.
         by_sudo = bool(before) and os.geteuid() != 0
@@ -1115,7 +1118,7 @@ class Runner:
         file.seek(0)
         return file
 
-    def as_user(self, user: str, env: Mapping[str, str]) -> list[str]:
+    def prefix_of(self, user: str, env: Mapping[str, str]) -> list[str]:
         """What goes before a command that `user` runs with `env`: runuser as root, else sudo, which asks nothing."""
         words = as_user(user)
         if not words:
@@ -1198,7 +1201,7 @@ class Runner:
 
             kill = [sys.executable, "-c", f"import os; os.killpg({process.pid}, {int(number)})"]
             subprocess.run(
-                [*self.as_user("root", {}), *kill], stdin=subprocess.DEVNULL, capture_output=True, check=False
+                [*self.prefix_of("root", {}), *kill], stdin=subprocess.DEVNULL, capture_output=True, check=False
             )
 
 
@@ -2220,9 +2223,10 @@ class Engine:
     # --- looking
 
     def plan(self, stages: Sequence[Stage]) -> list[Step]:
-        """Checks all resources. What nothing can help may be helped by an earlier stage that has something to do;
+        """Checks all resources.
 
-        where there is none, what needs its stage has no action.
+        What nothing can help may be helped by an earlier stage that has something to do; where there is none, what
+        needs its stage has no action.
         """
         steps = self.check(stages)
         for number, stage in enumerate(stages):
@@ -2290,9 +2294,7 @@ class Engine:
     def announce(self, steps: Sequence[Step]) -> None:
         """Shows the plan: what would be done, grouped by action, and what will run as root."""
         dry_run = self.settings.dry_run
-        style = functools.partial(
-            self.terminal.style, stream=self.terminal.stdout if dry_run and not self.settings.json else None
-        )
+        style = functools.partial(self.terminal.style, stream=self.terminal.shown if dry_run else None)
         show = self.terminal.show if dry_run else functools.partial(self.terminal.say, important=not self.settings.yes)
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
@@ -2433,7 +2435,7 @@ class Engine:
     def show_group(self, name: str, outcomes: Sequence[Outcome]) -> None:
         """The table of a group: what is not OK with its mend, and of much that is OK the number."""
         show = self.terminal.show
-        style = functools.partial(self.terminal.style, stream=None if self.settings.json else self.terminal.stdout)
+        style = functools.partial(self.terminal.style, stream=self.terminal.shown)
         rows: dict[tuple[str, str, str], list[str]] = {}
         for each in outcomes:
             # What is alike is one row, also all that is well when there is much of it.
@@ -2536,9 +2538,8 @@ class Directory(Resource):
 def write_file(path: str, text: str, mode: int = 0o666) -> None:
     """Writes a text file whole or not at all: beside, to the disk, renamed. Makes its directory.
 
-    `mode`: of a file that was not there, less the umask.
-
-    A link is written through: people keep their config in a repository of dotfiles.
+    A link is written through: people keep their config in a repository of dotfiles. `mode`: of a file that was not
+    there, less the umask.
     """
     path = os.path.realpath(path)
     beside = f"{path}.{os.getpid()}.tmp"
@@ -3907,15 +3908,15 @@ class Packages:
         lines = re.findall(self.manager.present, said.out)
         return {word.rstrip(",") for line in lines for word in line.split()} & set(names)
 
-    def commands(self, names: Sequence[str]) -> list[list[str]]:
-        """The commands that install packages."""
-        commands = [self.manager.installing(names)]
-        if self.manager.update and not (self.manager.lists and glob.glob(self.manager.lists)):
-            commands.insert(0, [*self.manager.update])
+    @property
+    def preparations(self) -> list[list[str]]:
+        """The commands that come before an installation: what a cut-off one left is set up, lists are fetched."""
+        found = []
         if self.name == "apt-get" and os.path.isdir("/var/lib/dpkg/updates") and os.listdir("/var/lib/dpkg/updates"):
-            options = ("--force-confdef", "--force-confold")
-            commands.insert(0, ["dpkg", "--configure", "-a", *options])  # an installation was cut off
-        return commands
+            found.append(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"])
+        if self.manager.update and not (self.manager.lists and glob.glob(self.manager.lists)):
+            found.append([*self.manager.update])
+        return found
 
     def run(self, words: Sequence[str], task: Task) -> Completed:
         """Runs a command of the package manager, as root where it must be; waits for another one that is at work."""
@@ -3949,12 +3950,12 @@ class Packages:
         # Not `policy`: like `install` it takes an unknown name with a dot or plus for a regular expression.
         said = self.runner.run([self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names]).out
         known = set(re.findall(r"(?m)^Package: (\S+)$", said))
-        # A name that only others provide is known to `install` alone.
 
         def is_known(name: str) -> bool:
             return name.partition(":")[0] in known  # libpq5:amd64
 
         chosen = {spec: next(filter(is_known, spec.split("|")), spec.partition("|")[0]) for spec in specs}
+        # A name that only others provide is known to `install` alone.
         return {spec: name for spec, name in chosen.items() if is_known(name) or not set(".+") & set(name)}
 
 
@@ -3978,7 +3979,7 @@ class SystemPackage(Resource):
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
         packages = resources[0].packages
         manager = packages.manager
-        for command in packages.commands([])[:-1]:
+        for command in packages.preparations:
             packages.run(command, task)  # one source that is down need not stop the others
         names = packages.known([resource.package for resource in resources])
         results = install_together(
@@ -3991,11 +3992,11 @@ class SystemPackage(Resource):
 
     @classmethod
     def privileged_batch(cls, resources: Sequence[Self]) -> list[str]:  # type: ignore[override]
-        packages = resources[0].packages
-        if not packages.manager.root:
+        packages, manager = resources[0].packages, resources[0].packages.manager
+        if not manager.root:
             return []
         names = [resource.package.partition("|")[0] for resource in resources]
-        return [shell(*as_user("root"), *command) for command in packages.commands(names)]
+        return [shell(*as_user("root"), *command) for command in [*packages.preparations, manager.installing(names)]]
 
 
 class Program(SystemPackage):
@@ -4178,7 +4179,7 @@ class Uv(Resource):
         task.report(f"{why}; taking its wheel", note=True)
         package = self.venv_package()
         if package and self.packages:
-            for command in self.packages.commands([package]):
+            for command in [*self.packages.preparations, self.packages.manager.installing([package])]:
                 self.packages.run(command, task)
         commands = (
             [sys.executable, "-m", "venv", "--clear", self.venv],
@@ -4427,12 +4428,12 @@ class Npm:
 
     def listed(self) -> tuple[str, set[str]]:
         """Where the packages of the prefix are, and their names."""
-        # It exits with 1 over peer dependencies, and lists all the same.
         import tempfile
 
         npm = self.runner.which("npm")
         with tempfile.TemporaryDirectory(prefix="tlc-") as cache:  # logs and the like: a look leaves nothing behind
             quiet = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
+            # It exits with 1 over peer dependencies, and lists all the same.
             said = self.runner.run([npm, "ls", "--global", "--depth=0", "--parseable", *self.prefix], env=quiet).out
             if not said.strip():  # the prefix does not exist yet
                 said = os.path.dirname(self.runner.run([npm, "root", "--global", *self.prefix], env=quiet).out.strip())
@@ -5277,11 +5278,14 @@ class Command(Record):
 COMMANDS: dict[str, Command] = {}
 
 
-def command(name: str, about: str, example: str, **more: Any) -> Callable[[Any], Any]:
-    """Registers a function that lists the stages of a command; `more`: the other fields of Command."""
+def command(name: str, example: str, **more: Any) -> Callable[[Any], Any]:
+    """Registers a function that lists the stages of a command; `more`: the other fields of Command.
+
+    Its docstring is what --help says, which is none under python -OO.
+    """
 
     def register(stages: Callable[[Context], list[Stage] | str]) -> Callable[[Context], list[Stage] | str]:
-        COMMANDS[name] = Command(name, about, example, stages, **more)
+        COMMANDS[name] = Command(name, stages.__doc__ or f"{name}.", example, stages, **more)
         return stages
 
     return register
@@ -5332,7 +5336,6 @@ class Context:
 
 @command(
     "bootstrap",
-    "install git, gh and uv, and GitHub's ssh host key: what the other commands need",
     "tlc bootstrap --only uv",
     arguments=(
         argument(
@@ -5345,6 +5348,7 @@ class Context:
     ),
 )
 def bootstrap(context: Context) -> list[Stage]:
+    """Install git, gh and uv, and GitHub's ssh host key: what the other commands need."""
     runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
     manager = get_os_info().manager
     names = [program_package(name) for name in ("git", "gh")]
@@ -5367,12 +5371,12 @@ def bootstrap(context: Context) -> list[Stage]:
 
 @command(
     "generate-config",
-    "write config.toml from a built-in profile",
     "tlc generate-config odoo-dev",
     arguments=(argument("profile", metavar="PROFILE", help="odoo-minimal, odoo-dev or oca-contributor"),),
     after="tlc init",
 )
 def generate_config(context: Context) -> list[Stage]:
+    """Write config.toml from a built-in profile."""
     profile, known = context.arguments["profile"], profiles()
     if profile not in known:
         near = nearest(profile, known)
@@ -5413,11 +5417,11 @@ def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
 
 @command(
     "init",
-    "make the directory tree, and a small config.toml if there is none",
     "tlc init",
     view=view_tree,
 )
 def init(context: Context) -> list[Stage]:
+    """Make the directory tree, and a small config.toml if there is none."""
     root = context.settings.code_root
     context.profile = "odoo-minimal"
     config = context.config()
@@ -5456,13 +5460,13 @@ def enough_postgresql(versions: Sequence[str]) -> str:
 
 @command(
     "install-tools",
-    "install scripts, system packages, npm packages and uv tools",
     "tlc install-tools --no-default-packages",
     arguments=(
         argument("--no-default-packages", action="store_true", help="only the config's system packages, not tlc's"),
     ),
 )
 def install_tools(context: Context) -> list[Stage]:
+    """Install scripts, system packages, npm packages and uv tools."""
     config, runner = context.config(), context.runner
     tools = config.data["tools"]
     manager = get_os_info().manager
@@ -5508,7 +5512,6 @@ FILTER = argument(
 
 @command(
     "pull-repos",
-    "clone the repositories that are missing, update the rest",
     "tlc pull-repos -f web -f oca/queue@18.0",
     arguments=(
         FILTER,
@@ -5518,6 +5521,7 @@ FILTER = argument(
     ),
 )
 def pull_repos(context: Context) -> list[Stage]:
+    """Clone the repositories that are missing, update the rest."""
     config = context.config()
     repositories = chosen(context, "pull-repos")
     root, runner = context.settings.code_root, context.runner
@@ -5531,18 +5535,17 @@ def pull_repos(context: Context) -> list[Stage]:
 
 @command(
     "ensure-db-user",
-    "make the PostgreSQL role that Odoo logs in as",
     "tlc ensure-db-user",
     exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
 )
 def ensure_db_user(context: Context) -> list[Stage]:
+    """Make the PostgreSQL role that Odoo logs in as."""
     database = Database(context.runner, context.config())
     return [Stage("server", [DatabaseServer(database)]), Stage("role", [DatabaseRole(database)], needs=("server",))]
 
 
 @command(
     "create-venvs",
-    "make a virtual environment, a launcher and a configuration for each version",
     "tlc create-venvs 18.0",
     arguments=(
         argument("versions", metavar="VERSION", nargs="*", default=[], help="only these versions of the config"),
@@ -5550,6 +5553,7 @@ def ensure_db_user(context: Context) -> list[Stage]:
     ),
 )
 def create_venvs(context: Context) -> list[Stage]:
+    """Make a virtual environment, a launcher and a configuration for each version."""
     config = context.config()
     for version in context.arguments["versions"]:
         if version not in config.versions:
@@ -5633,10 +5637,8 @@ def examinations(context: Context) -> dict[str, list[Resource]]:
         return found
     if uses_ssh(config):
         found["Connectivity"].append(Examination(f"ssh to {GITHUB_HOST}", look(examine_ssh, runner), online=True))
-    programs = {"psql": True, "npm": bool(config.data["tools"]["npm"])}
-    found["Tools"] += [
-        Examination(name, look(examine_program, runner, name)) for name, used in programs.items() if used
-    ]
+    for name in ["psql", *(["npm"] if config.data["tools"]["npm"] else [])]:
+        found["Tools"].append(Examination(name, look(examine_program, runner, name)))
     # A private repository tells whether one has access, a public one whether the organisation is right.
     asked: dict[str, Repository] = {}
     for each in config.repositories:
@@ -5655,7 +5657,6 @@ def examinations(context: Context) -> dict[str, list[Resource]]:
 
 @command(
     "up",
-    "do all of it, in order: run again, it does only what is left",
     "tlc up --skip install-tools",
     arguments=tuple(
         argument(flag, metavar="STAGE", action="append", choices=list(UP), help=f"{about}: {', '.join(UP)}; repeatable")
@@ -5663,6 +5664,7 @@ def examinations(context: Context) -> dict[str, list[Resource]]:
     ),
 )
 def up(context: Context) -> list[Stage]:
+    """Do all of it, in order: run again, it does only what is left."""
     context.profile = "odoo-minimal"
     if not os.path.exists(context.settings.config_path):
         context.terminal.say(f"No {tilde(context.settings.config_path)} yet; starting from the odoo-minimal profile.")
@@ -5718,7 +5720,6 @@ def doctor_groups(context: Context) -> dict[str, list[Stage]]:
 
 @command(
     "doctor",
-    "check everything the config declares, and say how to mend what is not well",
     "tlc doctor Tools PostgreSQL --offline",
     arguments=(
         argument("groups", metavar="GROUP", nargs="*", default=[], help=f"only these: {', '.join(GROUPS)}"),
@@ -5728,6 +5729,7 @@ def doctor_groups(context: Context) -> dict[str, list[Stage]]:
     run=examine,
 )
 def doctor(context: Context) -> list[Stage]:
+    """Check everything the config declares, and say how to mend what is not well."""
     known = {group.lower().replace(" ", "-"): group for group in GROUPS}
     chosen = []
     for wanted in context.arguments["groups"]:
@@ -5789,12 +5791,12 @@ def view_status(settings: Settings, steps: Sequence[Step]) -> str:
 
 @command(
     "status",
-    "show one line per repository, from what is on disk",
     "tlc status -f web",
     arguments=(FILTER,),
     view=view_status,
 )
 def status(context: Context) -> list[Stage]:
+    """Show one line per repository, from what is on disk."""
     repositories = chosen(context, "status")
     means = looking_means(context.runner)
     return [Stage("status", [CheckoutStatus(context.settings.code_root, each, means) for each in repositories])]
@@ -5802,11 +5804,11 @@ def status(context: Context) -> list[Stage]:
 
 @command(
     "config",
-    "print the JSON Schema of config.toml, for editors",
     "tlc config schema",
     arguments=(argument("what", metavar="schema", choices=["schema"], help="what to print"),),
 )
 def config_schema(context: Context) -> str:
+    """Print the JSON Schema of config.toml, for editors."""
     import json
 
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tlc's config.toml"}
@@ -5864,12 +5866,12 @@ complete -c tlc -f
 
 @command(
     "completion",
-    "print a completion script for bash, zsh or fish",
     "tlc completion bash",
     arguments=(argument("shell", choices=list(COMPLETIONS), help="bash, zsh or fish"),),
 )
 def completion(context: Context) -> str:
-    """A script without Python in it: what it offers is as the config is now."""
+    """Print a completion script for bash, zsh or fish."""
+    # There is no Python in it: what it offers is as the config is now.
     versions: list[str] = []
     names: list[str] = []
     with contextlib.suppress(ConfigError):
@@ -5935,12 +5937,12 @@ def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> in
 
 @command(
     "self-update",
-    "replace tlc by its newest release, where tlc owns its file",
     "tlc self-update --check",
     arguments=(argument("--check", action="store_true", help="only tell whether there is a newer one"),),
     run=update_or_check,
 )
 def self_update(context: Context) -> list[Stage]:
+    """Replace tlc by its newest release, where tlc owns its file."""
     return [Stage("tlc", [OwnArchive(context.runner)])]
 
 
@@ -5997,11 +5999,10 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     add_globals(parser)
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="<command>")
     for each in COMMANDS.values():
-        about = each.about[0].upper() + each.about[1:] + "."
         sub = subparsers.add_parser(
             each.name,
-            help=each.about,
-            description=about,
+            help=each.about[0].lower() + each.about[1:].rstrip("."),
+            description=each.about,
             epilog=f"example:\n  {each.example}",
             allow_abbrev=False,
             formatter_class=plain,

@@ -120,6 +120,32 @@ class Sandbox:
         assert "Traceback" not in run.out + run.err, f"tlc {args} showed a traceback:\n{run.out}{run.err}"
         return run
 
+    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a run in a session of its own, and do not wait for it; stdin is empty. See interrupt()."""
+        return subprocess.Popen(
+            [sys.executable, str(self.archive), *args],
+            env={**self.env, **(env or {})},
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+
+
+def interrupt(process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT) -> str:
+    """Send a signal to a run that was started, which must end as it should; return what it said on stderr."""
+    began = time.monotonic()
+    process.send_signal(number)
+    _out, err = process.communicate(timeout=30)
+    # 3 seconds are promised; a machine with other work to do may add to them.
+    assert time.monotonic() - began < 5, err
+    assert process.returncode == 130, err
+    assert "Interrupted." in err and "Traceback" not in err
+    return err
+
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:

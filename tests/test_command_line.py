@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, Sandbox
+from conftest import Run, Sandbox, interrupt
 from terminal import Terminal
 
 import tlc
@@ -699,16 +699,7 @@ def test_a_terminal_that_knows_only_ascii_is_enough(home: Sandbox, arguments: li
 @contextmanager
 def started(sandbox: Sandbox, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run in the background, ended at the latest with the block."""
-    process = subprocess.Popen(
-        [sys.executable, str(sandbox.archive), *arguments],
-        env=sandbox.env,
-        cwd=sandbox.home,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    with sandbox.start(*arguments) as process:
         try:
             yield process
         finally:
@@ -752,12 +743,7 @@ def test_a_waiting_run_can_be_interrupted(home: Sandbox, number: signal.Signals)
         assert process.stderr
         while "waiting for it" not in process.stderr.readline():
             assert process.poll() is None
-        began = time.monotonic()
-        process.send_signal(number)
-        _out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert time.monotonic() - began < 3
-    assert err.startswith("Interrupted. ")
+        assert interrupt(process, number).startswith("Interrupted. ")
     assert not (home.root / "venvs").exists()
 
 

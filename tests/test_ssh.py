@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Run, Sandbox, soon
+from conftest import Run, Sandbox, interrupt, soon
 from relay import Relay
 from ssh_server import Person, SshServer, make_key, missing
 from terminal import Terminal
@@ -54,17 +54,10 @@ class GitHub:
     def pull(self, *options: str) -> Run:
         return self.sandbox.tlc("--yes", "--json", "pull-repos", *options)
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
+    def start(self, *options: str) -> subprocess.Popen[str]:
         """Start pull-repos and wait until its first command runs on the server."""
         self.server.forget()
-        process = subprocess.Popen(
-            [sys.executable, str(self.sandbox.archive), "--yes", "pull-repos", *options],
-            env=self.sandbox.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        process = self.sandbox.start("--yes", "pull-repos", *options)
         soon(lambda: self.server.visits().sessions > 0)
         return process
 
@@ -178,12 +171,7 @@ def test_interrupted_it_closes_the_shared_connection(github: GitHub) -> None:
     with Relay(github.server.port, delay=200) as relay:
         github.person.configure(relay.port)
         process = github.start("-j4")
-        process.send_signal(signal.SIGINT)
-        began = time.monotonic()
-        _out, err = process.communicate(timeout=10)
-        assert time.monotonic() - began < 3
-        assert process.returncode == 130
-        assert b"Interrupted." in err and b"Traceback" not in err
+        interrupt(process)
         assert github.sockets()
         soon(github.nothing_left)
         relay.set(delay=0)
@@ -194,20 +182,9 @@ def test_interrupted_while_it_connects_it_leaves_nothing(github: GitHub) -> None
     github.repositories(4)
     with Relay(github.server.port, delay=4000) as relay:
         github.person.configure(relay.port)
-        process = subprocess.Popen(
-            [sys.executable, str(github.sandbox.archive), "--yes", "pull-repos"],
-            env=github.sandbox.env,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        process = github.sandbox.start("--yes", "pull-repos")
         soon(lambda: relay.counts.connections)
-        process.send_signal(signal.SIGINT)
-        began = time.monotonic()
-        _out, err = process.communicate(timeout=10)
-        assert time.monotonic() - began < 3
-        assert process.returncode == 130
-        assert b"Interrupted." in err and b"Traceback" not in err
+        interrupt(process)
     assert github.sockets()
     soon(github.nothing_left)
 

@@ -120,6 +120,12 @@ class Terminal:
         """Type `text`: "\\r" is Enter, "\\x03" Ctrl-C."""
         os.write(self.master, text.encode())
 
+    def answer(self, question: str, text: str, times: int = 1) -> None:
+        """Wait for a question of sudo's and type an answer, or Ctrl-C: what comes before it reads is lost."""
+        self.wait_for(question, times=times)
+        time.sleep(1)
+        self.send(text)
+
     def resize(self, columns: int, rows: int) -> None:
         """Change the size; the program gets SIGWINCH."""
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -159,8 +159,7 @@ def test_with_a_password_it_asks_once_on_the_terminal(tmp_path: Path, archive: P
     with desk(tmp_path, archive, "debian-12", "curl", sudo="password") as me:
         line = f"curl -fsSL https://github.com{LATEST}/bootstrap.sh | sh"
         with me.it.terminal("sh", "-c", line) as terminal:
-            terminal.wait_for("password for dev:")
-            terminal.send(f"{PASSWORD}\r")
+            terminal.answer("password for dev:", f"{PASSWORD}\r")
             terminal.wait_for("is installed, run by /usr/bin/python3", timeout=SLOW)
             terminal.wait_for("[Y/n]")
             terminal.send("\r")

@@ -638,8 +638,7 @@ def test_a_password_is_asked_for_once_and_on_the_terminal(tmp_path: Path, pgdg: 
         with me.terminal() as terminal:
             terminal.wait_for("password for dev:")
             assert not me.it.exists("/usr/share/offered/tiny")
-            time.sleep(0.3)  # sudo overlooks one that comes between its question and its reading
-            terminal.send(f"{PASSWORD}\r")
+            terminal.answer("password for dev:", f"{PASSWORD}\r")
             assert terminal.wait() == 0, terminal.text + me.log()
             assert terminal.text.count("password for dev:") == 1
             assert PASSWORD not in terminal.text + me.log()
@@ -656,12 +655,8 @@ def test_a_wrong_password_may_be_corrected(tmp_path: Path, archive: Path) -> Non
         me.it.offer("tiny")
         me.config(system_packages=["tiny"])
         with me.terminal() as terminal:
-            terminal.wait_for("password for dev:")
-            time.sleep(0.3)
-            terminal.send("wrong\r")
-            terminal.wait_for("password for dev:", times=2)
-            time.sleep(0.3)
-            terminal.send(f"{PASSWORD}\r")
+            terminal.answer("password for dev:", "wrong\r")
+            terminal.answer("password for dev:", f"{PASSWORD}\r", times=2)
             assert terminal.wait() == 0, terminal.text
         assert me.it.exists("/usr/share/offered/tiny")
 
@@ -692,9 +687,7 @@ def test_without_the_right_it_stops_before_anything_is_done(sudo: str, tmp_path:
 
         with me.terminal() as terminal:
             if sudo == "password":
-                terminal.wait_for("password for dev:")
-                time.sleep(0.3)
-                terminal.send("\x03")
+                terminal.answer("password for dev:", "\x03")
                 assert terminal.wait() == 130
             else:
                 by_hand(me, web, terminal.wait(), terminal.text.replace("\n", ""))
@@ -943,9 +936,7 @@ def test_the_password_for_the_role_is_asked_for_once(tmp_path: Path, archive: Pa
         assert "sudo -u postgres psql -d postgres" in run.err
         assert roles(me.it, port_of(me)) == ""
         with me.it.terminal("python3", *ENSURE) as terminal:
-            terminal.wait_for("password for dev:")
-            time.sleep(0.3)
-            terminal.send(f"{PASSWORD}\r")
+            terminal.answer("password for dev:", f"{PASSWORD}\r")
             assert terminal.wait() == 0, terminal.text
             assert terminal.text.count("password for dev:") == 1
         assert roles(me.it, port_of(me)) == "odoo|t|f"

@@ -127,8 +127,8 @@ tlc doctor Configuration Repositories "Virtual Environments" || :
 
 if [ -x "$HOME/.local/bin/odoo-v18" ]; then
     step "Start Odoo 18.0; a stand-in, which says what it was given"
-    printf '\n$ odoo-v18 -c ~/code/conf/odoo-18.0.conf\n'
-    odoo-v18 -c "$HOME/code/conf/odoo-18.0.conf"
+    printf '\n$ odoo-v18 -c ~/code/conf/odoo-18.0.conf -d odoo-18.0\n'
+    odoo-v18 -c "$HOME/code/conf/odoo-18.0.conf" -d odoo-18.0
 fi
 
 step "Done. All of it is in .demo/, which you may look at and delete."

@@ -3572,9 +3572,10 @@ class Checkout(Resource):
                 raise TlcError("somebody worked there meanwhile", self.filled(PULL))
             copy(os.path.join(directory, "index"), os.path.join(new, ".git", "index"))
             self.swap(os.path.join(new, ".git"))
+        # The branch goes first: without a worktree it looks like a person's own to who looks at the store meanwhile.
+        self.must("update-ref", "-d", f"refs/heads/{branch}", self.state.head, where=self.store)
         remove(directory)
         # The store stays: other worktrees, of a person's own too, may live on it.
-        self.must("update-ref", "-d", f"refs/heads/{branch}", self.state.head, where=self.store)
 
     def swap(self, new: str) -> None:
         """Puts another .git in the place of the present one. When it is killed, the next apply() makes it good."""

@@ -74,8 +74,10 @@ apt-get clean
 INSTALL = """
 set -e
 export DEBIAN_FRONTEND=noninteractive
+echo 'Acquire::Retries "3";' >/etc/apt/apt.conf.d/80retries
 apt-get -qq update
 apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+rm /etc/apt/apt.conf.d/80retries
 apt-get clean
 rm -rf /var/lib/apt/lists/*
 """
@@ -370,7 +372,7 @@ class Machine:
         """The command lines of what runs here, but for the machine itself."""
         lines = []
         for pid in sorted(int(entry.name) for entry in self._inside("/proc").iterdir() if entry.name.isdigit()):
-            with suppress(ProcessLookupError):  # it may end meanwhile
+            with suppress(ProcessLookupError, FileNotFoundError):  # it may end meanwhile
                 lines.append(self.read(f"/proc/{pid}/cmdline").rstrip("\0").replace("\0", " "))
         return [line for line in lines[1:] if line not in ("cat", "")]
 

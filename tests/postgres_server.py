@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ports import free_port
 
 # Debian keeps the server's programs off PATH, Homebrew those of a version that is not the default one.
 PLACES = ["/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin"]
@@ -91,8 +92,7 @@ class PostgresServer:
                 shutil.chown(path, self.owner)
         try:
             self._run("initdb", "-D", self.data, *"-U postgres -E UTF8 --locale=C --no-sync -A trust".split())
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self.port = free.getsockname()[1]
+            self.port = free_port()
             self._write_hba([])
             self.start()
             if self.owner != "postgres":  # whoever makes a cluster without a word about it is its superuser
@@ -144,8 +144,10 @@ class PostgresServer:
                 stderr=log,
                 **self.become,
             )
+        deadline = time.monotonic() + 60
         while not self._ready():
-            assert self.process.poll() is None, f"PostgreSQL did not start:\n{self.log()}"
+            started = self.process.poll() is None and time.monotonic() < deadline
+            assert started, f"PostgreSQL did not start:\n{self.log()}"
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -172,7 +174,9 @@ class PostgresServer:
         before = self.log().count(mark)
         self.process.send_signal(signal.SIGHUP)
         # Between that line and the next connection it reads the file.
+        deadline = time.monotonic() + 60
         while self.log().count(mark) == before:
+            assert time.monotonic() < deadline, self.log()
             time.sleep(0.01)
 
     def log(self) -> str:

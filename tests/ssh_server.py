@@ -7,12 +7,13 @@ import pwd
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from ports import free_port
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
@@ -141,20 +142,19 @@ class SshServer:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it will not start without
         known = subprocess.run([sshd, "-t", "-f", self.config, "-o", IF_KNOWN], capture_output=True).returncode == 0
         options = ["-o", IF_KNOWN] if known else []
-        for _ in range(5):  # somebody may take the port meanwhile
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self.port = free.getsockname()[1]
-            self.process = subprocess.Popen(
-                [sshd, "-D", "-E", self.log, "-f", self.config, "-p", str(self.port), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            while self.process.poll() is None:
-                if f"Server listening on 127.0.0.1 port {self.port}." in self._log():
-                    return self
-                time.sleep(0.02)
-        raise AssertionError(f"sshd did not start:\n{self._log()}")
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [sshd, "-D", "-E", self.log, "-f", self.config, "-p", str(self.port), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while f"Server listening on 127.0.0.1 port {self.port}." not in self._log():
+            started = self.process.poll() is None and time.monotonic() < deadline
+            assert started, f"sshd did not start:\n{self._log()}"
+            time.sleep(0.02)
+        return self
 
     def __exit__(self, *_: object) -> None:
         left = self.live()

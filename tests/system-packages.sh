@@ -47,8 +47,6 @@ if [ "${1-}" = machines ]; then
     missing debootstrap has debootstrap
     missing debian-archive-keyring has_debian_keys
     missing apt-utils has apt-ftparchive
-    missing gnupg has gpg
-    missing openssl has openssl
     missing util-linux has nsenter
 else
     missing openssh-server has_sshd      # the tests run one of their own, on loopback
@@ -57,6 +55,8 @@ else
         server=$packages packages=
     fi
     missing git has git
+    missing gnupg has gpg                # the tests' own apt archives
+    missing openssl has openssl          # and https servers
     missing openssh-client has ssh
     missing gcc has gcc                  # a package whose compilation fails
     missing procps has ps

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from conftest import PROJECT, Run
 from https_server import HttpsServer
 from machines import PASSWORD, Machine, lay_python, machine, needs_machines
+from ports import free_port
 
 pytestmark = needs_machines
 
@@ -336,9 +336,8 @@ rm -rf /tmp/work
 
 
 def test_the_jobs_that_call_it_today(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive, packages="curl git python3") as me, socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-        free.close()
+    with desk(tmp_path, archive, packages="curl git python3") as me:
+        port = free_port()
         me.it.env["CI"] = "true"
         me.it.must("install", "-d", "-o", "dev", "/srv/git")
         repositories = {"odoo/odoo": ["17.0", "master"], "OCA/server-tools": ["17.0"], "OCA/web": ["17.0", "master"]}

@@ -567,8 +567,10 @@ def test_the_directory_of_programs_on_path(machine: Machine, story: str) -> None
 
 def test_the_server_is_down(machine: Machine) -> None:
     machine.server.stop()
-    found = machine.doctor("postgresql")
-    machine.server.start()
+    try:
+        found = machine.doctor("postgresql")
+    finally:
+        machine.server.start()
     assert {each["status"] for each in found.values()} == {"FAIL"}
     [server] = [each for (_, name), each in found.items() if name.startswith("localhost:")]
     assert "does not run" in server["message"]

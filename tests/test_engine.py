@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -671,7 +672,7 @@ os._exit(0)
 def test_ctrl_c_while_tasks_are_being_started_loses_no_result() -> None:
     for _ in range(5):
         command = [sys.executable, "-c", INTERRUPTED_AT_ONCE]
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=5)
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30)
         assert (done.stdout, done.stderr) == ("True\n", "")
 
 
@@ -746,7 +747,9 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z"
+    with suppress(ProcessLookupError, FileNotFoundError):
+        return state.read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
 
 
 def test_a_child_gives_its_output_and_exit_code(runner: tlc.Runner) -> None:

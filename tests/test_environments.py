@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,8 +67,14 @@ def warm(home: Path) -> str:
     for minor in filter(None, {MINE, OTHER}):
         command = ["uv", "tool", "run", "--from", ODOO_VENV, "odoo-venv", "create", "--preset", "demo"]
         command += ["--odoo-dir", "odoo", "--addons-path", "oca/web", "--venv-dir", "venv", "--force"]
-        done = subprocess.run([*command, "--python-version", minor], env=env, cwd=home, capture_output=True, text=True)
-        if done.returncode != 0:
+        for _ in range(3):  # all that follows hangs on one answer of the package index
+            done = subprocess.run(
+                [*command, "--python-version", minor], env=env, cwd=home, capture_output=True, text=True
+            )
+            if done.returncode == 0:
+                break
+            time.sleep(5)
+        else:
             return f"uv cannot make an environment here; does it reach the package index? {done.stdout}{done.stderr}"
     return ""
 
@@ -407,13 +414,14 @@ def test_a_rebuilding_that_fails_puts_the_old_one_back(desk: Desk, tmp_path: Pat
     before, launcher = desk.toml().read_bytes(), desk.launcher().read_bytes()
     if cause == "unknown package":
         del desk.sandbox.env["UV_OFFLINE"]
+        desk.sandbox.env["UV_HTTP_TIMEOUT"] = "10"
         desk.odoo("18.0", requirements=[*REQUIREMENTS, "tlc-no-such-package==1.0"])
     elif cause == "missing header":
         desk.odoo("18.0", requirements=[*REQUIREMENTS, unbuildable(tmp_path / "sdist")])
     else:
         desk.odoo("18.0", python=">=3.99")
 
-    run = desk.create("--force")
+    run = desk.create("--force", timeout=120)
     result = result_of(run)
     assert (run.code, result["status"]) == (1, "failed")
     said = " ".join(result[part] for part in ("message", "detail", "fix"))

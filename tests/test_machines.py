@@ -61,8 +61,8 @@ def test_a_program_can_be_interrupted_and_a_hanging_one_ends_its_machine(tmp_pat
         soon(lambda: it.exists("/home/dev/ready"))
         running.signal(signal.SIGINT)
         assert (running.wait().code, it.processes()) == (7, [])
-        with pytest.raises(AssertionError, match=r"took more than 0\.5 s:\nsaid"):
-            it.run("sh", "-c", "echo said; sleep 1000 & sleep 1000", timeout=0.5)
+        with pytest.raises(AssertionError, match=r"took more than 2 s:\nsaid"):
+            it.run("sh", "-c", "echo said; sleep 1000 & sleep 1000", timeout=2)
 
 
 def test_sudo_free_with_a_password_refused_or_missing(tmp_path: Path) -> None:

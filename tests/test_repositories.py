@@ -737,6 +737,18 @@ def test_layouts_turn_into_each_other_and_lose_nothing(sandbox: Sandbox, upstrea
     assert (sandbox.root / ".stores/oca/web.git").exists()  # never removed: worktrees of a person's own may need it
 
 
+def test_what_a_killed_change_to_a_clone_left_in_the_store_is_forgotten(sandbox: Sandbox, upstream: Upstream) -> None:
+    sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
+    assert pull(sandbox).code == 0
+    shutil.copytree(sandbox.root / ".stores/oca/web.git/worktrees", sandbox.home / "worktrees")
+    sandbox.config(CONFIG)
+    assert statuses(pull(sandbox, "-f", "web")) == {"oca/web@17.0": "changed", "oca/web@18.0": "changed"}
+    shutil.copytree(sandbox.home / "worktrees", sandbox.root / ".stores/oca/web.git/worktrees", dirs_exist_ok=True)
+    sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
+    for status in ("changed", "ok"):
+        assert statuses(pull(sandbox, "-f", "web")) == {"oca/web@17.0": status, "oca/web@18.0": status}
+
+
 def test_settings_of_a_persons_own_do_not_stand_in_the_way(
     sandbox: Sandbox, upstream: Upstream, layout: str, tmp_path: Path
 ) -> None:

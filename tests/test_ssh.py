@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, Sandbox, interrupt, soon
+from ports import free_port
 from relay import Relay
 from ssh_server import Person, SshServer, make_key, missing
 from terminal import Terminal
@@ -287,6 +287,8 @@ def test_the_persons_own_shared_connection_is_left_to_them(github: GitHub, maste
         assert statuses(run) == dict.fromkeys(names, "changed"), run.err
         assert not github.control()
         assert github.server.visits().authentications == (1 if master == "auto" else 3)
+        if master == "no":
+            soon(lambda: not github.server.live())
         assert path.exists() == bool(github.server.live()) == (master == "auto")  # theirs stays
     finally:
         subprocess.run(["ssh", "-O", "exit", "github.com"], env=github.sandbox.env, capture_output=True)
@@ -312,11 +314,11 @@ def no_such_repository(github: GitHub) -> None:
 
 
 def port_closed(github: GitHub) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        github.person.configure(free.getsockname()[1])
+    github.person.configure(free_port())
 
 
 def no_such_name(github: GitHub) -> None:
+    github.sandbox.env["RES_OPTIONS"] = "timeout:1 attempts:1"  # where the resolver answers nobody
     url = "git@github.invalid:OCA/repo0.git"
     github.sandbox.config(
         f'versions = ["17.0"]\n[repos]\noca = [{{ name = "repo0", branches = ["17.0"], url = "{url}" }}]\n'
@@ -470,7 +472,7 @@ def test_a_passphrase_that_is_not_given_is_not_asked_for_again_for_each_reposito
     with github.terminal() as terminal:
         with contextlib.suppress(AssertionError):  # the program ended without asking again
             for asked in range(20):
-                terminal.wait_for("Enter passphrase for", timeout=5, times=asked + 1)
+                terminal.wait_for("Enter passphrase for", timeout=20, times=asked + 1)
                 terminal.send("\r")
         assert terminal.wait() == 1, terminal.text
         assert "failed 6" in terminal.text

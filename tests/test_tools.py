@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from conftest import Sandbox
 from https_server import Answer, HttpsServer, Request
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ports import free_port
 from ssh_server import must
 
 import tlc
@@ -232,6 +233,7 @@ def test_what_is_no_key_is_never_accepted(text: bytes) -> None:
     assert not accepted(text, ["0" * 40])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 @example(b"\xc6\xbf")
 @example(b"\x98")
@@ -242,6 +244,7 @@ def test_no_packets_make_it_stumble_or_run_on(data: bytes) -> None:
 
 
 @needs_gpg
+@settings(deadline=None)
 @given(where=st.integers(min_value=0), octet=st.integers(1, 255))
 def test_a_key_that_was_tampered_with_has_another_fingerprint(
     one_key: tuple[bytes, list[str]], where: int, octet: int
@@ -314,6 +317,7 @@ def dripping(web: HttpsServer) -> Iterator[str]:
                     client.sendall(b"x")
                     time.sleep(0.05)
 
+        listener.settimeout(20)
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"https://localhost:{listener.getsockname()[1]}/"
@@ -344,8 +348,7 @@ def test_a_server_nobody_vouches_for_and_one_that_is_down(
     web: HttpsServer, runner: tlc.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web.files = {"/here": "mine"}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(tlc.TlcError, match=r"cannot be fetched: .*refused"):
         tlc.download(f"https://localhost:{port}/here", runner)
     monkeypatch.delenv("SSL_CERT_FILE")
@@ -381,6 +384,7 @@ class Installer:
 UNKNOWN = tlc.MANAGERS["apt-get"].unknown
 
 
+@settings(deadline=None)
 @given(names=NAMES, strange=NAMES, broken=NAMES)
 def test_exactly_the_bad_ones_fail_wherever_they_stand(names: list[str], strange: list[str], broken: list[str]) -> None:
     install = Installer(strange, broken)

@@ -6,7 +6,6 @@ import hashlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from apt_archive import AptArchive, Key
 from conftest import PROJECT, Run, soon
 from https_server import Answer, HttpsServer
 from machines import CODENAMES, PASSWORD, Machine, Process, lay_python, machine, needs_machines
+from ports import free_port
 from terminal import Terminal
 
 pytestmark = needs_machines
@@ -864,7 +864,7 @@ def test_the_whole_default_list_from_the_real_archives(tmp_path: Path, archive: 
         tools = ["pyjokes", "pycowsay", "pre-commit", "odoo-venv", "cowsay"]
         me.config(uv=tools, npm=["rtlcss", "is-odd", "is-even", "is-number", "left-pad"])
         command = [word for word in me.words("--json") if word != "--no-default-packages"]
-        run = it.run(*command, timeout=500)
+        run = it.run(*command, timeout=1200)
         assert run.code == 0, run.err[-3000:]
         results = run.json()["results"]
         assert len(results) > 35
@@ -886,8 +886,7 @@ def database(directory: Path, archive: Path, user: str = "dev", sudo: str = "fre
     """A machine with a running PostgreSQL on a free port, and a config that leads there."""
     packages = "python3 postgresql postgresql-client"
     with desk(directory, archive, user=user, packages=packages, sudo=sudo) as me:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         version = me.it.must("ls", "/etc/postgresql").strip()
         settings = f"/etc/postgresql/{version}/main/postgresql.conf"
         me.it.must("sed", "-i", f"s/^port = .*/port = {port}/", settings)

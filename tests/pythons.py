@@ -6,11 +6,12 @@ import functools
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from build import output
 
 NAMES = ["python2", "python2.7", "python3", *(f"python3.{minor}" for minor in range(6, 16)), "pypy3"]
 MINIMUM = (3, 11)
@@ -40,20 +41,11 @@ def uv() -> Path:
     return Path(found)
 
 
-def output(*command: str | Path) -> str:
-    """Run a command; return what it printed, "" when it is missing or fails (a version manager's shim)."""
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
-
-
 def candidates() -> Iterator[str]:
     yield sys.executable
     directories = [entry for entry in os.environ["PATH"].split(os.pathsep) if entry]
     yield from (f"{directory}/{name}" for directory in directories for name in NAMES)
-    listed = output(uv(), "python", "list", "--only-installed", "--output-format", "json")
+    listed = output(str(uv()), "python", "list", "--only-installed", "--output-format", "json")
     yield from (entry["path"] for entry in json.loads(listed or "[]"))
 
 

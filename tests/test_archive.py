@@ -175,7 +175,7 @@ def test_too_old_passes_over_what_does_not_run(
 @pytest.mark.parametrize("place", ["on PATH", "where its installer puts it"])
 def test_too_old_asks_uv(probe: Sandbox, too_old: list[pythons.Interpreter], tmp_path: Path, place: str) -> None:
     newest = next(python for python in reversed(pythons.supported()) if python.implementation == "CPython")
-    prefix = Path(pythons.output(newest.path, "-c", "import sys; print(sys.prefix)").strip())
+    prefix = Path(build.output(str(newest.path), "-c", "import sys; print(sys.prefix)").strip())
     # The shape of what `uv python install` leaves.
     managed = tmp_path / "uv-pythons"
     version = "{}.{}.{}".format(*newest.version)

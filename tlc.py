@@ -85,11 +85,13 @@ NEWEST_ODOO = "20.0"
 SUPPORTED_ODOO = ["18.0", "19.0", "20.0"]  # Odoo supports its three newest versions
 
 # Variables that would point a child somewhere else than where tlc sends it: those of
-# `git rev-parse --local-env-vars` (set while a git hook runs), Python's own, and what libpq takes before PGHOST.
+# `git rev-parse --local-env-vars` (set while a git hook runs), Python's own, what libpq takes before PGHOST, and what
+# people set for installations of their own with uv and pip.
 CLEANED_ENVIRONMENT = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_DIR GIT_GRAFT_FILE GIT_IMPLICIT_WORK_TREE "
     "GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS GIT_OBJECT_DIRECTORY GIT_PREFIX "
-    "GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE PGHOSTADDR PGSERVICE PYTHONHOME PYTHONPATH PYTHONSTARTUP"
+    "GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE PGHOSTADDR PGSERVICE PYTHONHOME PYTHONPATH PYTHONSTARTUP "
+    "PIP_PREFIX PIP_REQUIRE_HASHES PIP_TARGET UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON"
 ).split()
 
 # What a child that runs as another user needs of the environment: the way to the network.
@@ -1018,11 +1020,15 @@ class Runner:
         stubs of a mac without its command line tools).
         """
         path = self.which(program)
-        done = self.run([path, "--version"])
-        if not done.ok:
-            fix = "xcode-select --install" if path.startswith("/usr/bin/") and sys.platform == "darwin" else ""
-            raise ExecutableNotFoundError(f"{tilde(path)} does not run: {done.complaint}", fix or install_hint(program))
-        return (done.out.splitlines() or [path])[0]
+        try:
+            done = self.run([path, "--version"])
+            if done.ok:
+                return (done.out.splitlines() or [path])[0]
+            why = done.complaint
+        except OSError as error:  # built for another machine
+            why = str(error.strerror)
+        fix = "xcode-select --install" if path.startswith("/usr/bin/") and sys.platform == "darwin" else ""
+        raise ExecutableNotFoundError(f"{tilde(path)} does not run: {why}", fix or install_hint(program))
 
     def run(
         self,
@@ -4173,7 +4179,7 @@ class Uv(Resource):
             environ = {"UV_INSTALL_DIR": self.directory, "UV_NO_MODIFY_PATH": "1"}
             done = run_script(script, self.runner, task, "uv", environ)
             if done.ok and self.runner.has("uv"):
-                return TaskResult("changed", f"installed into {tilde(self.directory)}")
+                return self.installed("")
             why = f"its installer ended with exit code {done.code}"
         except TlcError as error:
             why = error.message
@@ -4188,7 +4194,8 @@ class Uv(Resource):
         )
         os.makedirs(os.path.dirname(self.venv), mode=0o700, exist_ok=True)
         for words in commands:
-            done = self.runner.run(words, on_line=task.report, log_as="uv")
+            # pip.conf may say otherwise, for the person's own installations.
+            done = self.runner.run(words, env={"PIP_USER": "0"}, on_line=task.report, log_as="uv")
             if not done.ok:
                 remove(self.venv)
                 fix = f"{install_hint(package)} && {self.mend}" if package else f"curl -LsSf {UV_INSTALLER} | sh"
@@ -4198,7 +4205,17 @@ class Uv(Resource):
             link = os.path.join(self.directory, name)
             if not os.path.lexists(link) and os.path.exists(f"{self.venv}/bin/{name}"):
                 os.symlink(f"{self.venv}/bin/{name}", link)
-        return TaskResult("changed", f"installed into {tilde(self.directory)} from its wheel; {why}")
+        return self.installed(f" from its wheel; {why}")
+
+    def installed(self, how: str) -> TaskResult:
+        """The result of an installation: whether uv runs now."""
+        try:
+            self.runner.version_of("uv")
+        except ExecutableNotFoundError as error:
+            ours = os.path.join(self.directory, "uv")  # a link that leads nowhere, a uv that does not run
+            fix = f"{move_away(ours)} && {self.mend}" if os.path.lexists(ours) else ""
+            return TaskResult("failed", f"installed{how}, but {error.message}", fix)
+        return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
 
     def venv_package(self) -> str:
         """The package of what Debian leaves out of its Python, where that is missing."""
@@ -4496,11 +4513,13 @@ class UvTool(Resource):
 
     @staticmethod
     def look(runner: Runner) -> dict[str, tuple[str, str]]:
-        """What uv has installed: name -> the versions that were asked for, the extras."""
+        """What uv has installed: name -> the versions that were asked for, the extras. Raises TlcError."""
         listing = ("tool", "list", "--show-version-specifiers", "--show-extras", "--no-cache")
-        said = runner.run([runner.which("uv"), *listing]).out
+        said = runner.run([runner.which("uv"), *listing])
+        if not said.ok:  # an old uv does not know all of these
+            raise TlcError(f"uv cannot list its tools: {said.complaint}", "uv self update")
         line = re.compile(r"(?m)^(\S+) v\S+(?: \[required: ([^\]]*)\])?(?: \[extras: ([^\]]*)\])?")
-        return {name: (versions, extras) for name, versions, extras in line.findall(said)}
+        return {name: (versions, extras) for name, versions, extras in line.findall(said.out)}
 
     def check(self) -> CheckResult:
         if not self.runner.has("uv"):
@@ -4949,7 +4968,10 @@ class Database:
 
     def as_administrator(self, script: str, user: str) -> Completed:
         """Runs a script of psql's as the system user `user` ("": this one), through the socket or where PGHOST says."""
-        return self.psql(script, {}, user, "-d", "postgres", *self.administered_at)
+        # What the environment says of a person's own login is not for another one.
+        other = as_user(user)
+        environ = dict.fromkeys(("PGPASSWORD", "PGOPTIONS", "PGREQUIREPEER"), "") if other else {}
+        return self.psql(script, environ, user, "-d", "postgres", *(["-U", user] * bool(other)), *self.administered_at)
 
     @property
     def administered_at(self) -> list[str]:

@@ -155,6 +155,19 @@ def test_a_bare_debian(
         goes_on_from_there(me, me.bootstrap(shell))
 
 
+def test_a_uv_that_leads_nowhere_and_settings_for_pip(tmp_path: Path, archive: Path) -> None:
+    with desk(tmp_path, archive, packages="curl git python3-venv") as me:
+        me.it.env |= {"PIP_USER": "1", "PIP_TARGET": f"{me.home}/elsewhere"}
+        me.it.must("sh", "-c", "mkdir -p ~/.local/bin && ln -s /nowhere ~/.local/bin/uv", user="dev")
+        run = me.bootstrap()
+        assert run.code == 1, run.err
+        [mend] = re.findall(r"→ (mv .* && .*)", run.err)
+        mended = me.login(f'PATH="$HOME/.local/bin:$PATH"; {mend} --yes', timeout=SLOW)
+        assert mended.code == 0, mended.err
+        assert me.login("~/.local/bin/uv --version").code == 0
+        assert not me.it.exists(f"{me.home}/elsewhere")
+
+
 def test_with_a_password_it_asks_once_on_the_terminal(tmp_path: Path, archive: Path) -> None:
     with desk(tmp_path, archive, "debian-12", "curl", sudo="password") as me:
         line = f"curl -fsSL https://github.com{LATEST}/bootstrap.sh | sh"

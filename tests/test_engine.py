@@ -759,6 +759,17 @@ def test_a_child_gives_its_output_and_exit_code(runner: tlc.Runner) -> None:
     assert runner.run(shell("kill -9 $$")).code == -9
 
 
+@pytest.mark.parametrize("content", [b"\x7fELF for another machine", b"#!/nowhere/python\n", b"#!/bin/sh\nexit 1\n"])
+def test_a_program_that_does_not_run_is_as_good_as_none(runner: tlc.Runner, tmp_path: Path, content: bytes) -> None:
+    program = tmp_path / "uv"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    runner.environ["PATH"] = str(tmp_path)
+    with pytest.raises(tlc.ExecutableNotFoundError, match="uv does not run: ") as raised:
+        runner.version_of("uv")
+    assert raised.value.fix == "tlc bootstrap --only uv"
+
+
 def test_output_that_is_not_utf8_comes_back_as_it_was(runner: tlc.Runner) -> None:
     assert os.fsencode(runner.run(shell(r"printf 'a\377b'")).out) == b"a\xffb"
 

@@ -279,6 +279,12 @@ def test_only_the_versions_that_are_named(desk: Desk) -> None:
     assert "/odoo-17.0.conf" in run.err.splitlines()[-1], "what is worth running next is there"
 
 
+def test_what_a_person_has_set_for_uv_does_not_matter(desk: Desk) -> None:
+    desk.sandbox.env |= {"UV_SYSTEM_PYTHON": "1", "UV_PYTHON": "3.99", "UV_REQUIRE_HASHES": "1"}
+    assert statuses(desk.create()) == {"18.0": "changed"}
+    assert desk.works()
+
+
 def test_a_version_that_is_not_in_the_config(desk: Desk) -> None:
     run = desk.create("18.0", "16.0")
     assert run.code == 2

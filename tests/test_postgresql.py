@@ -315,7 +315,8 @@ def test_a_host_by_its_address(desk: Desk) -> None:
 def test_what_the_person_has_set_for_psql_does_not_matter(desk: Desk) -> None:
     psqlrc = desk.sandbox.home / ".psqlrc"
     psqlrc.write_text("\\set AUTOCOMMIT off\n\\pset format html\nSELECT 'hello';\n")
-    env = {"PGPORT": "1", "PGDATABASE": "mine", "PGPASSWORD": "mine", "PGSSLMODE": "allow", "PSQLRC": str(psqlrc)}
+    env = {"PGPORT": "1", "PGUSER": "me", "PGDATABASE": "mine", "PGPASSWORD": "mine", "PGSSLMODE": "allow"}
+    env["PSQLRC"] = str(psqlrc)
     assert desk.ensure(env=env).code == 0
     assert desk.login()
     assert not desk.ensure(env=env).json()["changed"]

@@ -56,6 +56,11 @@ class Scripted(tlc.Runner):
         return tlc.Completed(list(argv), self.code, self.out, self.err, 0.0)
 
 
+def test_a_uv_too_old_to_tell_what_it_has_is_not_one_without_tools() -> None:
+    with pytest.raises(tlc.TlcError, match=r"cannot list its tools: .*unexpected"):
+        tlc.UvTool.look(Scripted(err="error: unexpected argument '--show-extras' found\n", code=2))
+
+
 # --- which system this is
 
 

@@ -135,6 +135,8 @@ INSTALL_CAUSES = (
     (r"Conflicting values set for option Signed-By", "two apt sources for one archive name different keys",
      "grep -r Signed-By /etc/apt/sources.list.d"),
     (r"dpkg was interrupted", "an installation was cut off", "sudo dpkg --configure -a"),
+    (r"Unmet dependencies\. Try", "a package that is there lacks what it depends on",
+     "sudo apt-get --fix-broken install"),
     (r"No space left|enough free space|ENOSPC", "the disk is full", "df -h"),
     (r"EACCES|EPERM|[Pp]ermission denied", "what must be written may not be", "tlc -v install-tools"),
     (r"failed retrieving file .*404|error: 404", "pacman's lists are older than its mirrors", "sudo pacman -Syu"),
@@ -4637,6 +4639,13 @@ class OdooVersion:
         return os.path.expanduser(f"~/.local/bin/odoo-v{self.major}")
 
     @property
+    def has_launcher(self) -> bool:
+        """Whether its launcher is there, and starts it: there may be another code root, or a script of a person's."""
+        with contextlib.suppress(OSError), open(self.launcher, encoding="utf-8", errors="replace") as file:
+            return f'VENV_DIR="{os.path.realpath(self.venv)}"\n' in file.read()
+        return False
+
+    @property
     def port(self) -> int:
         """Where it answers: as its configuration says by now, else as tlc writes it there."""
         with contextlib.suppress(OSError), open(self.settings_file, encoding="utf-8", errors="replace") as file:
@@ -4655,7 +4664,7 @@ class OdooVersion:
         wanted = self.config.data["postgres"]
         known = SCHEMA["properties"]["postgres"]["properties"]
         usual = all(wanted[key] == known[key]["default"] for key in ("user", "password", "host"))
-        if usual and self.config.data["create_launcher"] and self.launcher:
+        if usual and self.config.data["create_launcher"] and self.has_launcher:
             words = [self.launcher]
         else:
             words = [f"{self.venv}/bin/python", f"{self.venv}/bin/odoo"]
@@ -4853,9 +4862,8 @@ class Launcher(Resource):
             return CheckResult(CheckStatus.OK, message, fix=self.version.start)
         if not os.path.lexists(self.path):
             return CheckResult(CheckStatus.FAIL, f"{tilde(self.path)} is missing", "write the launcher")
-        with open(self.path, encoding="utf-8", errors="replace") as file:
-            if f'VENV_DIR="{os.path.realpath(self.version.venv)}"\n' in file.read():
-                return CheckResult(CheckStatus.OK, tilde(self.path))
+        if self.version.has_launcher:
+            return CheckResult(CheckStatus.OK, tilde(self.path))
         fix = f"{move_away(self.path)} && {self.mend}"
         return CheckResult(CheckStatus.WARN, f"{tilde(self.path)} is there, but starts something else", fix=fix)
 
@@ -4883,7 +4891,8 @@ class OdooConfiguration(Resource):
             return CheckResult(CheckStatus.FAIL, "missing", "write the configuration")
         with open(self.path, encoding="utf-8", errors="replace") as file:
             text = file.read()
-        new = [path for path in self.addons() if os.path.relpath(path, self.version.root) not in text]
+        names = {path: os.path.relpath(path, self.version.root) for path in self.addons()}
+        new = [path for path, name in names.items() if not re.search(re.escape(name) + r"(?![\w.-])", text)]
         if new:
             message = f"there, and yours; not yet with {', '.join(map(os.path.basename, new))}"
             return CheckResult(CheckStatus.OK, message, fix=f"{edit(self.path)}   # addons_path")

@@ -532,6 +532,7 @@ def test_something_else_with_the_launchers_name_is_kept(desk: Desk) -> None:
     run = desk.create()
     assert statuses(run) == {"18.0": "changed"}
     assert desk.launcher().read_text() == "#!/bin/sh\necho mine\n"
+    assert "/venvs/18.0/bin/odoo -c " in run.err.splitlines()[-1]
     assert "odoo-v18" in run.err
 
 
@@ -581,6 +582,7 @@ def test_the_configuration_file(desk: Desk) -> None:
     assert "s3cret" not in run.out + run.err + desk.log()
 
     queue = desk.addons("oca/18.0/queue")  # a repository that came later
+    path.write_text(path.read_text() + f"# {queue}-api\n")
     again = desk.create()
     assert (again.code, again.json()["changed"]) == (0, False)
     assert "not yet with queue" in result_of(again)["message"]

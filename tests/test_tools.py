@@ -424,6 +424,7 @@ def test_a_good_list_costs_one_call_and_a_culprit_a_few() -> None:
     [
         ("E: You don't have enough free space in /var/cache/apt/archives/.", "the disk is full"),
         ("E: dpkg was interrupted, you must manually run 'sudo dpkg --configure -a' to correct", "cut off"),
+        ("E: Unmet dependencies. Try 'apt --fix-broken install' with no packages", "lacks what it depends on"),
         ("E: Conflicting values set for option Signed-By regarding source", "two apt sources"),
         ("E: Failed to fetch http://archive.example/x  Could not connect to archive.example:80", "cannot be reached"),
         ("npm error code EACCES", "may not be"),

@@ -2566,6 +2566,9 @@ def write_file(path: str, text: str, mode: int = 0o666) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = error.filename or path  # a disk that is full says no name
+        raise
     finally:
         if os.path.lexists(beside):
             os.unlink(beside)
@@ -4598,7 +4601,8 @@ class OdooVersion:
         self.source = os.path.join(self.root, "odoo", "odoo", version)
         self.venv = os.path.join(self.root, "venvs", version)
         self.settings_file = os.path.join(self.root, "conf", f"odoo-{version}.conf")
-        self.pull = f"tlc pull-repos -f odoo@{version}"
+        declared = any(each.item == f"odoo/odoo@{version}" for each in config.repositories)
+        self.pull = f"tlc pull-repos -f odoo@{version}" if declared else f'{EDIT}   # [repos] odoo = ["odoo"]'
 
     @property
     def is_there(self) -> bool:

@@ -476,6 +476,13 @@ def test_something_else_in_its_place_is_not_removed(desk: Desk) -> None:
 # --- what is missing
 
 
+def test_a_config_that_declares_no_odoo(sandbox: Sandbox) -> None:
+    sandbox.config('versions = ["18.0"]\n')
+    run = sandbox.tlc("--yes", "--json", "create-venvs")
+    assert run.code == 1
+    assert "config.toml   # [repos] odoo" in result_of(run)["fix"], "pull-repos has none to pull"
+
+
 def test_no_uv(desk: Desk, tmp_path: Path) -> None:
     bare = link(tmp_path / "bare", "sh", "env", "git")
     run = desk.create(env={"PATH": str(bare)})

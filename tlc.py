@@ -4450,17 +4450,25 @@ class Npm:
         return names
 
     def listed(self) -> tuple[str, set[str]]:
-        """Where the packages of the prefix are, and their names."""
+        """Where the packages of the prefix are, and their names. Raises TlcError."""
         import tempfile
 
         npm = self.runner.which("npm")
         with tempfile.TemporaryDirectory(prefix="tlc-") as cache:  # logs and the like: a look leaves nothing behind
-            quiet = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
-            # It exits with 1 over peer dependencies, and lists all the same.
-            said = self.runner.run([npm, "ls", "--global", "--depth=0", "--parseable", *self.prefix], env=quiet).out
-            if not said.strip():  # the prefix does not exist yet
-                said = os.path.dirname(self.runner.run([npm, "root", "--global", *self.prefix], env=quiet).out.strip())
-        root, *paths = said.splitlines() or ["/"]
+            plain = dict.fromkeys(("npm_config_json", "npm_config_long", "npm_config_update_notifier"), "false")
+
+            def listing(*words: str) -> list[str]:
+                # It exits with 1 over peer dependencies, and lists all the same.
+                said = self.runner.run(
+                    [npm, *words, "--global", *self.prefix], env={"npm_config_cache": cache, **plain}
+                )
+                return [line for line in said.out.splitlines() if os.path.isabs(line)]  # a wrapper may say more
+
+            # Where the prefix does not exist yet there is nothing to list.
+            found = listing("ls", "--depth=0", "--parseable") or [os.path.dirname(root) for root in listing("root")]
+        if not found:
+            raise TlcError("npm does not say where its packages are", "npm root --global")
+        root, *paths = found
         return root, {os.path.relpath(path, os.path.join(root, "node_modules")) for path in paths}
 
     def install(self, names: Sequence[str], task: Task) -> Completed:
@@ -4547,6 +4555,9 @@ class UvTool(Resource):
             return TaskResult("changed", "installed")
         if f"Because {self.tool} was not found in the package registry" in done.err:
             return UNKNOWN_PACKAGE
+        if re.search(r"xecutables? already exist|Invalid environment", done.err):  # pipx's, or its Python is gone
+            fix = shell("uv", "tool", "install", "--force", "--reinstall", "--", spec)
+            return TaskResult("failed", done.complaint, fix)
         return install_together([spec], lambda _: done, "(?!)")[spec]  # for its cause
 
 
@@ -4959,6 +4970,14 @@ class Database:
         # Debian keeps the servers off PATH.
         if not (self.runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
             return "no PostgreSQL server is installed", install_hint("postgres")
+        there = self.sockets()
+        if str(self.port) in there:
+            alter = ("-p", str(self.port), "-c", "ALTER SYSTEM SET listen_addresses = 'localhost'")
+            fix = shell(*as_user("postgres"), "psql", "-h", there[str(self.port)], *alter)
+            return f"PostgreSQL runs, but does not listen on {self.host}", f"{fix}   # then restart it"
+        if there:
+            other = min(there, key=int)
+            return f"PostgreSQL runs at port {other}, not {self.port}", f"{EDIT}   # [postgres] port = {other}"
         if sys.platform == "darwin":
             return "PostgreSQL does not run", "brew services start postgresql@16"
         words = ["systemctl", "enable", "--now", "postgresql"]
@@ -4967,6 +4986,17 @@ class Database:
         cluster = FIRST_CLUSTER.get(get_os_info().manager, [])
         first = shell(*as_user(cluster[0]), *cluster[1:]) + "; " if cluster else ""
         return "PostgreSQL does not run", first + shell(*as_user("root"), *words)
+
+    def sockets(self) -> dict[str, str]:
+        """The port of each server on this machine that answers -> the directory of its socket."""
+        given, found = self.runner.environ.get("PGHOST", ""), {}
+        for directory in [given] if given else ["/var/run/postgresql", "/tmp"]:  # noqa: S108  where servers put them
+            for path in glob.glob(f"{glob.escape(directory)}/.s.PGSQL.*"):
+                port = path.rpartition(".")[2]
+                ready = [self.runner.which("pg_isready"), "-q", "-h", directory, "-p", port]
+                if port.isdigit() and self.runner.run(ready).ok:
+                    found[port] = directory
+        return found
 
     def as_role(self, query: str) -> Completed:
         """Runs a query as the role, over TCP. Its name and password are in no argument list."""

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import pythons
 from conftest import Run, Sandbox
+from ports import free_port
 from postgres_server import PostgresServer, missing
 
 # Who runs tlc: whoever runs the tests; where that is root, who becomes `postgres` for it, others as well: `postgres`
@@ -333,6 +334,14 @@ def test_the_server_is_down(each_desk: Desk) -> None:
     assert results(run)["server"]["fix"]
     each_desk.server.start()
     assert each_desk.ensure().code == 0
+
+
+def test_a_server_at_another_port(desk: Desk) -> None:
+    desk.sandbox.config(f"versions = ['18.0']\n[postgres]\nport = {free_port()}\n")
+    run = desk.ensure()
+    assert run.code == 1
+    assert f"runs at port {desk.server.port}, not" in results(run)["server"]["message"]
+    assert f"port = {desk.server.port}" in results(run)["server"]["fix"]
 
 
 def test_a_server_that_does_not_answer(desk: Desk) -> None:

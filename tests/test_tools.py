@@ -544,12 +544,18 @@ def test_homebrew_which_a_script_plays(tmp_path: Path, monkeypatch: pytest.Monke
     ("said", "names"),
     [
         ("/usr/lib\n/usr/lib/node_modules/npm\n/usr/lib/node_modules/@scope/name\n", {"npm", "@scope/name"}),
+        ("Now using node v20\n/usr/lib\n/usr/lib/node_modules/npm\n", {"npm"}),
         ("/home/x/.local/lib\n", set()),
-        ("", set()),
     ],
 )
 def test_npms_list_is_read(said: str, names: set[str]) -> None:
     assert tlc.Npm(Scripted(said, code=1)).listed()[1] == names
+
+
+@pytest.mark.parametrize("said", ["", '{\n  "name": "lib"\n}\n'])
+def test_an_npm_that_lists_no_place_is_an_error(said: str) -> None:
+    with pytest.raises(tlc.TlcError, match="does not say where"):
+        tlc.Npm(Scripted(said)).look()
 
 
 @pytest.mark.parametrize(
@@ -633,6 +639,16 @@ def test_a_uv_tool_nobody_has_is_named(spec: str) -> None:
     runner = Scripted(err=f"error: No solution found when resolving dependencies\n  cause: {said} ...\n", code=1)
     result = tlc.UvTool(spec, runner, tlc.Probe(dict)).apply(NO_TASK)
     assert (result.status, result.message) == ("failed", "no package of that name is known here")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Executable already exists: pre-commit (use `--force` to overwrite)", "Invalid environment at `/x`: missing"],
+)
+def test_a_uv_tool_that_something_else_stands_in_the_way_of_has_a_mend(said: str) -> None:
+    result = tlc.UvTool("pre-commit", Scripted(err=f"error: {said}\n", code=2), tlc.Probe(dict)).apply(NO_TASK)
+    assert (result.status, said in result.message) == ("failed", True)
+    assert result.fix == "uv tool install --force --reinstall -- pre-commit"
 
 
 # --- the config's names

@@ -431,6 +431,8 @@ def test_from_a_checkout_without_network(desk: Desk, tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["bin", "a place"])
 def test_what_it_installs_updates_itself(desk: Desk, archive: Path, tmp_path: Path, place: str) -> None:
     """The lines before the archive are not the release's: they name this machine's Python, and stay."""
+    if archive.name.startswith("tlc-shiv"):
+        pytest.skip("releases are zipapps")
 
     def publish(release: bytes) -> None:
         desk.web.files |= {"/v9/tlc.pyz": release, "/v9/tlc.pyz.sha256": sha256_file(release)}

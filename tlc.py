@@ -103,6 +103,7 @@ HANDED_ENVIRONMENT = (
 KEG_ONLY = [
     f"{prefix}/opt/{keg}/bin" for prefix in ("/opt/homebrew", "/usr/local") for keg in ("libpq", "postgresql@16")
 ]
+ADD_TO_PATH = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
 MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 
 # ID or ID_LIKE in os-release, or "macos" -> the package manager there
@@ -1385,12 +1386,16 @@ SCHEMA: dict[str, Any] = _table(
         "postgres": _table(
             {
                 "user": _text(
-                    r"[a-zA-Z_][a-zA-Z0-9_-]{0,62}",
-                    "a role's name: up to 63 letters, digits, _ and -, starting with a letter or _",
+                    r"(?!pg_|(?:public|none)$)[a-zA-Z_][a-zA-Z0-9_-]{0,62}",  # those are PostgreSQL's own
+                    "a role's name: up to 63 letters, digits, _ and -, starting with a letter or _, but not pg_",
                     default="odoo",
                 ),
                 "password": _text(
-                    r"[^\x00-\x1f\x7f]+", "a password without control characters", default="odoo", secret=True
+                    # Odoo's configuration file loses blanks at the ends, and takes these words for no text.
+                    r"(?! |(?:None|True|False)$)[^\x00-\x1f\x7f]*[^\x00-\x20\x7f]",
+                    "a password without control characters, and without blanks at its ends",
+                    default="odoo",
+                    secret=True,
                 ),
                 "host": _text(r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost"),
                 "port": _number(1, 65535, "a port from 1 to 65535", default=5432),
@@ -4217,8 +4222,11 @@ class Uv(Resource):
         try:
             self.runner.version_of("uv")
         except ExecutableNotFoundError as error:
-            ours = os.path.join(self.directory, "uv")  # a link that leads nowhere, a uv that does not run
-            fix = f"{move_away(ours)} && {self.mend}" if os.path.lexists(ours) else ""
+            ours = os.path.join(self.directory, "uv")
+            if self.runner.has("uv") and self.runner.which("uv") != ours:  # a version manager's shim comes first
+                fix = ADD_TO_PATH
+            else:  # a link that leads nowhere, a uv that does not run
+                fix = f"{move_away(ours)} && {self.mend}" if os.path.lexists(ours) else ""
             return TaskResult("failed", f"installed{how}, but {error.message}", fix)
         return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
 
@@ -5208,15 +5216,14 @@ def examine_config(path: str) -> CheckResult:
 def examine_path(runner: Runner) -> CheckResult:
     """Whether the shell finds what is installed into ~/.local/bin, and finds it first."""
     directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
-    fix = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
     if directory not in path.split(os.pathsep):
-        return warn("it is not on PATH", fix)
+        return warn("it is not on PATH", ADD_TO_PATH)
     names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     # A person's own programs may hide behind others on purpose.
     ours = [name for name in names if name in ("tlc", "uv", "odoo-venv") or name.startswith("odoo-v")]
     hidden = [found for name in ours if (found := shutil.which(name, path=path)) != os.path.join(directory, name)]
     if hidden:
-        return warn(f"others come first on PATH: {', '.join(tilde(str(each)) for each in hidden)}", fix)
+        return warn(f"others come first on PATH: {', '.join(tilde(str(each)) for each in hidden)}", ADD_TO_PATH)
     return well("on PATH")
 
 
@@ -6094,9 +6101,12 @@ def make_settings(given: Mapping[str, Any], environ: Mapping[str, str], argv: Se
         # The XDG specification has relative ones ignored.
         return os.path.join(home if os.path.isabs(home) else os.path.expanduser(usual), "tlc")
 
+    root = os.path.expanduser(environ.get("TLC_CODE_DIR") or "~/code")
+    if root.startswith("~"):
+        raise UsageError(f"{root}: no home directory is known there; set HOME or TLC_CODE_DIR")
     called = sys.argv[0] if sys.argv else "tlc"
     return Settings(
-        code_root=os.path.abspath(os.path.expanduser(environ.get("TLC_CODE_DIR") or "~/code")),
+        code_root=os.path.abspath(root),
         state_dir=xdg("XDG_STATE_HOME", "~/.local/state"),
         data_dir=xdg("XDG_DATA_HOME", "~/.local/share"),
         program=shell("python3", called) if called.endswith((".py", ".pyz")) else "tlc",
@@ -6209,7 +6219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             shown = error
         else:
             shown = TlcError(*describe(error)) if isinstance(error, OSError) else internal_error(error, log)
-        code = terminal.fail(shown, (settings or make_settings({}, {})).called(shown.fix))
+        code = terminal.fail(shown, (settings or make_settings({}, {"TLC_CODE_DIR": "/"})).called(shown.fix))
     sys.stdout, sys.stderr = terminal.stdout, terminal.stderr
     if not terminal.flush():
         code = code or 1

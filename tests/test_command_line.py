@@ -250,6 +250,13 @@ def test_the_code_root_may_be_given_with_a_tilde(home: Sandbox) -> None:
     assert "~/work here/" in run.err
 
 
+def test_a_code_root_below_a_home_that_is_not_there(home: Sandbox) -> None:
+    before = everything(home.home)
+    run = home.tlc("--yes", "init", env={"TLC_CODE_DIR": "~nobody-of-that-name/code"})
+    assert (run.code, "~nobody-of-that-name/code: no home directory" in run.err) == (2, True)
+    assert everything(home.home) == before
+
+
 def test_the_code_root_may_be_relative(home: Sandbox) -> None:
     assert home.tlc("--yes", "init", env={"TLC_CODE_DIR": "here"}).code == 0
     assert (home.home / "here" / "config.toml").is_file()

@@ -73,7 +73,7 @@ WRONG_STRINGS = {
         '[venvs]\npython = { "18.0" = VALUE }',
         "3 2.7 -3.12 '3.12 ' /usr/bin/python3 python3.12 ٣.١٢",
     ),
-    "postgres.user": ("[postgres]\nuser = VALUE", f"0x 'a b' 'a;b' \"a'b\" é {'a' * 64}"),
+    "postgres.user": ("[postgres]\nuser = VALUE", f"0x 'a b' 'a;b' \"a'b\" é {'a' * 64} pg_x public none"),
     "postgres.host": ("[postgres]\nhost = VALUE", "'a b' /tmp a@b é"),
 }
 
@@ -187,6 +187,8 @@ REFUSED = {
     '[venvs]\npython = "3.12"': 'venvs.python: found "3.12", text; allowed: a table of versions',
     '[postgres]\npassword = ""': "postgres.password: found the value; allowed",
     '[postgres]\npassword = "a\\nb"': "postgres.password: found the value; allowed",
+    '[postgres]\npassword = " a"': "postgres.password: found the value; allowed",
+    '[postgres]\npassword = "None"': "postgres.password: found the value; allowed",
     "[postgres]\nport = 0": "postgres.port: found 0; allowed: a port from 1 to 65535",
     "[postgres]\nport = 65536": "postgres.port: found 65536; allowed",
     '[postgres]\nport = "5432"': 'postgres.port: found "5432", text; write it without quotes',

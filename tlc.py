@@ -4980,7 +4980,7 @@ class Database:
             return "no PostgreSQL server is installed", install_hint("postgres")
         there = self.sockets()
         if str(self.port) in there:
-            alter = ("-p", str(self.port), "-c", "ALTER SYSTEM SET listen_addresses = 'localhost'")
+            alter = ("-d", "postgres", "-p", str(self.port), "-c", "ALTER SYSTEM SET listen_addresses = 'localhost'")
             fix = shell(*as_user("postgres"), "psql", "-h", there[str(self.port)], *alter)
             return f"PostgreSQL runs, but does not listen on {self.host}", f"{fix}   # then restart it"
         if there:
@@ -5131,7 +5131,14 @@ class DatabaseRole(Resource):
         notes = []
         if superuser == "t":
             self.find_administrator()
-            alter = ("psql", *self.database.administered_at, "-c", f'ALTER ROLE "{self.name}" NOSUPERUSER')
+            alter = (
+                "psql",
+                "-d",
+                "postgres",
+                *self.database.administered_at,
+                "-c",
+                f'ALTER ROLE "{self.name}" NOSUPERUSER',
+            )
             notes.append(("it is a superuser, which Odoo should not be", shell(*as_user(self.administrator), *alter)))
         old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
         if old:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pythons
 from conftest import Run, Sandbox, interrupt
 from terminal import Terminal
 
@@ -123,6 +124,7 @@ def test_the_help_of_a_command_has_an_example_that_runs(sandbox: Sandbox, name: 
     [example] = re.findall(r"^example:\n +tlc (.*)$", run.out, re.MULTILINE)
     assert example.split()[0] == name
     sandbox.config(tlc.profiles()["odoo-dev"])
+    sandbox.env["PATH"] += f":{pythons.uv().parent}"
     tried = sandbox.tlc(*shlex.split(example), "--dry-run")
     # What these two find wrong in an empty home without a network is an answer.
     assert tried.code == 0 or (name in ("doctor", "self-update") and tried.code == 1), tried.err

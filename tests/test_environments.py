@@ -476,11 +476,11 @@ def test_something_else_in_its_place_is_not_removed(desk: Desk) -> None:
 # --- what is missing
 
 
-def test_a_config_that_declares_no_odoo(sandbox: Sandbox) -> None:
-    sandbox.config('versions = ["18.0"]\n')
-    run = sandbox.tlc("--yes", "--json", "create-venvs")
+def test_a_config_that_declares_no_odoo(desk: Desk) -> None:
+    desk.sandbox.config('versions = ["17.0"]\n')
+    run = desk.create()
     assert run.code == 1
-    assert "config.toml   # [repos] odoo" in result_of(run)["fix"], "pull-repos has none to pull"
+    assert "config.toml   # [repos] odoo" in result_of(run, "17.0")["fix"], "pull-repos has none to pull"
 
 
 def test_no_uv(desk: Desk, tmp_path: Path) -> None:

@@ -5131,15 +5131,9 @@ class DatabaseRole(Resource):
         notes = []
         if superuser == "t":
             self.find_administrator()
-            alter = (
-                "psql",
-                "-d",
-                "postgres",
-                *self.database.administered_at,
-                "-c",
-                f'ALTER ROLE "{self.name}" NOSUPERUSER',
-            )
-            notes.append(("it is a superuser, which Odoo should not be", shell(*as_user(self.administrator), *alter)))
+            alter = f'ALTER ROLE "{self.name}" NOSUPERUSER'
+            words = ("psql", "-d", "postgres", *self.database.administered_at, "-c", alter)
+            notes.append(("it is a superuser, which Odoo should not be", shell(*as_user(self.administrator), *words)))
         old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
         if old:
             needed = max(odoo_needs(version)[1] for version in old)

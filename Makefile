@@ -40,7 +40,7 @@ test-machines: .venv ## run the stories on throwaway machines: as root, with the
 	.venv/bin/pytest -n $(WORKERS) -m machines $(ARGS)
 
 bench: .venv ## measure start, planning and cloning against their bars
-	.venv/bin/python tests/bench.py $(ARGS)
+	PYTHONPATH=. .venv/bin/python tests/bench.py $(ARGS)
 
 clean: ## remove all that make has made
 	rm -rf .demo .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache __pycache__ tests/__pycache__

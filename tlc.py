@@ -2230,7 +2230,7 @@ class Engine:
 
     def blocked(self, steps: Sequence[Step], message: str, fix: str) -> Sequence[Step]:
         """The steps of a stage that could not be entered: what would have been done fails with that reason."""
-        found = CheckResult(CheckStatus.FAIL, message, fix=fix)
+        found = self.failure(message, fix)
         return [step.replace(found=found, action="") if step.action else step for step in steps]
 
     # --- looking
@@ -2271,10 +2271,14 @@ class Engine:
 
     def _check(self, stage: Stage, resource: Resource) -> Step:
         started = time.monotonic()
-        found = self.guarded(resource.check, lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix))
+        found = self.guarded(resource.check, self.failure)
         found = found.replace(message=redact(found.message))
         action = found.forced if self.force and found.forced else found.action
         return Step(stage, resource, found, time.monotonic() - started, action)
+
+    def failure(self, message: str, fix: str) -> CheckResult:
+        """What a look that failed has found."""
+        return CheckResult(CheckStatus.FAIL, message, fix=fix)
 
     def guarded(self, work: Callable[[], T], failure: Callable[[str, str], T]) -> T:
         """The result of `work`, or what `failure` makes of the message and the mend of its exception."""
@@ -2438,8 +2442,7 @@ class Engine:
         started = time.monotonic()
         found = self._check(group, resource).found
         if not offline and (found.status == CheckStatus.OK or found.action):
-            failure = lambda message, fix: CheckResult(CheckStatus.FAIL, message, fix=fix)  # noqa: E731
-            found = self.guarded(resource.probe, failure) or found
+            found = self.guarded(resource.probe, self.failure) or found
         fix = "" if found.status == CheckStatus.OK else found.fix or resource.mend
         result = TaskResult(found.status, found.message, fix, found.detail)
         step = Step(group, resource, found, 0.0, "")
@@ -3275,9 +3278,9 @@ class Checkout(Resource):
 
     def own_branches(self) -> bool:
         """Whether there are branches that are not called as one of the remote's."""
-        names = self.must("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/origin").split("\n")
-        theirs = {name.replace("refs/remotes/origin/", "refs/heads/") for name in names if "/origin/" in name}
-        return any(name.startswith("refs/heads/") and name not in theirs for name in names)
+        names = self.must("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/origin").split()
+        heads = [name.removeprefix("refs/heads/") for name in names if name.startswith("refs/heads/")]
+        return any(f"refs/remotes/origin/{head}" not in names for head in heads)
 
     @property
     def depth_option(self) -> list[str]:
@@ -4851,7 +4854,7 @@ class Venv(Resource):
 
     def recover(self) -> None:
         """Ends a build, whoever began it: what is complete stays, what is not gives way to what waits aside."""
-        complete = os.path.exists(os.path.join(self.path, ".odoo-venv.toml"))
+        complete = self.version.is_built
         if complete and os.path.exists(self.aside) and not os.path.exists(os.path.join(self.aside, ".odoo-venv.toml")):
             os.rename(self.aside, f"{self.path}.{time.strftime('%Y%m%d-%H%M%S')}")  # a person's own
         loser = self.aside if complete else self.path

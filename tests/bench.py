@@ -29,10 +29,9 @@ from odoo_tree import make_odoo
 from relay import Relay
 from ssh_server import Person, SshServer, missing
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))  # for build.py, as this file is run by its path
+import build
 
-import build  # noqa: E402
+PROJECT = Path(__file__).resolve().parent.parent
 
 ROUND_TRIP = 50  # milliseconds: a line to another continent, or a bad one
 

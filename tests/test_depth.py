@@ -78,7 +78,7 @@ def test_a_branch_of_ones_own_can_be_rebased_after_an_update(
 ) -> None:
     pull(sandbox, 1, layout=layout)
     web = sandbox.root / "oca/17.0/web"
-    upstream.git("checkout", "-q", "-b", "fix/this", cwd=web)
+    upstream.git("checkout", "-q", "-b", "fix/origin/this", cwd=web)
     if with_work:
         (web / "mine.py").write_text("mine = 1\n")
         upstream.git("add", "mine.py", cwd=web)
@@ -87,7 +87,7 @@ def test_a_branch_of_ones_own_can_be_rebased_after_an_update(
     for number in range(2):
         upstream.commit("OCA/web", "17.0", {"module/models.py": f"moved = {number}\n"})
     assert pull(sandbox, 1, layout=layout)[0]
-    upstream.git("checkout", "-q", "fix/this", cwd=web)
+    upstream.git("checkout", "-q", "fix/origin/this", cwd=web)
     upstream.git("rebase", "-q", "17.0", cwd=web)
-    assert upstream.git("rev-list", "--count", "17.0..fix/this", cwd=web) == str(int(with_work))
+    assert upstream.git("rev-list", "--count", "17.0..fix/origin/this", cwd=web) == str(int(with_work))
     assert (web / "module/models.py").read_text() == "moved = 1\n"

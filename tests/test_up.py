@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -228,7 +229,8 @@ def slowly(program: str, words: str) -> Slow:
     """Has a program wait, where these words are in its arguments, until a file is there; it says that it does."""
 
     def make(machine: Machine, go: Path) -> None:
-        real = script_path(machine, program)
+        real = shutil.which(program, path=machine.sandbox.env["PATH"])
+        assert real, f"{program} is missing"
         script(
             machine.home / "slow" / program,
             f'#!/bin/sh\ncase "$*" in *{words}*) touch {go}.waits; while [ ! -e {go} ]; do sleep 0.05; done ;; esac\n'
@@ -236,14 +238,6 @@ def slowly(program: str, words: str) -> Slow:
         )
 
     return make
-
-
-def script_path(machine: Machine, program: str) -> str:
-    """Where a program is that the machine's person has."""
-    for directory in machine.sandbox.env["PATH"].split(os.pathsep):
-        if os.access(f"{directory}/{program}", os.X_OK):
-            return f"{directory}/{program}"
-    raise AssertionError(f"{program} is missing")
 
 
 # stage -> what is slow in it

@@ -141,7 +141,9 @@ py_compile.compile(sys.argv[1], sys.argv[2], dfile="tlc.py", doraise=True, inval
 def output(*command: str) -> str:
     """Run a command; return what it printed, "" when it is missing or fails."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout if done.returncode == 0 else ""
@@ -150,7 +152,9 @@ def output(*command: str) -> str:
 def candidates() -> Iterator[str]:
     """Yield all places where a Python may be: on PATH (a broken shim may hide a good one), uv's, this one."""
     directories = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    yield from (f"{directory}/{name}" for name in PYTHON_NAMES for directory in directories if directory)
+    yield from (
+        f"{directory}/{name}" for name in PYTHON_NAMES for directory in directories if directory
+    )
     if shutil.which("uv"):
         listed = output("uv", "python", "list", "--only-installed", "--output-format", "json")
         yield from (entry["path"] for entry in json.loads(listed or "[]"))
@@ -177,9 +181,13 @@ def compiled(python: str, source: Path) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory, "tlc.pyc")
         command = [python, "-c", COMPILE, str(source), str(target)]
-        done = subprocess.run(command, env=env | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=env | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True
+        )
         if done.returncode:
-            sys.exit(f"{python} cannot compile {source.name}: {done.stderr.strip().splitlines()[-1]}")
+            sys.exit(
+                f"{python} cannot compile {source.name}: {done.stderr.strip().splitlines()[-1]}"
+            )
         return target.read_bytes()
 
 
@@ -221,7 +229,14 @@ def shiv_members() -> dict[str, bytes]:
         packages.mkdir()
         shutil.copyfile(HERE / "tlc.py", packages / "tlc.py")
         (packages / "tlc.py").chmod(0o644)
-        command = [sys.executable, "-m", "shiv", "--reproducible", "--compile-pyc", "--entry-point=tlc:main"]
+        command = [
+            sys.executable,
+            "-m",
+            "shiv",
+            "--reproducible",
+            "--compile-pyc",
+            "--entry-point=tlc:main",
+        ]
         command += [f"--site-packages={packages}", f"--output-file={packed}"]
         # shiv prefers that variable's time to a constant one.
         env = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
@@ -238,7 +253,9 @@ def main() -> None:
     """Build one archive and print one line about it."""
     parser = argparse.ArgumentParser(description="Pack tlc.py into one executable file.")
     parser.add_argument("--shiv", action="store_true", help="pack with shiv (needs `make .venv`)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of the file in dist/")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="instead of the file in dist/"
+    )
     args = parser.parse_args()
     target: Path = args.output or HERE / "dist" / ("tlc-shiv.pyz" if args.shiv else "tlc.pyz")
     if args.shiv:

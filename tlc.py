@@ -19,7 +19,9 @@ from __future__ import annotations
 import sys
 
 if sys.version_info < (3, 11):
-    sys.exit(f"tlc needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: python3.12 tlc.py")
+    sys.exit(
+        f"tlc needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: python3.12 tlc.py"
+    )
 
 import collections
 import contextlib
@@ -56,11 +58,13 @@ __version__ = "0.1.0"
 DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
 MAX_JOBS = 64
 KEPT_LOGS = 10
-GRACE = 1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
+GRACE = (
+    1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
+)
 LATER_ACTION = "look again, once the steps above are done"
 SHOWN = 10  # items named in one place, before "and 190 more"
 ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
-EXAMINED_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
+DOCTOR_CHECKS_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 
 # Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release notes and setup.py.
@@ -79,7 +83,7 @@ ODOO_NEEDS: dict[str, tuple[str, float]] = {
 }
 
 # uv tools whose command line tlc relies on -> the versions that have it
-HELD = {"odoo-venv": ">=2,<3"}
+PINNED_VERSIONS = {"odoo-venv": ">=2,<3"}
 
 NEWEST_ODOO = "20.0"
 SUPPORTED_ODOO = ["18.0", "19.0", "20.0"]  # Odoo supports its three newest versions
@@ -101,13 +105,21 @@ HANDED_ENVIRONMENT = (
 
 # Where programs are that a shell may not know of: just installed ones, the administrator's, Homebrew's keg-only libpq.
 KEG_ONLY = [
-    f"{prefix}/opt/{keg}/bin" for prefix in ("/opt/homebrew", "/usr/local") for keg in ("libpq", "postgresql@16")
+    f"{prefix}/opt/{keg}/bin"
+    for prefix in ("/opt/homebrew", "/usr/local")
+    for keg in ("libpq", "postgresql@16")
 ]
 ADD_TO_PATH = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
 MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 
 # ID or ID_LIKE in os-release, or "macos" -> the package manager there
-FAMILIES = {"debian": "apt-get", "ubuntu": "apt-get", "fedora": "dnf", "arch": "pacman", "macos": "brew"}
+FAMILIES = {
+    "debian": "apt-get",
+    "ubuntu": "apt-get",
+    "fedora": "dnf",
+    "arch": "pacman",
+    "macos": "brew",
+}
 
 # What Odoo and its Python packages need of the system. Of names joined by | the first that the release knows:
 # Debian renames some from release to release.
@@ -146,7 +158,9 @@ INSTALL_CAUSES = (
     (r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download metadata|error sending request",
      "the package index cannot be reached", "tlc install-tools   # once the network is back"),
 )  # fmt: skip
-LOCK_WAIT = 600  # seconds to wait for another package manager; an upgrade of a whole system takes minutes
+LOCK_WAIT = (
+    600  # seconds to wait for another package manager; an upgrade of a whole system takes minutes
+)
 
 DOWNLOAD_LIMIT = 10_000_000  # bytes; an installer script or a key is far smaller
 DOWNLOAD_TIME = 60.0  # seconds in all
@@ -177,7 +191,9 @@ GITHUB_CLI = {
 
 # GitHub's ssh host keys, and the fingerprints of all of them (docs.github.com, "GitHub's SSH key fingerprints").
 GITHUB_HOST = "github.com"
-GITHUB_KEY = "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+GITHUB_KEY = (
+    "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+)
 GITHUB_FINGERPRINTS = (
     "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",  # Ed25519
     "SHA256:p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",  # ECDSA
@@ -281,7 +297,9 @@ CONFIG_HEAD = f"""\
 """
 
 
-def _profile(about: str, versions: list[str], odoo: list[str], oca: list[str], protocol: str) -> str:
+def _profile(
+    about: str, versions: list[str], odoo: list[str], oca: list[str], protocol: str
+) -> str:
     """The text of a config.toml. `oca`: entries as they stand in TOML, quotes and all."""
     from json import dumps  # a JSON list of strings is a TOML one
 
@@ -303,7 +321,9 @@ def profiles() -> dict[str, str]:
     common = [f'"{name}"' for name in OCA_COMMON]
     contributor = [*common, '["maintainer-tools", ["master"]]', '["oca-port", ["main"]]']
     return {
-        "odoo-minimal": _profile("The newest stable Odoo; no account needed.", [NEWEST_ODOO], ["odoo"], [], "https"),
+        "odoo-minimal": _profile(
+            "The newest stable Odoo; no account needed.", [NEWEST_ODOO], ["odoo"], [], "https"
+        ),
         "odoo-dev": _profile(
             "The supported Odoo versions, enterprise (needs access) and common OCA repositories.",
             SUPPORTED_ODOO,
@@ -326,7 +346,9 @@ def profiles() -> dict[str, str]:
 # and OpenSSH 9.2.
 AGAIN, TERMINAL = "again", "terminal"
 PULL = "tlc pull-repos -f {name}"
-FORCE = "tlc pull-repos --force -f {name}   # if origin's state is wanted: the work is recorded first"
+FORCE = (
+    "tlc pull-repos --force -f {name}   # if origin's state is wanted: the work is recorded first"
+)
 REPAIR = "git -C {store} worktree repair {path}"
 LOGIN = "ssh-add || gh auth login -p ssh   # unlocks your key; where there is none, gh makes one and tells GitHub"
 NO_ORIGIN = "git -C {path} remote add origin {url} && tlc pull-repos -f {name}"
@@ -361,7 +383,10 @@ GIT_CAUSES = (
 EDIT = "edit config.toml"  # shown as the command that does it, see Settings.called()
 NAME_BRANCHES = f'{EDIT}   # name the branches it has, as in ["queue", ["17.0"]]'
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
-RETRY_PAUSES = (1.0, 3.0)  # seconds before the second and the third try, each times 0.5 to 1.5 at random
+RETRY_PAUSES = (
+    1.0,
+    3.0,
+)  # seconds before the second and the third try, each times 0.5 to 1.5 at random
 
 # What an unfinished operation leaves in git's directory -> its name.
 GIT_OPERATIONS = {
@@ -381,13 +406,190 @@ GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each nam
 # ----------------------------------------------------------------------------------------------
 
 
+@dataclass_transform(frozen_default=True)
+class Record:
+    """Base of the frozen records: the annotations are the fields, in order; class values are defaults.
+
+    It stands in for dataclasses, which cost more at each start (14 ms) than Python itself.
+    """
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        fields = type(self).__annotations__
+        given = dict(zip(fields, values, strict=False)) | named
+        wrong = [name for name in fields if name not in given and not hasattr(type(self), name)]
+        wrong += [name for name in given if name not in fields]
+        if wrong or len(values) > len(fields):
+            raise TypeError(f"{type(self).__name__}: missing or unknown fields: {wrong or values}")
+        self.__dict__.update(given)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.as_dict().items())})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields and their values, in order."""
+        return {name: getattr(self, name) for name in type(self).__annotations__}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return type(self)(**(self.as_dict() | changes))
+
+
+def tilde(path: str) -> str:
+    """A path as a person writes it: ~ for the home directory."""
+    home = os.path.expanduser("~").rstrip("/")
+    return (
+        "~" + path[len(home) :] if home and (path == home or path.startswith(home + "/")) else path
+    )
+
+
+def shell(*words: str) -> str:
+    """A command as a person can paste it."""
+    return shlex.join(words)
+
+
+def pasted(path: str) -> str:
+    """A path as a person can paste it: with ~ unless it must be quoted, which ~ must not."""
+    return tilde(path) if shell(path) == path else shell(path)
+
+
+def as_user(user: str) -> list[str]:
+    """What a person types before a command that another user is to run; [] where it is this one."""
+    import pwd
+
+    try:
+        me = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user without a name
+        me = ""
+    if user in ("", me) or (
+        user == "postgres" and sys.platform == "darwin"
+    ):  # Homebrew's server is the person's own
+        return []
+    if os.geteuid() == 0:
+        return ["runuser", "-u", user, "--"]
+    return ["sudo", *(["-u", user] if user != "root" else [])]
+
+
+class Raw(str):
+    """A word of a command that stands as it is, for the shell to interpret: `||`, `${EDITOR:-nano}`."""
+
+
+CONFIG_PATH = Raw("config.toml")  # rendered as the path of this run's config.toml
+
+
+class Privileged(Record):
+    """A command that another user runs, "root" or "postgres". `note`: a comment behind it."""
+
+    user: str
+    argv: Sequence[str]
+    note: str = ""
+
+    def render(self) -> str:
+        """Return the command as a person here types it: with sudo, runuser or nothing before it."""
+        words = shell(*as_user(self.user), *self.argv)
+        return f"{words}   # {self.note}" if self.note else words
+
+
+class Fix(Record):
+    """What mends something: commands to paste, one after the other, or what a person does by hand.
+
+    It stays data until render(), which happens once, when it is shown. False where it is empty.
+    """
+
+    commands: tuple[Sequence[str] | Privileged, ...] = ()
+    by_hand: str = ""
+    note: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.commands or self.by_hand)
+
+    def then(self, *words: str) -> Fix:
+        """Return the fix with one more command, run where those before it succeed."""
+        return self.replace(commands=(*self.commands, words))
+
+    def noted(self, note: str) -> Fix:
+        """Return the fix with a comment behind its commands."""
+        return self.replace(note=note)
+
+    def filled(self, *groups: str, **names: str) -> Fix:
+        """Return the fix with {0} and {name} in its words replaced; nothing needs quoting."""
+
+        def fill(command: Sequence[str] | Privileged) -> Sequence[str] | Privileged:
+            if isinstance(command, Privileged):
+                return command.replace(argv=fill(command.argv))
+            return tuple(type(word)(word.format(*groups, **names)) for word in command)
+
+        texts = {key: getattr(self, key).format(*groups, **names) for key in ("by_hand", "note")}
+        return self.replace(commands=tuple(map(fill, self.commands)), **texts)
+
+    def render(self, program: Sequence[str], config_path: str) -> str:
+        """Return the text to paste, `tlc` as `program` calls it; a sentence for a person begins with "# "."""
+        if self.by_hand:
+            return f"# {self.by_hand}"
+        lines = []
+        for command in self.commands:
+            if isinstance(command, Privileged):
+                lines.append(command.render())
+                continue
+            words = [config_path if word is CONFIG_PATH else word for word in command]
+            words = [*program, *words[1:]] if words[0] == "tlc" else words
+            lines.append(
+                " ".join(word if isinstance(word, Raw) else pasted(word) for word in words)
+            )
+        return " && ".join(lines) + (f"   # {self.note}" if self.note else "")
+
+
+NO_FIX = Fix()
+
+
+def paste(*words: str, note: str = "") -> Fix:
+    """Return the fix that is one command, given word by word; `note`: a comment behind it."""
+    return Fix((words,), note=note)
+
+
+def paste_as(user: str, *words: str, note: str = "") -> Fix:
+    """Return the fix that is one command of another user's."""
+    return Fix((Privileged(user, words),), note=note)
+
+
+def by_hand(sentence: str) -> Fix:
+    """Return the fix that is no command: a sentence that says what to do."""
+    return Fix(by_hand=sentence)
+
+
+class Cause(Record):
+    """A row of a table of causes: what a program says (a pattern), what that means, and its fix.
+
+    `message` and `fix` may use {0} for the pattern's groups and the names given to explain().
+    `helps`: AGAIN where trying again may help, TERMINAL where a person at the terminal may.
+    """
+
+    pattern: str
+    message: str
+    fix: Fix = NO_FIX
+    helps: str = ""
+
+
+def explain(output: str, causes: Iterable[Cause], **names: str) -> Cause | None:
+    """Return the first cause whose pattern is in a program's output, filled in; None for none."""
+    for cause in causes:
+        if match := re.search(cause.pattern, output):
+            groups = [" ".join((group or "").split()) for group in match.groups()]
+            shown = {name: tilde(value) for name, value in names.items()}
+            message = cause.message.format(*groups, **shown)
+            return cause.replace(message=message, fix=cause.fix.filled(*groups, **names))
+    return None
+
+
 class TlcError(Exception):
     """A failure a person can act on; main() shows it. `code` names its kind in JSON."""
 
     code = "error"
     exit_code = 1
 
-    def __init__(self, message: str, fix: str = "") -> None:
+    def __init__(self, message: str, fix: Fix | str = NO_FIX) -> None:
         super().__init__(message)
         self.message = message
         self.fix = fix
@@ -424,22 +626,6 @@ class SudoError(TlcError):
     code = "sudo"
 
 
-def tilde(path: str) -> str:
-    """A path as a person writes it: ~ for the home directory."""
-    home = os.path.expanduser("~").rstrip("/")
-    return "~" + path[len(home) :] if home and (path == home or path.startswith(home + "/")) else path
-
-
-def shell(*words: str) -> str:
-    """A command as a person can paste it."""
-    return shlex.join(words)
-
-
-def pasted(path: str) -> str:
-    """A path as a person can paste it: with ~ unless it must be quoted, which ~ must not."""
-    return tilde(path) if shell(path) == path else shell(path)
-
-
 def move_away(path: str) -> str:
     """The command that moves what is at a path to a name beside it that is free."""
     free = f"{path}.old"
@@ -448,7 +634,7 @@ def move_away(path: str) -> str:
     return f"mv {pasted(path)} {pasted(free)}"
 
 
-def describe(error: TlcError | OSError) -> tuple[str, str]:
+def describe(error: TlcError | OSError) -> tuple[str, Fix | str]:
     """What an error is in one line, and its mend."""
     import errno
 
@@ -466,42 +652,13 @@ def describe(error: TlcError | OSError) -> tuple[str, str]:
         errno.EDQUOT: "df -h",
     }
     mend = mends.get(error.errno or 0, "") if directory else ""
-    return f"{tilde(path)}: " * bool(path) + str(error.strerror or error), f"{mend} {pasted(directory)}" * bool(mend)
+    return f"{tilde(path)}: " * bool(path) + str(
+        error.strerror or error
+    ), f"{mend} {pasted(directory)}" * bool(mend)
 
 
 class Interrupted(Exception):
     """Raised in a worker that wants to start something after Ctrl-C."""
-
-
-@dataclass_transform(frozen_default=True)
-class Record:
-    """Base of the frozen records: the annotations are the fields, in order; class values are defaults.
-
-    It stands in for dataclasses, which cost more at each start (14 ms) than Python itself.
-    """
-
-    def __init__(self, *values: Any, **named: Any) -> None:
-        fields = type(self).__annotations__
-        given = dict(zip(fields, values, strict=False)) | named
-        wrong = [name for name in fields if name not in given and not hasattr(type(self), name)]
-        wrong += [name for name in given if name not in fields]
-        if wrong or len(values) > len(fields):
-            raise TypeError(f"{type(self).__name__}: missing or unknown fields: {wrong or values}")
-        self.__dict__.update(given)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is frozen")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.as_dict().items())})"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields and their values, in order."""
-        return {name: getattr(self, name) for name in type(self).__annotations__}
-
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed."""
-        return type(self)(**(self.as_dict() | changes))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -551,12 +708,16 @@ class Terminal:
             stream = stream or open(os.devnull, "r+")  # noqa: SIM115  a closed one is None in Python
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure:
-                reconfigure(errors="replace")  # an ASCII terminal shows ? and does not stop the work
+                reconfigure(
+                    errors="replace"
+                )  # an ASCII terminal shows ? and does not stop the work
             return stream
 
         self.stdin, self.stdout, self.stderr = map(usable, (sys.stdin, sys.stdout, sys.stderr))
         self.quiet, self.json = quiet, json
-        self.colour = {s: wants_colour(color, s.isatty(), environ) for s in (self.stdout, self.stderr)}
+        self.colour = {
+            s: wants_colour(color, s.isatty(), environ) for s in (self.stdout, self.stderr)
+        }
         self.animated = self.stderr.isatty() and environ.get("TERM") != "dumb" and not quiet
         self.interactive = self.stderr.isatty() and self.stdin.isatty()
         self._lock = threading.RLock()
@@ -593,7 +754,9 @@ class Terminal:
     def fail(self, error: TlcError, fix: str) -> int:
         """Shows an error that ended the run, as a document too with --json; returns its exit code."""
         if self.json:
-            self.document({"ok": False, "error": {"code": error.code, "message": error.message, "fix": fix}})
+            self.document(
+                {"ok": False, "error": {"code": error.code, "message": error.message, "fix": fix}}
+            )
         self.say(f"{self.style('tlc:', 'red')} {error.message}", important=True)
         if fix:
             self.say("→ " + fix.replace("\n", "\n  "), important=True)
@@ -605,7 +768,9 @@ class Terminal:
             self.stdout.flush()
             self.stderr.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())  # or Python complains at its exit
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), self.stdout.fileno()
+            )  # or Python complains at its exit
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
             self.say(f"tlc: the output could not be written: {error.strerror}", important=True)
@@ -650,12 +815,14 @@ def confirm_step(terminal: Terminal, question: str, without: str) -> None:
     """
     answer = terminal.ask(f"{question} [Y/n] ")
     if answer is None:
-        raise DeclinedError("tlc asks before it changes anything, and nobody can answer here.", without)
+        raise DeclinedError(
+            "tlc asks before it changes anything, and nobody can answer here.", without
+        )
     if answer.lower() not in ("", "y", "yes"):
         raise DeclinedError("Nothing was changed.")
 
 
-def tree(root: str, entries: Mapping[str, str]) -> str:
+def render_tree(root: str, entries: Mapping[str, str]) -> str:
     """A directory tree as text. `entries`: relative path, a directory's ending in / -> remark, in the order to show."""
     children: dict[str, list[str]] = {}
     for path in entries:
@@ -674,7 +841,9 @@ def tree(root: str, entries: Mapping[str, str]) -> str:
 
     shown = list(rows("", ""))
     width = max((len(left) for left, _ in shown), default=0)
-    return "\n".join([f"{root}/", *(f"{left:{width}}  {remark}".rstrip() for left, remark in shown)])
+    return "\n".join(
+        [f"{root}/", *(f"{left:{width}}  {remark}".rstrip() for left, remark in shown)]
+    )
 
 
 class Progress:
@@ -687,11 +856,15 @@ class Progress:
         self.terminal, self.total, self.silent = terminal, total, silent
         self.started = time.monotonic()
         self.done = 0
-        self.active: dict[str, tuple[float, str, float | None]] = {}  # name -> since, phase, fraction
+        self.active: dict[
+            str, tuple[float, str, float | None]
+        ] = {}  # name -> since, phase, fraction
         self.began: set[str] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._redraw, daemon=True) if terminal.animated else None
+        self._thread = (
+            threading.Thread(target=self._redraw, daemon=True) if terminal.animated else None
+        )
 
     def __enter__(self) -> Self:
         if self._thread:
@@ -704,7 +877,9 @@ class Progress:
             self._thread.join()
             self.terminal.picture([])
 
-    def update(self, name: str, phase: str = "", fraction: float | None = None, note: bool = False) -> None:
+    def update(
+        self, name: str, phase: str = "", fraction: float | None = None, note: bool = False
+    ) -> None:
         """An item is at work: `phase` in a few words, `fraction` of it done (0 to 1) where known.
 
         `note`: worth a line of its own where there is no live display to show it.
@@ -795,8 +970,17 @@ MANAGERS = {
     "apt-get": Manager(
         install=("apt-get", "install", "-y"),
         # On a terminal of its own dpkg would outlive an apt that is interrupted; and nobody answers questions.
-        options=("-oDpkg::Use-Pty=0", "-oDpkg::Options::=--force-confdef", "-oDpkg::Options::=--force-confold"),
-        query=("dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n"),
+        options=(
+            "-oDpkg::Use-Pty=0",
+            "-oDpkg::Options::=--force-confdef",
+            "-oDpkg::Options::=--force-confold",
+        ),
+        query=(
+            "dpkg-query",
+            "-W",
+            "-f",
+            "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n",
+        ),
         present=r"(?m)^installed (.*)$",
         unknown=r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate",
         busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?"
@@ -832,21 +1016,6 @@ MANAGERS = {
 }
 
 
-def as_user(user: str) -> list[str]:
-    """What a person types before a command that another user is to run; [] where it is this one."""
-    import pwd
-
-    try:
-        me = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container's user without a name
-        me = ""
-    if user in ("", me) or (user == "postgres" and sys.platform == "darwin"):  # Homebrew's server is the person's own
-        return []
-    if os.geteuid() == 0:
-        return ["runuser", "-u", user, "--"]
-    return ["sudo", *(["-u", user] if user != "root" else [])]
-
-
 class OsInfo(Record):
     """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager.
 
@@ -873,7 +1042,11 @@ def get_os_info() -> OsInfo:
     manager = next((FAMILIES[name] for name in ids if name in FAMILIES), "")
     # A derivative has a name of its own for its release, and one of these for the archive it is built on.
     names = ("UBUNTU_CODENAME", "DEBIAN_CODENAME", "VERSION_CODENAME")
-    codename = next((release[name] for name in names if release.get(name)), "") if manager == "apt-get" else ""
+    codename = (
+        next((release[name] for name in names if release.get(name)), "")
+        if manager == "apt-get"
+        else ""
+    )
     return OsInfo(ids[0], manager, codename)
 
 
@@ -934,7 +1107,9 @@ class Log:
         directory = os.path.dirname(self.wanted)
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
-            for old in sorted(name for name in os.listdir(directory) if name.endswith(".log"))[: 1 - KEPT_LOGS]:
+            for old in sorted(name for name in os.listdir(directory) if name.endswith(".log"))[
+                : 1 - KEPT_LOGS
+            ]:
                 os.unlink(os.path.join(directory, old))
             self._file = open(self.wanted, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
         except OSError:
@@ -948,7 +1123,9 @@ class Log:
             if not self._file:
                 self._kept.append(text)
                 return
-            with contextlib.suppress(OSError):  # a full disk must not stop the work for its log's sake
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk must not stop the work for its log's sake
                 self._file.write(text)
                 self._file.flush()
 
@@ -991,20 +1168,29 @@ class Runner:
     """
 
     def __init__(
-        self, environ: Mapping[str, str], log: Log, on_command: Callable[[str, float], None] | None = None
+        self,
+        environ: Mapping[str, str],
+        log: Log,
+        on_command: Callable[[str, float], None] | None = None,
     ) -> None:
 
-        self.environ = {name: value for name, value in environ.items() if name not in CLEANED_ENVIRONMENT}
+        self.environ = {
+            name: value for name, value in environ.items() if name not in CLEANED_ENVIRONMENT
+        }
         self.log, self.on_command = log, on_command
         self.stopped_at: float | None = None
         self._stopped = threading.Event()
         self._live: set[subprocess.Popen[bytes]] = set()
-        self._with_terminal: set[subprocess.Popen[bytes]] = set()  # these are in our own process group
+        self._with_terminal: set[subprocess.Popen[bytes]] = (
+            set()
+        )  # these are in our own process group
 
     def which(self, program: str) -> str:
         """The full path of a program. Raises ExecutableNotFoundError with the command that installs it."""
         directories = [os.path.expanduser(directory) for directory in MORE_PATH]
-        path = shutil.which(program, path=os.pathsep.join([self.environ.get("PATH", os.defpath), *directories]))
+        path = shutil.which(
+            program, path=os.pathsep.join([self.environ.get("PATH", os.defpath), *directories])
+        )
         if path is None:
             raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
         return os.path.abspath(path)
@@ -1030,8 +1216,14 @@ class Runner:
             why = done.complaint
         except OSError as error:  # built for another machine
             why = str(error.strerror)
-        fix = "xcode-select --install" if path.startswith("/usr/bin/") and sys.platform == "darwin" else ""
-        raise ExecutableNotFoundError(f"{tilde(path)} does not run: {why}", fix or install_hint(program))
+        fix = (
+            "xcode-select --install"
+            if path.startswith("/usr/bin/") and sys.platform == "darwin"
+            else ""
+        )
+        raise ExecutableNotFoundError(
+            f"{tilde(path)} does not run: {why}", fix or install_hint(program)
+        )
 
     def run(
         self,
@@ -1107,9 +1299,15 @@ class Runner:
         # Names of files need not be UTF-8; surrogateescape brings them back as they were.
         texts = [data.decode(errors="surrogateescape") for data in (out, err)]
         done = Completed(list(argv), process.returncode, texts[0], texts[1], seconds)
-        messages = "".join(line.rpartition("\r")[2] + "\n" for line in done.err.split("\n") if line.strip())
+        messages = "".join(
+            line.rpartition("\r")[2] + "\n" for line in done.err.split("\n") if line.strip()
+        )
         exit_line = f"# exit {done.code}, {seconds:.3f} s\n\n"
-        self.log.write(f"[{log_as}] {exit_line}" if log_as else f"$ {quoted}\n{redact(done.out + messages)}{exit_line}")
+        self.log.write(
+            f"[{log_as}] {exit_line}"
+            if log_as
+            else f"$ {quoted}\n{redact(done.out + messages)}{exit_line}"
+        )
         if self.on_command:
             self.on_command(quoted, seconds)
         if self.stopped_at and not at_end:
@@ -1140,7 +1338,9 @@ class Runner:
         pairs = [f"{name}={value}" for name, value in env.items()]
         return [self.which("sudo"), "-n", *preserve, *words[1:], "--", self.which("env"), *pairs]
 
-    def _read(self, process: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> tuple[bytes, bytes]:
+    def _read(
+        self, process: subprocess.Popen[bytes], on_line: Callable[[str], None] | None
+    ) -> tuple[bytes, bytes]:
         """Reads a child until it ends; does not wait for grandchildren that keep its pipes open."""
         import selectors
 
@@ -1210,7 +1410,10 @@ class Runner:
 
             kill = [sys.executable, "-c", f"import os; os.killpg({process.pid}, {int(number)})"]
             subprocess.run(
-                [*self.prefix_of("root", {}), *kill], stdin=subprocess.DEVNULL, capture_output=True, check=False
+                [*self.prefix_of("root", {}), *kill],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
             )
 
 
@@ -1237,8 +1440,10 @@ class Settings(Record):
     quiet: bool
     environ: Mapping[str, str]
 
-    def called(self, fix: str) -> str:
+    def called(self, fix: Fix | str) -> str:
         """A command as a person can paste it: `tlc` the way it was called, and EDIT with their editor."""
+        if isinstance(fix, Fix):
+            return fix.render(shlex.split(self.program), pasted(self.config_path))
         fix = fix.replace(EDIT, edit(self.config_path))
         return re.sub(r"(?<!\S)tlc (?=[a-z-])", lambda _: f"{self.program} ", fix)
 
@@ -1258,17 +1463,34 @@ def _number(minimum: int, maximum: int | None, description: str, **more: Any) ->
 
 
 def _choice(*words: str) -> dict[str, Any]:
-    return {"enum": list(words), "default": words[0], "description": " or ".join(f'"{word}"' for word in words)}
+    return {
+        "enum": list(words),
+        "default": words[0],
+        "description": " or ".join(f'"{word}"' for word in words),
+    }
 
 
 def _list(items: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:
-    return {"type": "array", "items": items, "description": description, "uniqueItems": True, "default": [], **more}
+    return {
+        "type": "array",
+        "items": items,
+        "description": description,
+        "uniqueItems": True,
+        "default": [],
+        **more,
+    }
 
 
 def _table(properties: dict[str, Any], description: str = "a table", **more: Any) -> dict[str, Any]:
     """A table with these keys; with `propertyNames` and `additionalProperties` one with keys of the user's."""
     known = {"properties": properties} if properties else {"default": {}}
-    return {"type": "object", "description": description, **known, "additionalProperties": False, **more}
+    return {
+        "type": "object",
+        "description": description,
+        **known,
+        "additionalProperties": False,
+        **more,
+    }
 
 
 VERSION = _text(r"(?:\d+\.\d+|master)", 'a version such as "17.0", or "master"')
@@ -1297,12 +1519,17 @@ REPOSITORY = {
             "prefixItems": [REPOSITORY_NAME, BRANCHES],
             "description": '[name, [branch, ...]], such as ["oca-port", ["main"]]',
         },
-        _table({"name": REPOSITORY_NAME, "branches": BRANCHES, "url": ADDRESS, "depth": DEPTH}, required=["name"]),
+        _table(
+            {"name": REPOSITORY_NAME, "branches": BRANCHES, "url": ADDRESS, "depth": DEPTH},
+            required=["name"],
+        ),
     ],
 }
 SCRIPT = _table(
     {
-        "url": _text(r"https://(?![-/])[^\s@/\x00-\x1f]+(?:/[^\s\x00-\x1f]*)?", "an https:// address"),
+        "url": _text(
+            r"https://(?![-/])[^\s@/\x00-\x1f]+(?:/[^\s\x00-\x1f]*)?", "an https:// address"
+        ),
         "name": _text(r"(?!-)[^\x00-\x1f]+", "a display name"),
         "sha256": _text(r"[0-9a-fA-F]{64}", "the 64 hexadecimal digits of a sha256"),
     },
@@ -1374,12 +1601,18 @@ SCHEMA: dict[str, Any] = _table(
         ),
         "venvs": _table(
             {
-                "preset": _text(r"[a-zA-Z0-9][a-zA-Z0-9_-]*", 'a preset of odoo-venv, such as "demo"', default="demo"),
+                "preset": _text(
+                    r"[a-zA-Z0-9][a-zA-Z0-9_-]*",
+                    'a preset of odoo-venv, such as "demo"',
+                    default="demo",
+                ),
                 "python": _table(
                     {},
                     'a table of versions and Pythons, such as { "18.0" = "3.12" }',
                     propertyNames=VERSION,
-                    additionalProperties=_text(r"3\.\d+(?:\.\d+)?", 'a Python version such as "3.12"'),
+                    additionalProperties=_text(
+                        r"3\.\d+(?:\.\d+)?", 'a Python version such as "3.12"'
+                    ),
                 ),
             }
         ),
@@ -1397,7 +1630,9 @@ SCHEMA: dict[str, Any] = _table(
                     default="odoo",
                     secret=True,
                 ),
-                "host": _text(r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost"),
+                "host": _text(
+                    r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost"
+                ),
                 "port": _number(1, 65535, "a port from 1 to 65535", default=5432),
             }
         ),
@@ -1434,7 +1669,9 @@ TYPE_HINTS = {
 
 def json_type(value: object) -> str:
     """JSON Schema's name for the type of a TOML value; "date" for dates and times."""
-    return next((name for name, (types, _) in JSON_TYPES.items() if isinstance(value, types)), "date")
+    return next(
+        (name for name, (types, _) in JSON_TYPES.items() if isinstance(value, types)), "date"
+    )
 
 
 def toml_text(value: object) -> str:
@@ -1446,7 +1683,11 @@ def toml_text(value: object) -> str:
     if isinstance(value, list):
         text = f"[{', '.join(map(toml_text, value))}]"
     elif isinstance(value, dict):
-        text = "{" + ", ".join(f"{field_name((key,))} = {toml_text(item)}" for key, item in value.items()) + "}"
+        text = (
+            "{"
+            + ", ".join(f"{field_name((key,))} = {toml_text(item)}" for key, item in value.items())
+            + "}"
+        )
     else:
         text = redact(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 60 else text[:57] + "..."
@@ -1462,7 +1703,9 @@ def field_name(path: Path) -> str:
             text += f"[{part}]"
         else:
             text += ("." if text else "") + (
-                part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
+                part
+                if re.fullmatch(r"[A-Za-z0-9_-]+", part)
+                else json.dumps(part, ensure_ascii=False)
             )
     return text or "the file"
 
@@ -1491,7 +1734,9 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
     if found != wanted:
         hint = TYPE_HINTS.get((wanted, found), "").format(value=shown)
         words = JSON_TYPES[found][1] if found in JSON_TYPES else "a date"
-        yield Problem(path, f"found {shown}, {words}; " + (hint or f"allowed: {schema['description']}"))
+        yield Problem(
+            path, f"found {shown}, {words}; " + (hint or f"allowed: {schema['description']}")
+        )
     elif "enum" in schema:
         if value not in schema["enum"]:
             near = nearest(value, schema["enum"])
@@ -1510,7 +1755,9 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
             return
         for index, item in enumerate(value):
             yield from validate(
-                item, schema["prefixItems"][index] if "prefixItems" in schema else schema["items"], (*path, index)
+                item,
+                schema["prefixItems"][index] if "prefixItems" in schema else schema["items"],
+                (*path, index),
             )
             if schema.get("uniqueItems") and item in value[:index]:
                 yield Problem((*path, index), f"found {toml_text(item)} again; name it once")
@@ -1518,7 +1765,9 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
         yield from validate_table(value, schema, path)
 
 
-def validate_table(value: dict[str, Any], schema: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+def validate_table(
+    value: dict[str, Any], schema: Mapping[str, Any], path: Path
+) -> Iterator[Problem]:
     """The problems of a table; a key nobody knows is a warning, with the nearest known one."""
     known = schema.get("properties", {})
     for key in schema.get("required", []):
@@ -1575,7 +1824,11 @@ def toml_lines(text: str) -> dict[Path, int]:
         parts: list[str] = []
         while tokens[at][0] in ("bare", "string"):
             kind, word, _line = tokens[at]
-            parts += [tomllib.loads(f"k = {word}")["k"]] if kind == "string" else [p for p in word.split(".") if p]
+            parts += (
+                [tomllib.loads(f"k = {word}")["k"]]
+                if kind == "string"
+                else [p for p in word.split(".") if p]
+            )
             at += 1
         return tuple(parts)
 
@@ -1661,7 +1914,10 @@ GITHUB_NAMES = {"oca": "OCA"}
 # organisation -> where its checkouts stand; any other: OTHER_LAYOUT
 LAYOUTS = {"odoo": "odoo/{name}/{branch}", "oca": "oca/{branch}/{name}"}
 OTHER_LAYOUT = "{organisation}/{branch}/{name}"
-GITHUB_URLS = {"ssh": "git@github.com:{owner}/{name}.git", "https": "https://github.com/{owner}/{name}.git"}
+GITHUB_URLS = {
+    "ssh": "git@github.com:{owner}/{name}.git",
+    "https": "https://github.com/{owner}/{name}.git",
+}
 
 
 def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]]:
@@ -1674,12 +1930,17 @@ def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]
                 entry = {"name": entry[0], "branches": entry[1]}
             name = entry["name"]
             owner = GITHUB_NAMES.get(organisation, organisation)
-            url = entry.get("url") or GITHUB_URLS[data["git"]["protocol"]].format(owner=owner, name=name)
+            url = entry.get("url") or GITHUB_URLS[data["git"]["protocol"]].format(
+                owner=owner, name=name
+            )
             layout = LAYOUTS.get(organisation, OTHER_LAYOUT)
             for branch in entry.get("branches", data["versions"]):
                 path = layout.format(organisation=organisation, branch=branch, name=name)
                 depth = entry.get("depth", data["git"]["depth"])
-                yield ("repos", organisation, index), Repository(organisation, name, branch, path, url, depth)
+                yield (
+                    ("repos", organisation, index),
+                    Repository(organisation, name, branch, path, url, depth),
+                )
 
 
 def misplaced(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -1687,14 +1948,21 @@ def misplaced(data: Mapping[str, Any]) -> Iterator[Problem]:
     checkouts: dict[str, str] = {}
     urls: dict[tuple[str, str], str] = {}
     places: list[tuple[Path, str, str]] = [
-        (("init_dirs", index), path.rstrip("/"), path) for index, path in enumerate(data["init_dirs"])
+        (("init_dirs", index), path.rstrip("/"), path)
+        for index, path in enumerate(data["init_dirs"])
     ]
     for field, repository in repositories_of(data):
         url = urls.setdefault((repository.organisation, repository.name), repository.url)
         if url != repository.url:
-            yield Problem(field, f"{repository.item} has another url than {url} elsewhere; give it another name")
+            yield Problem(
+                field,
+                f"{repository.item} has another url than {url} elsewhere; give it another name",
+            )
         if repository.path in checkouts:
-            yield Problem(field, f"{repository.item} would stand where {checkouts[repository.path]} does; name it once")
+            yield Problem(
+                field,
+                f"{repository.item} would stand where {checkouts[repository.path]} does; name it once",
+            )
         checkouts[repository.path] = repository.item
         places.append((field, os.path.dirname(repository.path), repository.item))
     for field, path, name in places:
@@ -1734,7 +2002,11 @@ def parse_config(text: str, path: str = "config.toml") -> Config:
         place = re.search(r"line (\d+), column (\d+)", str(error))
         message = re.sub(r" \(at .*\)$", "", str(error))
         # "at end of document" is all that tomllib says there
-        line, column = place.groups() if place else (str(text.count("\n") + 1), str(len(text.rpartition("\n")[2]) + 1))
+        line, column = (
+            place.groups()
+            if place
+            else (str(text.count("\n") + 1), str(len(text.rpartition("\n")[2]) + 1))
+        )
         raise ConfigError(f"config.toml:{line}:{column}: {message}", edit(path)) from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list 1,000 deep
         raise ConfigError(f"config.toml: cannot be read: {error}", edit(path)) from None
@@ -1748,17 +2020,28 @@ def parse_config(text: str, path: str = "config.toml") -> Config:
         places = []
         for problem in problems:
             if problem.warning == warning:
-                known = next(problem.path[:n] for n in range(len(problem.path), -1, -1) if problem.path[:n] in lines)
+                known = next(
+                    problem.path[:n]
+                    for n in range(len(problem.path), -1, -1)
+                    if problem.path[:n] in lines
+                )
                 places.append((lines[known], f"{field_name(problem.path)}: {problem.text}"))
-        return [f"config.toml:{line}: {text}" for line, text in sorted(places, key=lambda place: place[0])]
+        return [
+            f"config.toml:{line}: {text}"
+            for line, text in sorted(places, key=lambda place: place[0])
+        ]
 
     if rendered(warning=False):
         example = "".join(
-            f"\n    {line}" for line in profiles()["odoo-minimal"].splitlines() if line and line[0] != "#"
+            f"\n    {line}"
+            for line in profiles()["odoo-minimal"].splitlines()
+            if line and line[0] != "#"
         )
         shown = "\n".join(rendered(warning=True) + rendered(warning=False))
         raise ConfigError(f"{shown}\nA short valid example:{example}", edit(path))
-    return Config(path, data, [repository for _, repository in repositories_of(data)], rendered(warning=True))
+    return Config(
+        path, data, [repository for _, repository in repositories_of(data)], rendered(warning=True)
+    )
 
 
 def load_config(path: str) -> Config:
@@ -1772,9 +2055,13 @@ def load_config(path: str) -> Config:
             "tlc init",
         ) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"config.toml: byte {error.start} is not UTF-8.", f"save {tilde(path)} as UTF-8") from None
+        raise ConfigError(
+            f"config.toml: byte {error.start} is not UTF-8.", f"save {tilde(path)} as UTF-8"
+        ) from None
     except OSError as error:
-        raise ConfigError(f"{tilde(path)} cannot be read: {error.strerror}.", f"ls -l {pasted(path)}") from None
+        raise ConfigError(
+            f"{tilde(path)} cannot be read: {error.strerror}.", f"ls -l {pasted(path)}"
+        ) from None
 
 
 # ----------------------------------------------------------------------------------------------
@@ -1793,17 +2080,37 @@ class CheckStatus:
 class CheckResult(Record):
     """What check() found. `action`: what apply() would do about it, "" when it has nothing to do.
 
-    `forced`: what it would do with --force, where that differs. `asks`: it would replace what a person
+    `force_action`: what it would do with --force, where that differs. `needs_confirmation`: it would replace what a person
     made, so it is asked about even outside newcomer mode. `fix`: the command that mends it.
     """
 
     status: str
     message: str
     action: str = ""
-    forced: str = ""
-    asks: bool = False
-    fix: str = ""
+    force_action: str = ""
+    needs_confirmation: bool = False
+    fix: Fix | str = NO_FIX
     detail: str = ""
+
+
+def ok(message: str, **more: Any) -> CheckResult:
+    """Return a finding that is as it should be."""
+    return CheckResult(CheckStatus.OK, message, **more)
+
+
+def warn(message: str, fix: Fix | str = NO_FIX, **more: Any) -> CheckResult:
+    """Return a finding that one can work with."""
+    return CheckResult(CheckStatus.WARN, message, fix=fix, **more)
+
+
+def fail(message: str, fix: Fix | str = NO_FIX, **more: Any) -> CheckResult:
+    """Return a finding that one cannot work with."""
+    return CheckResult(CheckStatus.FAIL, message, fix=fix, **more)
+
+
+def missing(action: str, message: str = "missing", **more: Any) -> CheckResult:
+    """Return the finding of what is not there, which `action` brings about."""
+    return CheckResult(CheckStatus.FAIL, message, action, **more)
 
 
 class TaskResult(Record):
@@ -1815,7 +2122,7 @@ class TaskResult(Record):
 
     status: str
     message: str
-    fix: str = ""
+    fix: Fix | str = NO_FIX
     detail: str = ""
     needs_terminal: str = ""
 
@@ -1831,8 +2138,8 @@ class Task(Record):
     report: Callable[..., None]
 
 
-# For a probe(), which nobody watches.
-UNWATCHED = Task(False, False, lambda *_phase, **_more: None)
+# For a check_online(), which nobody watches.
+UNWATCHED_TASK = Task(False, False, lambda *_phase, **_more: None)
 
 
 class Resource:
@@ -1841,11 +2148,11 @@ class Resource:
     kind = ""
     batch = ""  # resources of one kind and batch are applied together, by apply_batch
     remark = ""  # what it is for, in a few words
-    mend = ""  # the command that applies it, for doctor
-    online = False  # whether it is nothing but its probe()
+    fix: Fix | str = NO_FIX  # the command that applies it, for doctor
+    online = False  # whether it is nothing but its check_online()
     needed_programs: tuple[str, ...] = ()  # without these no resource of its kind can do anything
     group = ""  # doctor's for it, where that is not its command's
-    examined = True  # whether doctor takes it from its command; config.toml it reads itself
+    in_doctor = True  # whether doctor takes it from its command; config.toml it reads itself
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -1854,7 +2161,7 @@ class Resource:
         """How it stands: looks on this machine only, changes nothing, needs no privilege."""
         raise NotImplementedError
 
-    def probe(self) -> CheckResult | None:
+    def check_online(self) -> CheckResult | None:
         """How it stands as far as only the network can tell, which then counts; None when there is nothing to add."""
         return None
 
@@ -1921,7 +2228,9 @@ class Outcome(Record):
     seconds: float
 
 
-def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable[[], None]) -> list[T | None]:
+def run_tasks(
+    tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable[[], None]
+) -> list[T | None]:
     """Calls all tasks, `max_workers` at once, in threads; returns their results in order.
 
     On Ctrl-C calls `stop`, which must make the running ones end soon, and starts no more; what did not
@@ -1934,14 +2243,18 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable
     def work() -> None:
         try:
             while todo:
-                with contextlib.suppress(IndexError, Interrupted):  # another thread took the last one
+                with contextlib.suppress(
+                    IndexError, Interrupted
+                ):  # another thread took the last one
                     number, task = todo.popleft()
                     results[number] = task()
         finally:
             ended.release()
 
     # Not concurrent.futures: it joins its threads when Python ends, however long they take.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(max_workers, len(tasks)))]
+    threads = [
+        threading.Thread(target=work, daemon=True) for _ in range(min(max_workers, len(tasks)))
+    ]
     left = len(threads)
     try:
         for thread in threads:
@@ -1980,7 +2293,10 @@ class CodeRootLock(Lasting):
                 return
             except BlockingIOError:
                 if not told:
-                    terminal.say(f"Another tlc is at work in {tilde(self.code_root)}; waiting for it.", important=True)
+                    terminal.say(
+                        f"Another tlc is at work in {tilde(self.code_root)}; waiting for it.",
+                        important=True,
+                    )
                 told = True
                 time.sleep(0.1)
             except OSError:  # a file system without locks
@@ -2019,10 +2335,14 @@ class Privilege:
                     terminal.say("sudo may ask for your password, once:", important=True)
                     self.runner.run([self.runner.which("sudo"), "-v"], terminal=True)
                 if not self.allows(user):
-                    raise SudoError("sudo refuses, or wants a password and nobody can be asked.", "\n".join(commands))
+                    raise SudoError(
+                        "sudo refuses, or wants a password and nobody can be asked.",
+                        "\n".join(commands),
+                    )
         except ExecutableNotFoundError as error:
             by_root = [
-                re.sub(r"^sudo (-u \S+ )?", lambda m: f"runuser {m[1]}-- " if m[1] else "", each) for each in commands
+                re.sub(r"^sudo (-u \S+ )?", lambda m: f"runuser {m[1]}-- " if m[1] else "", each)
+                for each in commands
             ]
             raise SudoError(f"{error.message} Without it, as root:", "\n".join(by_root)) from None
         if users:
@@ -2043,7 +2363,7 @@ class Privilege:
         self.ended.set()
 
 
-class Probe(Lasting):
+class Memo(Lasting):
     """A look that many checks share, such as the list of installed packages; made anew when a stage begins."""
 
     def __init__(self, look: Callable[[], Any]) -> None:
@@ -2099,7 +2419,9 @@ def batches(steps: Sequence[Step]) -> list[list[Step]]:
     for step in steps:
         if step.action:
             resource = step.resource
-            by_key.setdefault((resource.kind, resource.batch) if resource.batch else id(step), []).append(step)
+            by_key.setdefault(
+                (resource.kind, resource.batch) if resource.batch else id(step), []
+            ).append(step)
     return list(by_key.values())
 
 
@@ -2107,7 +2429,13 @@ class Engine:
     """Checks the resources of stages, plans, asks, applies, and tells how it went."""
 
     def __init__(
-        self, settings: Settings, terminal: Terminal, runner: Runner, command: str, force: bool, jobs: int
+        self,
+        settings: Settings,
+        terminal: Terminal,
+        runner: Runner,
+        command: str,
+        force: bool,
+        jobs: int,
     ) -> None:
         self.settings, self.terminal, self.runner = settings, terminal, runner
         self.command, self.force, self.jobs = command, force, jobs
@@ -2115,7 +2443,9 @@ class Engine:
         self.picture: View | None = None
         self.silent: tuple[str, ...] = ("ok",)  # results that need no line of their own
 
-    def run(self, stages: Sequence[Stage], picture: View | None = None, after: Callable[[], str] = str) -> int:
+    def run(
+        self, stages: Sequence[Stage], picture: View | None = None, after: Callable[[], str] = str
+    ) -> int:
         """The whole of a command; returns its exit code.
 
         `picture` renders the steps where a command has its own picture of them (init's tree); `after` says,
@@ -2132,7 +2462,9 @@ class Engine:
             if self.settings.dry_run:
                 steps = self.plan(stages)
                 self.announce(steps)
-                self.outcomes = [self.outcome(step, self.planned(step), step.seconds) for step in steps]
+                self.outcomes = [
+                    self.outcome(step, self.planned(step), step.seconds) for step in steps
+                ]
             else:
                 self.carry_out(stages)
         except KeyboardInterrupt:
@@ -2158,7 +2490,11 @@ class Engine:
                 self.enter(early, stages[0])
             steps = self.plan(stages)
             todo = [step for step in steps if step.action]
-            replaced = [] if self.settings.yes else [step for step in todo if step.found.asks]
+            replaced = (
+                []
+                if self.settings.yes
+                else [step for step in todo if step.found.needs_confirmation]
+            )
             if self.settings.newcomer and todo:
                 self.announce(steps)
             elif self.picture and not self.settings.quiet:
@@ -2166,12 +2502,18 @@ class Engine:
             if replaced and not self.settings.newcomer:
                 self.announce(replaced)
             if (asks and todo) or replaced:
-                confirm_step(self.terminal, "Go ahead?", f"{self.settings.program} --yes {self.settings.again}")
+                confirm_step(
+                    self.terminal,
+                    "Go ahead?",
+                    f"{self.settings.program} --yes {self.settings.again}",
+                )
             if todo:
                 self.runner.log.open()
             # What needs a stage that may not come about asks for nothing beforehand.
             unsure = {step.stage.name for step in todo if step.action == LATER_ACTION}
-            if as_root := self.as_root([step for step in todo if not unsure & set(step.stage.needs)]):
+            if as_root := self.as_root(
+                [step for step in todo if not unsure & set(step.stage.needs)]
+            ):
                 privilege = Privilege(self.runner)
                 stack_of_run.callback(privilege.release)
                 privilege.obtain(self.terminal, as_root)
@@ -2186,16 +2528,22 @@ class Engine:
                             reason = TaskResult("skipped", f"needs {missing[0]}, which failed")
                             self.outcomes += [self.outcome(step, reason, 0.0) for step in mine]
                         else:
-                            self.carry_out_stage(stack, stage, mine, again=bool(todo) and (asks or number > 0))
+                            self.carry_out_stage(
+                                stack, stage, mine, again=bool(todo) and (asks or number > 0)
+                            )
                 except KeyboardInterrupt:
                     left = stages[number + (len(self.outcomes) > before) :]
                     cut = TaskResult("skipped", "not started")
-                    self.outcomes += [self.outcome(each, cut, 0.0) for each in todo if each.stage in left]
+                    self.outcomes += [
+                        self.outcome(each, cut, 0.0) for each in todo if each.stage in left
+                    ]
                     raise
                 if missing or any(outcome.status == "failed" for outcome in self.outcomes[before:]):
                     broken.add(stage.name)
 
-    def carry_out_stage(self, stack: contextlib.ExitStack, stage: Stage, steps: Sequence[Step], again: bool) -> None:
+    def carry_out_stage(
+        self, stack: contextlib.ExitStack, stage: Stage, steps: Sequence[Step], again: bool
+    ) -> None:
         """Applies a stage; `again`: it is entered and looked at anew, since things may have changed."""
         if again:
             looks = functools.partial(self.enter_and_check, stack, stage)
@@ -2211,7 +2559,9 @@ class Engine:
             stack.push(functools.partial(self.leave, each))
             each.enter(self.terminal)
 
-    def leave(self, lasting: Lasting, kind: type[BaseException] | None, *_exception: object) -> None:
+    def leave(
+        self, lasting: Lasting, kind: type[BaseException] | None, *_exception: object
+    ) -> None:
         """Leaves what lasted as long as a stage; on Ctrl-C the children are stopped first, so that it can end."""
         if kind is KeyboardInterrupt:
             self.runner.stop()
@@ -2219,7 +2569,9 @@ class Engine:
 
     def need_programs(self, stages: Sequence[Stage]) -> None:
         """Raises ExecutableNotFoundError where a program is missing without which these stages can do nothing."""
-        for program in {name for stage in stages for each in stage.resources for name in each.needed_programs}:
+        for program in {
+            name for stage in stages for each in stage.resources for name in each.needed_programs
+        }:
             self.runner.which(program)
 
     def enter_and_check(self, stack: contextlib.ExitStack, stage: Stage) -> Sequence[Step]:
@@ -2228,7 +2580,7 @@ class Engine:
         self.enter(stack, stage)
         return self.check([stage])
 
-    def blocked(self, steps: Sequence[Step], message: str, fix: str) -> Sequence[Step]:
+    def blocked(self, steps: Sequence[Step], message: str, fix: Fix | str) -> Sequence[Step]:
         """The steps of a stage that could not be entered: what would have been done fails with that reason."""
         found = self.failure(message, fix)
         return [step.replace(found=found, action="") if step.action else step for step in steps]
@@ -2245,10 +2597,16 @@ class Engine:
         for number, stage in enumerate(stages):
             before = [each for each in steps if each.action and each.stage in stages[:number]]
             mine = [each for each in steps if each.stage is stage]
-            hopeless = [each for each in mine if each.found.status == CheckStatus.FAIL and not each.action]
+            hopeless = [
+                each for each in mine if each.found.status == CheckStatus.FAIL and not each.action
+            ]
             for step in hopeless if before else []:
                 steps[steps.index(step)] = step.replace(action=LATER_ACTION)
-            lost = {each.stage.name for each in steps if each.found.status == CheckStatus.FAIL and not each.action}
+            lost = {
+                each.stage.name
+                for each in steps
+                if each.found.status == CheckStatus.FAIL and not each.action
+            }
             if lost & set(stage.needs):
                 steps = [each.replace(action="") if each.stage is stage else each for each in steps]
         return steps
@@ -2256,7 +2614,11 @@ class Engine:
     def as_root(self, steps: Sequence[Step]) -> list[str]:
         """The commands that these steps run as another user, each once, as a person would type them."""
         groups = [[step.resource for step in group] for group in batches(steps)]
-        return list(dict.fromkeys(each for group in groups for each in type(group[0]).privileged_batch(group)))
+        return list(
+            dict.fromkeys(
+                each for group in groups for each in type(group[0]).privileged_batch(group)
+            )
+        )
 
     def check(self, stages: Sequence[Stage]) -> list[Step]:
         """Checks all resources side by side. Raises KeyboardInterrupt when that was interrupted."""
@@ -2273,14 +2635,14 @@ class Engine:
         started = time.monotonic()
         found = self.guarded(resource.check, self.failure)
         found = found.replace(message=redact(found.message))
-        action = found.forced if self.force and found.forced else found.action
+        action = found.force_action if self.force and found.force_action else found.action
         return Step(stage, resource, found, time.monotonic() - started, action)
 
-    def failure(self, message: str, fix: str) -> CheckResult:
+    def failure(self, message: str, fix: Fix | str) -> CheckResult:
         """What a look that failed has found."""
         return CheckResult(CheckStatus.FAIL, message, fix=fix)
 
-    def guarded(self, work: Callable[[], T], failure: Callable[[str, str], T]) -> T:
+    def guarded(self, work: Callable[[], T], failure: Callable[[str, Fix | str], T]) -> T:
         """The result of `work`, or what `failure` makes of the message and the mend of its exception."""
         try:
             return work()
@@ -2293,14 +2655,18 @@ class Engine:
 
             self.runner.log.write(traceback.format_exc())
             self.runner.log.open()
-            return failure(f"internal error ({type(error).__name__}: {error}); the log has the details", "")
+            return failure(
+                f"internal error ({type(error).__name__}: {error}); the log has the details", ""
+            )
 
     # --- telling
 
     def planned(self, step: Step) -> TaskResult:
         """What a dry run says of a step."""
         if step.action:
-            return TaskResult("planned", f"{step.action} ({step.found.message})", detail=step.found.detail)
+            return TaskResult(
+                "planned", f"{step.action} ({step.found.message})", detail=step.found.detail
+            )
         return self.untouched(step)
 
     def untouched(self, step: Step) -> TaskResult:
@@ -2311,8 +2677,14 @@ class Engine:
     def announce(self, steps: Sequence[Step]) -> None:
         """Shows the plan: what would be done, grouped by action, and what will run as root."""
         dry_run = self.settings.dry_run
-        style = functools.partial(self.terminal.style, stream=self.terminal.shown if dry_run else None)
-        show = self.terminal.show if dry_run else functools.partial(self.terminal.say, important=not self.settings.yes)
+        style = functools.partial(
+            self.terminal.style, stream=self.terminal.shown if dry_run else None
+        )
+        show = (
+            self.terminal.show
+            if dry_run
+            else functools.partial(self.terminal.say, important=not self.settings.yes)
+        )
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
             if step.action:
@@ -2335,14 +2707,25 @@ class Engine:
             if not step.action and step.found.status == CheckStatus.FAIL:
                 show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
         if as_root := self.as_root(steps):
-            show(style("as root, or another user" if any(" -u " in each for each in as_root) else "as root", "bold"))
+            show(
+                style(
+                    "as root, or another user"
+                    if any(" -u " in each for each in as_root)
+                    else "as root",
+                    "bold",
+                )
+            )
             for command in as_root:
                 show(f"  {command}")
 
     def outcome(self, step: Step, result: TaskResult, seconds: float) -> Outcome:
         """A result, made complete: kind and name, no secrets, and mends that call tlc the way it was called."""
         message, detail = redact(result.message), redact(result.detail)
-        fix, kind, name = redact(self.settings.called(result.fix)), step.resource.kind, step.resource.name
+        fix, kind, name = (
+            redact(self.settings.called(result.fix)),
+            step.resource.kind,
+            step.resource.name,
+        )
         return Outcome(kind, name, result.status, message, detail, fix, round(seconds, 3))
 
     # --- doing
@@ -2362,7 +2745,11 @@ class Engine:
                 outcome = self.outcome(step, self.untouched(step), step.seconds)
             elif outcome is None:
                 began = step.resource.name in progress.began
-                cut = TaskResult("failed", "interrupted") if began else TaskResult("skipped", "not started")
+                cut = (
+                    TaskResult("failed", "interrupted")
+                    if began
+                    else TaskResult("skipped", "not started")
+                )
                 outcome = self.outcome(step, cut, 0.0)
             elif needs_terminal not in refused and self.terminal.interactive and not stopped:
                 self.terminal.say(f"{step.resource.name} may ask you something:", important=True)
@@ -2399,11 +2786,13 @@ class Engine:
             outcome = self.outcome(step, result, time.monotonic() - started)
             results[id(step)] = outcome, result.needs_terminal
             later = bool(result.needs_terminal) and self.terminal.interactive and not terminal
-            progress.finish(outcome.name, "ok" if later else outcome.status, outcome.message, outcome.seconds)
+            progress.finish(
+                outcome.name, "ok" if later else outcome.status, outcome.message, outcome.seconds
+            )
 
     # --- doctor
 
-    def examine(self, groups: Sequence[Stage], offline: bool) -> int:
+    def run_doctor(self, groups: Sequence[Stage], offline: bool) -> int:
         """Checks all resources side by side, unless `offline` on the network too; returns the exit code.
 
         Shows a table for each group, which is the kind of its outcomes.
@@ -2425,25 +2814,35 @@ class Engine:
 
     def findings(self, groups: Sequence[Stage], offline: bool) -> list[Outcome]:
         """An outcome for each resource that there is something to say of. Raises KeyboardInterrupt."""
-        pairs = [(group, each) for group in groups for each in group.resources if not (offline and each.online)]
+        pairs = [
+            (group, each)
+            for group in groups
+            for each in group.resources
+            if not (offline and each.online)
+        ]
         with contextlib.ExitStack() as stack:
-            lasting = {id(each): each for group in groups for each in group.during if not (offline and each.online)}
+            lasting = {
+                id(each): each
+                for group in groups
+                for each in group.during
+                if not (offline and each.online)
+            }
             for each in lasting.values():
                 stack.push(functools.partial(self.leave, each))
                 each.enter(self.terminal)
                 if not offline:
                     each.ready(self.terminal)
-            tasks = [functools.partial(self.examined, *pair, offline) for pair in pairs]
-            found = run_tasks(tasks, EXAMINED_AT_ONCE, self.runner.stop)
+            tasks = [functools.partial(self.run_doctor_check, *pair, offline) for pair in pairs]
+            found = run_tasks(tasks, DOCTOR_CHECKS_AT_ONCE, self.runner.stop)
         return [each for each in found if each and each.message]
 
-    def examined(self, group: Stage, resource: Resource, offline: bool) -> Outcome:
+    def run_doctor_check(self, group: Stage, resource: Resource, offline: bool) -> Outcome:
         """How a resource stands, its probe included, with the command that mends it."""
         started = time.monotonic()
         found = self._check(group, resource).found
         if not offline and (found.status == CheckStatus.OK or found.action):
-            found = self.guarded(resource.probe, self.failure) or found
-        fix = "" if found.status == CheckStatus.OK else found.fix or resource.mend
+            found = self.guarded(resource.check_online, self.failure) or found
+        fix = "" if found.status == CheckStatus.OK else found.fix or resource.fix
         result = TaskResult(found.status, found.message, fix, found.detail)
         step = Step(group, resource, found, 0.0, "")
         return self.outcome(step, result, time.monotonic() - started).replace(kind=group.name)
@@ -2455,8 +2854,14 @@ class Engine:
         rows: dict[tuple[str, str, str], list[str]] = {}
         for each in outcomes:
             # What is alike is one row, also all that is well when there is much of it.
-            alike = each.status == CheckStatus.OK and len(outcomes) > SHOWN and not self.settings.verbose
-            rows.setdefault((each.status, "" if alike else each.message, each.fix), []).append(each.name)
+            alike = (
+                each.status == CheckStatus.OK
+                and len(outcomes) > SHOWN
+                and not self.settings.verbose
+            )
+            rows.setdefault((each.status, "" if alike else each.message, each.fix), []).append(
+                each.name
+            )
         width = min(max((len(names[0]) for names in rows.values()), default=0), 30)
         show(style(name, "bold"))
         for (status, message, fix), names in rows.items():
@@ -2472,10 +2877,17 @@ class Engine:
     def counts(self, seconds: float, interrupted: bool) -> None:
         """The first line of the closing block: how many of each status."""
         style = self.terminal.style
-        counts = [(status, sum(outcome.status == status for outcome in self.outcomes)) for status in STATUS_STYLE]
-        shown = " · ".join(style(f"{status} {count}", STATUS_STYLE[status][0]) for status, count in counts if count)
+        counts = [
+            (status, sum(outcome.status == status for outcome in self.outcomes))
+            for status in STATUS_STYLE
+        ]
+        shown = " · ".join(
+            style(f"{status} {count}", STATUS_STYLE[status][0]) for status, count in counts if count
+        )
         head = style("Interrupted. ", "red") if interrupted else ""
-        self.terminal.say(f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True)
+        self.terminal.say(
+            f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True
+        )
 
     def document(self, ok: bool, changed: bool = False) -> None:
         """The JSON document of the run, where one is wanted; `changed`: besides what the outcomes say."""
@@ -2532,7 +2944,7 @@ class Directory(Resource):
     """A directory of the tree. `name`: relative to the code root."""
 
     kind = "directory"
-    mend = "tlc init"
+    fix = "tlc init"
 
     def __init__(self, code_root: str, name: str, remark: str) -> None:
         super().__init__(name)
@@ -2542,8 +2954,10 @@ class Directory(Resource):
         if os.path.isdir(self.path):
             return CheckResult(CheckStatus.OK, "there")
         if os.path.lexists(self.path):
-            fix = f"{move_away(self.path)} && {self.mend}"
-            return CheckResult(CheckStatus.FAIL, "something that is not a directory is in the way", fix=fix)
+            fix = f"{move_away(self.path)} && {self.fix}"
+            return CheckResult(
+                CheckStatus.FAIL, "something that is not a directory is in the way", fix=fix
+            )
         return CheckResult(CheckStatus.FAIL, "missing", "make directory")
 
     def apply(self, task: Task) -> TaskResult:
@@ -2599,9 +3013,9 @@ class ConfigFile(Resource):
     """config.toml with the text of a profile; an existing one is replaced only when `replace` is set."""
 
     kind = "config"
-    examined = False
+    in_doctor = False
     remark = "what this machine should have"
-    mend = "tlc init"
+    fix = "tlc init"
 
     def __init__(self, path: str, text: str, replace: bool) -> None:
         super().__init__("config.toml")
@@ -2616,7 +3030,9 @@ class ConfigFile(Resource):
             if file.read() == self.text:
                 return CheckResult(CheckStatus.OK, "as the profile has it")
         action = f"replace {tilde(self.path)}, keeping the old one beside it"
-        return CheckResult(CheckStatus.WARN, "another one is there", action, asks=True)
+        return CheckResult(
+            CheckStatus.WARN, "another one is there", action, needs_confirmation=True
+        )
 
     def apply(self, task: Task) -> TaskResult:
         kept = ""
@@ -2626,7 +3042,9 @@ class ConfigFile(Resource):
                 kept += "x"
             copy(self.path, kept)
         write_file(self.path, self.text)
-        return TaskResult("changed", "written" + (f"; the old one is {tilde(kept)}" if kept else ""))
+        return TaskResult(
+            "changed", "written" + (f"; the old one is {tilde(kept)}" if kept else "")
+        )
 
 
 # ----------------------------------------------------------------------------------------------
@@ -2651,12 +3069,27 @@ PARTIAL = ".tlc-partial-"
 SWAPPED = ".git.tlc-old"
 
 # What `git clone` and `git worktree add` put into git's directory, besides what comes and goes with use.
-USED_FILES = {FETCHING, CHECKING_OUT, "HEAD", "index", "logs", "ORIG_HEAD", "FETCH_HEAD", "COMMIT_EDITMSG", "refs"}
-STORE_FILES = USED_FILES | set("branches config description hooks info objects packed-refs shallow worktrees".split())
+USED_FILES = {
+    FETCHING,
+    CHECKING_OUT,
+    "HEAD",
+    "index",
+    "logs",
+    "ORIG_HEAD",
+    "FETCH_HEAD",
+    "COMMIT_EDITMSG",
+    "refs",
+}
+STORE_FILES = USED_FILES | set(
+    "branches config description hooks info objects packed-refs shallow worktrees".split()
+)
 CLONED_FILES = STORE_FILES - {"worktrees"}
 LINKED_FILES = USED_FILES | {"commondir", "gitdir"}
 CLONED_SETTINGS = {
-    *(f"core.{name}" for name in "repositoryformatversion filemode bare logallrefupdates ignorecase".split()),
+    *(
+        f"core.{name}"
+        for name in "repositoryformatversion filemode bare logallrefupdates ignorecase".split()
+    ),
     *("core.precomposeunicode", "core.symlinks", "remote.origin.url", "remote.origin.fetch"),
 }
 
@@ -2670,7 +3103,9 @@ BACKUP_IDENTITY = {
 
 def same_origin(url: str) -> str:
     """A repository's address in a form in which all spellings of one repository are equal."""
-    match = re.fullmatch(r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)", url)
+    match = re.fullmatch(
+        r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)", url
+    )
     host, path = (match[1] or match[3] or "", match[2] or match[4] or "") if match else ("", url)
     return f"{host.lower()}/{path.strip('/').removesuffix('.git').lower()}"
 
@@ -2727,9 +3162,15 @@ class SshConnections(Lasting):
     def __init__(self, runner: Runner, urls: Sequence[str], jobs: int) -> None:
         self.runner, self.urls = runner, urls
         self.directory = ""
-        self.directories = [str(number) for number in range(-(-min(jobs, len(urls)) // self.SESSIONS))]
-        self.hosts: dict[str, tuple[str, ...]] = {}  # beginning of an address -> ssh's arguments for its host
-        self.free: dict[tuple[str, tuple[str, ...]], int] = {}  # directory of the socket, host -> sessions left
+        self.directories = [
+            str(number) for number in range(-(-min(jobs, len(urls)) // self.SESSIONS))
+        ]
+        self.hosts: dict[
+            str, tuple[str, ...]
+        ] = {}  # beginning of an address -> ssh's arguments for its host
+        self.free: dict[
+            tuple[str, tuple[str, ...]], int
+        ] = {}  # directory of the socket, host -> sessions left
         self.asked: set[tuple[str, ...]] = set()  # hosts for which a person was asked already
         self.changed, self.opened = threading.Condition(), threading.Event()
         self.opener: threading.Thread | None = None
@@ -2752,8 +3193,14 @@ class SshConnections(Lasting):
                 self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
                 for name in self.directories:
                     os.mkdir(os.path.join(self.directory, name), 0o700)
-                starts = [(name, host) for name in self.directories for host in {*self.hosts.values()}]
-                run_tasks([functools.partial(self.start, *each) for each in starts], MAX_JOBS, self.runner.stop)
+                starts = [
+                    (name, host) for name in self.directories for host in {*self.hosts.values()}
+                ]
+                run_tasks(
+                    [functools.partial(self.start, *each) for each in starts],
+                    MAX_JOBS,
+                    self.runner.stop,
+                )
         except (Interrupted, OSError):
             self.hosts = {}
         finally:
@@ -2765,9 +3212,13 @@ class SshConnections(Lasting):
         """Waits for a connection to each host; where none comes about, asks the person at the terminal, once."""
         with self.changed:
             told = False
-            while not self.changed.wait_for(lambda: self.opened.is_set() or (self.free and not self.missing()), 2):
+            while not self.changed.wait_for(
+                lambda: self.opened.is_set() or (self.free and not self.missing()), 2
+            ):
                 if not told:
-                    terminal.say("Waiting for " + ", ".join(sorted(host[-1] for host in self.missing())))
+                    terminal.say(
+                        "Waiting for " + ", ".join(sorted(host[-1] for host in self.missing()))
+                    )
                 told = True
             missing = self.missing() if terminal.interactive else ()
         for host in missing:
@@ -2801,13 +3252,17 @@ class SshConnections(Lasting):
         except ExecutableNotFoundError:
             return found
         pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
-        settings = self.runner.run([git, "config", "--show-origin", "--type=path", "--get-regexp", pattern]).out
+        settings = self.runner.run(
+            [git, "config", "--show-origin", "--type=path", "--get-regexp", pattern]
+        ).out
         for line in settings.splitlines():
             origin, _, setting = line.partition("\t")
             name, _, path = setting.partition(" ")
             included = os.path.join(os.path.dirname(origin.removeprefix("file:")), path)
             asked = [git, "config", "--file", included, "--includes", "--get", "core.sshCommand"]
-            if name == "core.sshcommand" or (name.startswith("includeif.") and self.runner.run(asked).ok):
+            if name == "core.sshcommand" or (
+                name.startswith("includeif.") and self.runner.run(asked).ok
+            ):
                 return found
         theirs: dict[tuple[str, ...], bool] = {}
         for prefix in sorted({self.prefix(url) for url in self.urls}):
@@ -2819,7 +3274,9 @@ class SshConnections(Lasting):
                 host = (*(("-p", match[2]) if match[2] else ()), "--", match[1] or match[3])
                 if host not in theirs:
                     set_up = self.runner.run([ssh, "-G", *host]).out
-                    own = re.search(r"^control(master (?!false|no)|path (?!none))", set_up, re.MULTILINE)
+                    own = re.search(
+                        r"^control(master (?!false|no)|path (?!none))", set_up, re.MULTILINE
+                    )
                     theirs[host] = own is not None
                 if not theirs[host]:
                     found[prefix] = host
@@ -2828,8 +3285,12 @@ class SshConnections(Lasting):
     def start(self, name: str, host: tuple[str, ...], ask: bool = False) -> None:
         """Opens a connection, which goes on in the background; `ask`: the person may be asked on the terminal."""
         path, batch = f"{self.directory}/{name}/%C", "no" if ask else "yes"
-        options = ssh_options(ControlMaster="yes", ControlPersist=60, ControlPath=path, BatchMode=batch)
-        if self.runner.run([self.runner.which("ssh"), "-f", "-N", *options, *host], terminal=ask).ok:
+        options = ssh_options(
+            ControlMaster="yes", ControlPersist=60, ControlPath=path, BatchMode=batch
+        )
+        if self.runner.run(
+            [self.runner.which("ssh"), "-f", "-N", *options, *host], terminal=ask
+        ).ok:
             with self.changed:
                 self.free[name, host] = self.SESSIONS
                 self.changed.notify_all()
@@ -2851,7 +3312,9 @@ class SshConnections(Lasting):
             if not any(each == host for _, each in self.free):
                 host = None
             else:
-                self.changed.wait_for(lambda: any(left for (_, each), left in self.free.items() if each == host))
+                self.changed.wait_for(
+                    lambda: any(left for (_, each), left in self.free.items() if each == host)
+                )
                 left, taken = max((left, key) for key, left in self.free.items() if key[1] == host)
                 self.free[taken] = left - 1
         if host is None:
@@ -2885,7 +3348,9 @@ class CheckoutState(Record):
     own_commits: bool = False  # there are commits that were never upstream's
     linked: bool = False  # a worktree of a store
     too_shallow: bool = False  # the config wants more history
-    cut_off: bool = False  # an update of tlc's was killed in the middle, and nobody has worked there since
+    cut_off: bool = (
+        False  # an update of tlc's was killed in the middle, and nobody has worked there since
+    )
     swapping: bool = False  # an exchange of .git was
 
 
@@ -2909,7 +3374,9 @@ class Checkout(Resource):
         super().__init__(repository.item)
         self.repository, self.means, self.runner = repository, means, means.runner
         self.path = os.path.join(code_root, repository.path)
-        self.store = os.path.join(code_root, ".stores", repository.organisation, f"{repository.name}.git")
+        self.store = os.path.join(
+            code_root, ".stores", repository.organisation, f"{repository.name}.git"
+        )
         self.upstream = f"refs/remotes/origin/{repository.branch}"
         self.state = CheckoutState()
 
@@ -2927,21 +3394,31 @@ class Checkout(Resource):
         if state.broken:
             return CheckResult(CheckStatus.FAIL, state.broken, fix=state.fix)
         if state.cut_off or state.swapping:
-            return CheckResult(CheckStatus.FAIL, "an update was cut off", "complete it", fix=self.filled(PULL))
+            return CheckResult(
+                CheckStatus.FAIL, "an update was cut off", "complete it", fix=self.filled(PULL)
+            )
         if state.work:
             plain, forced = "fetch, keep the work tree", "record the work, then update"
-            return CheckResult(CheckStatus.WARN, "; ".join(state.work), plain, forced, fix=self.force_fix)
-        turn = "" if state.linked == self.linked else f", turn into {'a worktree' if self.linked else 'a clone'}"
+            return CheckResult(
+                CheckStatus.WARN, "; ".join(state.work), plain, forced, fix=self.force_fix
+            )
+        turn = (
+            ""
+            if state.linked == self.linked
+            else f", turn into {'a worktree' if self.linked else 'a clone'}"
+        )
         return CheckResult(CheckStatus.OK, f"on {state.branch}, clean", f"update{turn}")
 
-    def probe(self) -> CheckResult | None:
+    def check_online(self) -> CheckResult | None:
         if self.state.absent:
             reference = f"refs/heads/{self.repository.branch}"
-            done = self.git_online("ls-remote", "--", self.repository.url, reference, where="/", task=UNWATCHED)
+            done = self.git_online(
+                "ls-remote", "--", self.repository.url, reference, where="/", task=UNWATCHED_TASK
+            )
             return self.has_no_branch() if done.ok and not done.out.strip() else None
         if not self.state.head:
             return None
-        done, tips = self.remote_tips([self.repository.branch], UNWATCHED)
+        done, tips = self.remote_tips([self.repository.branch], UNWATCHED_TASK)
         if not done.ok:
             cause, fix, _help = self.cause(done)
             return CheckResult(CheckStatus.FAIL, cause, fix=fix)
@@ -2958,7 +3435,9 @@ class Checkout(Resource):
 
     @property
     def force_fix(self) -> str:
-        restore = read_mark(self.git_directory()).get("restore")  # of an update with --force that was cut off
+        restore = read_mark(self.git_directory()).get(
+            "restore"
+        )  # of an update with --force that was cut off
         return restore or self.filled(FORCE)
 
     def look(self) -> CheckoutState:
@@ -2974,7 +3453,9 @@ class Checkout(Resource):
             return CheckoutState(swapping=True)
         if ".git" not in names:
             return CheckoutState(broken="not a git repository", fix=self.filled(MOVE_AWAY))
-        status = self.git("status", "--porcelain=v2", "--branch", "--untracked-files=no", read_only=True)
+        status = self.git(
+            "status", "--porcelain=v2", "--branch", "--untracked-files=no", read_only=True
+        )
         if not status.ok:
             cause, fix, _help = self.cause(status)
             if os.path.isfile(os.path.join(self.path, ".git")) and os.path.isdir(self.store):
@@ -2983,26 +3464,40 @@ class Checkout(Resource):
         lines = status.out.rstrip("\n").split("\n")
         headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
         changes = [line for line in lines if not line.startswith("# ")]
-        settings = self.git("config", "--get-regexp", r"^(remote\.origin\.url|core\.sshcommand)$", read_only=True).out
-        origin = next((line.split(" ", 1)[1] for line in settings.splitlines() if line.startswith("remote")), "")
+        settings = self.git(
+            "config", "--get-regexp", r"^(remote\.origin\.url|core\.sshcommand)$", read_only=True
+        ).out
+        origin = next(
+            (line.split(" ", 1)[1] for line in settings.splitlines() if line.startswith("remote")),
+            "",
+        )
         if headers["branch.oid"] == "(initial)":
             return self.look_unborn(names, origin)
         if not self.is_origin(origin):
             message = f"its origin is {origin or 'not set'}, the config says {self.repository.url}"
-            return CheckoutState(broken=message, fix=self.filled(OTHER_ORIGIN if origin else NO_ORIGIN))
+            return CheckoutState(
+                broken=message, fix=self.filled(OTHER_ORIGIN if origin else NO_ORIGIN)
+            )
         head, branch = headers["branch.oid"], headers["branch.head"]
         branch = "" if branch == "(detached)" else branch
-        work = [f"an unfinished {operation}" for operation in dict.fromkeys(self.operations().values())]
+        work = [
+            f"an unfinished {operation}" for operation in dict.fromkeys(self.operations().values())
+        ]
         if branch != self.repository.branch:
             work.append(f"on branch {branch}" if branch else "not on a branch (detached HEAD)")
         if changes:
             files = ", ".join(
-                line.split(" ", {"1": 8, "2": 9, "u": 10}[line[0]])[-1].split("\t")[0] for line in changes[:3]
+                line.split(" ", {"1": 8, "2": 9, "u": 10}[line[0]])[-1].split("\t")[0]
+                for line in changes[:3]
             )
             count = "1 changed file" if len(changes) == 1 else f"{len(changes)} changed files"
             work.append(f"{count} ({files}{', ...' if len(changes) > 3 else ''})")
         tracked = headers.get("branch.upstream") == f"origin/{self.repository.branch}"
-        own = 0 if tracked and headers.get("branch.ab", "").startswith("+0 ") else self.own_commits("HEAD")
+        own = (
+            0
+            if tracked and headers.get("branch.ab", "").startswith("+0 ")
+            else self.own_commits("HEAD")
+        )
         cut_off = not own and branch == self.repository.branch and self.is_cut_off(head)
         if cut_off:
             work = []
@@ -3025,7 +3520,9 @@ class Checkout(Resource):
         refs = self.git("for-each-ref", "--count=1", read_only=True).out
         index = os.path.exists(os.path.join(self.git_directory(), "index"))
         if names == [".git"] and not refs and not index and self.is_origin(origin):
-            return CheckoutState(absent=True)  # what git leaves when it is killed in the middle of a clone
+            return CheckoutState(
+                absent=True
+            )  # what git leaves when it is killed in the middle of a clone
         return CheckoutState(
             broken="no commit is checked out (HEAD does not resolve)",
             fix=self.filled(MOVE_AWAY),
@@ -3036,8 +3533,12 @@ class Checkout(Resource):
         if not url or same_origin(url) == same_origin(self.repository.url):
             return bool(url)
         # Not given to git as an argument: there may be a password in it.
-        theirs = self.git("ls-remote", "--get-url", "origin", where=where, read_only=True).out.strip()
-        ours = self.git("ls-remote", "--get-url", "--", self.repository.url, read_only=True).out.strip()
+        theirs = self.git(
+            "ls-remote", "--get-url", "origin", where=where, read_only=True
+        ).out.strip()
+        ours = self.git(
+            "ls-remote", "--get-url", "--", self.repository.url, read_only=True
+        ).out.strip()
         return same_origin(theirs) == same_origin(ours)
 
     def is_cut_off(self, head: str) -> bool:
@@ -3050,26 +3551,40 @@ class Checkout(Resource):
         target = marker.get("target", "")
         if marker.get("head") != head or marker.get("restore") or not target:
             return False
-        staged = [self.git("diff-index", "--cached", "--quiet", each, read_only=True).ok for each in ("HEAD", target)]
+        staged = [
+            self.git("diff-index", "--cached", "--quiet", each, read_only=True).ok
+            for each in ("HEAD", target)
+        ]
         if not any(staged):
             return False
         listed = self.git("ls-tree", "-r", "-z", target, read_only=True).out.split("\0")
-        wanted = {path: entry.split(" ")[2] for entry, _, path in (line.partition("\t") for line in listed if line)}
+        wanted = {
+            path: entry.split(" ")[2]
+            for entry, _, path in (line.partition("\t") for line in listed if line)
+        }
         changed = self.git("diff", "--name-only", "-z", "HEAD", read_only=True).out.split("\0")
         untracked = self.git("ls-files", "--others", "-z", read_only=True).out.split("\0")
         paths = [path for path in {*changed, *(set(untracked) & set(wanted))} if path]
         there = [path for path in paths if os.path.lexists(os.path.join(self.path, path))]
-        hashes = self.git("hash-object", "--stdin-paths", stdin="\n".join(there), read_only=True).out.split()
-        if len(hashes) != len(there):  # a link, a directory, a name with a line break: not worth the guess
+        hashes = self.git(
+            "hash-object", "--stdin-paths", stdin="\n".join(there), read_only=True
+        ).out.split()
+        if len(hashes) != len(
+            there
+        ):  # a link, a directory, a name with a line break: not worth the guess
             return False
-        unlike = [path for path, found in zip(there, hashes, strict=True) if wanted.get(path) != found]
+        unlike = [
+            path for path, found in zip(there, hashes, strict=True) if wanted.get(path) != found
+        ]
         return all(self.is_beginning_of(path, wanted.get(path, "")) for path in unlike)
 
     def is_beginning_of(self, path: str, blob: str) -> bool:
         """Whether a file is the beginning of a blob, as git leaves it when it is killed while writing."""
         if not blob:
             return False
-        whole = self.git("cat-file", "blob", blob, read_only=True).out.encode(errors="surrogateescape")
+        whole = self.git("cat-file", "blob", blob, read_only=True).out.encode(
+            errors="surrogateescape"
+        )
         with open(os.path.join(self.path, path), "rb") as file:
             return whole.startswith(file.read())
 
@@ -3081,10 +3596,14 @@ class Checkout(Resource):
         """
         git = functools.partial(self.git, where=where, read_only=True)
         seen = git("reflog", "show", "--format=%H", self.upstream).out.split()
-        first = git("rev-parse", "--verify", "--quiet", f"{self.upstream}@{{{len(seen)}}}").out.split()
+        first = git(
+            "rev-parse", "--verify", "--quiet", f"{self.upstream}@{{{len(seen)}}}"
+        ).out.split()
         known = [*dict.fromkeys([*seen, *first])] or [self.upstream]
         count = git("rev-list", "--count", commit, "--not", *known)
-        if not count.ok:  # nothing is known of the remote's branch: all commits may be the person's own
+        if (
+            not count.ok
+        ):  # nothing is known of the remote's branch: all commits may be the person's own
             count = git("rev-list", "--count", commit)
         return int(count.out or 1)
 
@@ -3092,14 +3611,18 @@ class Checkout(Resource):
         """The directory of git's own files of a work tree, this one's by default (gitrepository-layout(5))."""
         path = os.path.join(where or self.path, ".git")
         if os.path.isfile(path):
-            path = os.path.join(os.path.dirname(path), read_line(path).removeprefix("gitdir:").strip())
+            path = os.path.join(
+                os.path.dirname(path), read_line(path).removeprefix("gitdir:").strip()
+            )
         return path
 
     def common_directory(self) -> str:
         """The directory that a worktree shares with the others of its store; a clone's own."""
         directory = self.git_directory()
         common = os.path.join(directory, "commondir")
-        return os.path.realpath(os.path.join(directory, read_line(common) if os.path.exists(common) else ""))
+        return os.path.realpath(
+            os.path.join(directory, read_line(common) if os.path.exists(common) else "")
+        )
 
     def is_shallow(self) -> bool:
         """Whether history ends before its beginning."""
@@ -3114,13 +3637,19 @@ class Checkout(Resource):
 
     def depth_up_to(self, most: int, commit: str = "HEAD") -> int:
         """How many commits of history there are, counted no further than `most`."""
-        count = self.git("rev-list", "--count", "--first-parent", f"--max-count={most}", commit, read_only=True)
+        count = self.git(
+            "rev-list", "--count", "--first-parent", f"--max-count={most}", commit, read_only=True
+        )
         return int(count.out or 0)
 
     def operations(self) -> dict[str, str]:
         """What unfinished operations left in git's directory -> the operation's name."""
         directory = self.git_directory()
-        return {name: what for name, what in GIT_OPERATIONS.items() if os.path.exists(os.path.join(directory, name))}
+        return {
+            name: what
+            for name, what in GIT_OPERATIONS.items()
+            if os.path.exists(os.path.join(directory, name))
+        }
 
     # --- doing
 
@@ -3141,7 +3670,11 @@ class Checkout(Resource):
             return self.up_to_date()
         with self.turn_of(task):
             result = self.update(tip, task)
-            return result if right_layout or result.status not in ("ok", "changed") else self.relayout(result, task)
+            return (
+                result
+                if right_layout or result.status not in ("ok", "changed")
+                else self.relayout(result, task)
+            )
 
     @contextlib.contextmanager
     def turn_of(self, task: Task) -> Iterator[None]:
@@ -3151,7 +3684,9 @@ class Checkout(Resource):
             task.report("")
             yield
 
-    def remote_tips(self, branches: Sequence[str], task: Task, where: str = "") -> tuple[Completed, dict[str, str]]:
+    def remote_tips(
+        self, branches: Sequence[str], task: Task, where: str = ""
+    ) -> tuple[Completed, dict[str, str]]:
         """The remote's branches that there are of these -> their commits."""
         refs = {f"refs/heads/{branch}": branch for branch in branches}
         done = self.git_online("ls-remote", "--", "origin", *refs, where=where, task=task)
@@ -3160,7 +3695,9 @@ class Checkout(Resource):
 
     def access(self) -> Completed:
         """Asks the remote for its HEAD: whether the repository can be read, without cloning it."""
-        return self.git_online("ls-remote", "--", self.repository.url, "HEAD", where="/", task=UNWATCHED)
+        return self.git_online(
+            "ls-remote", "--", self.repository.url, "HEAD", where="/", task=UNWATCHED_TASK
+        )
 
     def update(self, tip: str, task: Task) -> TaskResult:
         """Brings a checkout up to the remote's tip; nothing is fetched where nothing moved."""
@@ -3179,10 +3716,16 @@ class Checkout(Resource):
         before, self.state = self.state, self.look()  # the fetch took its time
         state, found = self.state, "; ".join(self.state.work)
         if state.broken or state.absent or state.swapping:
-            return TaskResult("kept", state.broken or "somebody worked there meanwhile", self.filled(PULL))
+            return TaskResult(
+                "kept", state.broken or "somebody worked there meanwhile", self.filled(PULL)
+            )
         tip = self.must("rev-parse", "--verify", self.upstream).strip()
         if not (state.work or state.cut_off) and tip == state.head:
-            return TaskResult("changed", "history deepened") if before.too_shallow else self.up_to_date()
+            return (
+                TaskResult("changed", "history deepened")
+                if before.too_shallow
+                else self.up_to_date()
+            )
         submodule = self.submodule_in_the_way(tip)
         if submodule:
             message = f"the update would write where the submodule {submodule} is"
@@ -3200,7 +3743,9 @@ class Checkout(Resource):
     def submodule_in_the_way(self, tip: str) -> str:
         """A submodule with files in it where the remote's branch now has something else; git would delete them."""
         changes = self.must("diff-tree", "-r", "-z", "--no-renames", "HEAD", tip).split("\0")
-        changed = dict(zip(changes[1::2], changes[::2], strict=False))  # path -> ":old mode new mode ..."
+        changed = dict(
+            zip(changes[1::2], changes[::2], strict=False)
+        )  # path -> ":old mode new mode ..."
         for path, change in changed.items():
             gone = " 000000 " in change and not any(each.startswith(f"{path}/") for each in changed)
             directory = os.path.join(self.path, path)
@@ -3211,7 +3756,9 @@ class Checkout(Resource):
 
     def no_branch(self) -> TaskResult:
         """The result where the remote does not have the branch."""
-        return TaskResult("skipped", f"origin has no branch {self.repository.branch}", self.filled(NAME_BRANCHES))
+        return TaskResult(
+            "skipped", f"origin has no branch {self.repository.branch}", self.filled(NAME_BRANCHES)
+        )
 
     def clone(self, task: Task) -> TaskResult:
         """Clones into a sibling and renames it, so that a checkout is there whole or not at all."""
@@ -3224,7 +3771,9 @@ class Checkout(Resource):
             f"--branch={branch}",
         ]
         with self.beside() as new:
-            done = self.git_online(*command, "--", self.repository.url, new, where=os.path.dirname(new), task=task)
+            done = self.git_online(
+                *command, "--", self.repository.url, new, where=os.path.dirname(new), task=task
+            )
             if not done.ok:
                 return self.failure(done)
             with open(os.path.join(new, ".git", "HEAD"), encoding="utf-8") as file:
@@ -3273,23 +3822,40 @@ class Checkout(Resource):
             return []
         if not depth:
             return ["--unshallow"]
-        needed = self.state.own_commits or self.own_branches() or self.depth_up_to(depth + 1) > depth
+        needed = (
+            self.state.own_commits or self.own_branches() or self.depth_up_to(depth + 1) > depth
+        )
         return [] if needed else self.depth_option
 
     def own_branches(self) -> bool:
         """Whether there are branches that are not called as one of the remote's."""
-        names = self.must("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/origin").split()
-        heads = [name.removeprefix("refs/heads/") for name in names if name.startswith("refs/heads/")]
+        names = self.must(
+            "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/origin"
+        ).split()
+        heads = [
+            name.removeprefix("refs/heads/") for name in names if name.startswith("refs/heads/")
+        ]
         return any(f"refs/remotes/origin/{head}" not in names for head in heads)
 
     @property
     def depth_option(self) -> list[str]:
         return [f"--depth={self.repository.depth}"] if self.repository.depth else []
 
-    def fetch_branches(self, branches: Sequence[str], options: Sequence[str], task: Task, where: str = "") -> Completed:
+    def fetch_branches(
+        self, branches: Sequence[str], options: Sequence[str], task: Task, where: str = ""
+    ) -> Completed:
         """Fetches branches, here or in `where` (a store), in one go."""
         refs = [f"+refs/heads/{branch}:refs/remotes/origin/{branch}" for branch in branches]
-        command = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--", "origin", *refs]
+        command = [
+            "fetch",
+            "--progress",
+            "--no-tags",
+            "--no-recurse-submodules",
+            *options,
+            "--",
+            "origin",
+            *refs,
+        ]
         with self.at_work(os.path.join(where or self.git_directory(), FETCHING), {}, task) as holds:
             return self.git_online(*command, where=where, task=task, holds=holds)
 
@@ -3308,10 +3874,14 @@ class Checkout(Resource):
         with open(path, "a+", encoding="utf-8") as file:
             await_orphan(file, "git", self.runner, task)
             message = os.path.join(directory, "COMMIT_EDITMSG")
-            if left and not (os.path.exists(message) and os.path.getmtime(message) > os.path.getmtime(path)):
+            if left and not (
+                os.path.exists(message) and os.path.getmtime(message) > os.path.getmtime(path)
+            ):
                 locks = [f"{self.store}/{branch}", f"{directory}/{branch}"]
                 for pattern in ("*.lock", "refs/**/*.lock"):
-                    locks += glob.glob(os.path.join(glob.escape(directory), pattern), recursive=True)
+                    locks += glob.glob(
+                        os.path.join(glob.escape(directory), pattern), recursive=True
+                    )
                 for lock in locks:
                     remove(lock)
             file.truncate(0)
@@ -3327,28 +3897,48 @@ class Checkout(Resource):
         """
         state = self.state
         how = ["--force"] if restore or state.cut_off else ["--no-overwrite-ignore"]
-        command = ["checkout", "--progress", "--no-track", *how, "-B", self.repository.branch, self.upstream, "--"]
+        command = [
+            "checkout",
+            "--progress",
+            "--no-track",
+            *how,
+            "-B",
+            self.repository.branch,
+            self.upstream,
+            "--",
+        ]
         earlier = read_mark(self.git_directory()).get("restore", "")  # of a --force that was killed
-        mark = {"head": state.head, "target": commit, "restore": "\n".join(each for each in (restore, earlier) if each)}
+        mark = {
+            "head": state.head,
+            "target": commit,
+            "restore": "\n".join(each for each in (restore, earlier) if each),
+        }
         with contextlib.ExitStack() as stack:
             path = os.path.join(self.git_directory(), CHECKING_OUT)
             holds = stack.enter_context(self.at_work(path, mark, task))
             moved = self.git(*command, task=task, holds=holds)
             if moved.ok and how == ["--force"]:  # a directory that was a link comes back half
                 moved = self.git("reset", "--quiet", "--hard", task=task, holds=holds)
-            refused = not moved.ok and re.search(r"would be overwritten|would lose untracked", moved.err)
+            refused = not moved.ok and re.search(
+                r"would be overwritten|would lose untracked", moved.err
+            )
             if not moved.ok and not refused:
                 stack.pop_all()  # half of it may be there: the mark stays
                 cause, fix = self.cause(moved)[:2]
                 return TaskResult(
-                    "failed", cause, restore or fix, "the recorded work comes back with" if restore else ""
+                    "failed",
+                    cause,
+                    restore or fix,
+                    "the recorded work comes back with" if restore else "",
                 )
         if refused and not restore:
             if task.force:
                 return self.move_to(commit, self.record_work(), task)
             files = [line.strip() for line in moved.err.split("\n") if line.startswith("\t")]
             shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-            return TaskResult("kept", f"files that the update would overwrite ({shown})", self.force_fix)
+            return TaskResult(
+                "kept", f"files that the update would overwrite ({shown})", self.force_fix
+            )
         if refused:
             return self.failure(moved)
         for name in self.operations():
@@ -3364,7 +3954,11 @@ class Checkout(Resource):
         have refs beside it; an unfinished operation and an index with conflicts are copied to `tlc-backup/<time>`
         in git's directory. Nothing in the work tree is touched.
         """
-        state, directory, branch = self.state, self.git_directory(), f"refs/heads/{self.repository.branch}"
+        state, directory, branch = (
+            self.state,
+            self.git_directory(),
+            f"refs/heads/{self.repository.branch}",
+        )
         index = os.path.join(directory, "tlc-index")
         own_index = {"GIT_INDEX_FILE": index, **BACKUP_IDENTITY}
         must = self.must
@@ -3377,7 +3971,9 @@ class Checkout(Resource):
 
         def commit(tree: str, *parents: str) -> str:
             links = [word for parent in parents for word in ("-p", parent)]
-            return must("commit-tree", tree, *links, "-m", f"tlc: {self.name}", env=own_index).strip()
+            return must(
+                "commit-tree", tree, *links, "-m", f"tlc: {self.name}", env=own_index
+            ).strip()
 
         try:
             conflicts = must("ls-files", "--unmerged")
@@ -3386,7 +3982,11 @@ class Checkout(Resource):
             # skip-worktree (S) and no file: a sparse checkout, not a deletion
             staged = "HEAD" if conflicts else must("write-tree").strip()
             beyond = [path for path in there if self.is_beyond_link(path)]
-            kept = "\0".join(path for path, tag in tags.items() if path not in beyond and (path in there or tag != "S"))
+            kept = "\0".join(
+                path
+                for path, tag in tags.items()
+                if path not in beyond and (path in there or tag != "S")
+            )
             tracked = tree_of(staged, kept, "\0".join(beyond))
             staged = tracked if conflicts else staged
             in_the_way = self.in_the_way()
@@ -3399,14 +3999,30 @@ class Checkout(Resource):
         stamp = os.path.basename(ref)
         back = ["-B", state.branch] if state.branch else ["--detach"]
         commands = [["git", "-C", self.path, "checkout", "--quiet", *back, f"{ref}^1", "--"]]
-        if state.branch != self.repository.branch and self.git("rev-parse", "--verify", "--quiet", branch).ok:
+        if (
+            state.branch != self.repository.branch
+            and self.git("rev-parse", "--verify", "--quiet", branch).ok
+        ):
             must("update-ref", f"{ref}-branch", branch)
-            commands.append(["git", "-C", self.path, "branch", "--force", self.repository.branch, f"{ref}-branch"])
+            commands.append(
+                [
+                    "git",
+                    "-C",
+                    self.path,
+                    "branch",
+                    "--force",
+                    self.repository.branch,
+                    f"{ref}-branch",
+                ]
+            )
         if untracked or {tracked, staged} != {must("rev-parse", f"{ref}^1^{{tree}}").strip()}:
             with_index = [] if conflicts else ["--index"]
             commands.append(["git", "-C", self.path, "stash", "apply", "--quiet", *with_index, ref])
         saved = os.path.join(directory, "tlc-backup", stamp)
-        for bit, marked in (("assume-unchanged", str.islower), ("skip-worktree", lambda tag: tag in "Ss")):
+        for bit, marked in (
+            ("assume-unchanged", str.islower),
+            ("skip-worktree", lambda tag: tag in "Ss"),
+        ):
             hidden = sorted(path for path in there if marked(tags[path]))
             if hidden:  # git would refuse to overwrite these even with --force
                 must("update-index", f"--no-{bit}", "-z", "--stdin", stdin="\0".join(hidden))
@@ -3419,24 +4035,34 @@ class Checkout(Resource):
         """Copies what unfinished operations left in git's directory, and `more` from there; whether there was any."""
         directory = self.git_directory()
         names = [*self.operations(), *more]
-        notes = [name for name in GIT_OPERATION_NOTES if names and os.path.exists(os.path.join(directory, name))]
+        notes = [
+            name
+            for name in GIT_OPERATION_NOTES
+            if names and os.path.exists(os.path.join(directory, name))
+        ]
         for name in names + notes:
             source, target = os.path.join(directory, name), os.path.join(saved, name)
             os.makedirs(saved, exist_ok=True)
             copy(source, target)
             if name in GIT_COMMIT_FILES:
-                self.must("update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-{name.lower()}", name)
+                self.must(
+                    "update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-{name.lower()}", name
+                )
             autostash = os.path.join(source, "autostash")
             if os.path.exists(autostash):
                 commit = read_line(autostash)
-                self.must("update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-autostash", commit)
+                self.must(
+                    "update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-autostash", commit
+                )
         return bool(names)
 
     def record(self, commit: str, where: str = "") -> str:
         """Keeps a commit under refs/tlc/backup/<time>; returns the name. No record ever replaces another."""
         ref = time.strftime("refs/tlc/backup/%Y%m%d-%H%M%S", time.gmtime())
         for _ in range(MAX_JOBS):
-            if self.git("update-ref", ref, commit, "", where=where).ok:  # "": only where there is none yet
+            if self.git(
+                "update-ref", ref, commit, "", where=where
+            ).ok:  # "": only where there is none yet
                 return ref
             ref += "x"
         raise TlcError("its work could not be recorded, so nothing was touched")
@@ -3447,10 +4073,16 @@ class Checkout(Resource):
 
     def in_the_way(self) -> list[str]:
         """The untracked files, ignored ones too, that a checkout of the remote's branch would overwrite."""
-        wanted = set(self.git("ls-tree", "-r", "-z", "--name-only", self.upstream).out.split("\0")) - {""}
+        wanted = set(
+            self.git("ls-tree", "-r", "-z", "--name-only", self.upstream).out.split("\0")
+        ) - {""}
         taken = wanted | {parent for path in wanted for parent in parents_of(path)}
         others = [path for path in self.git("ls-files", "--others", "-z").out.split("\0") if path]
-        found = [path for path in others if path.rstrip("/") in taken or not wanted.isdisjoint(parents_of(path))]
+        found = [
+            path
+            for path in others
+            if path.rstrip("/") in taken or not wanted.isdisjoint(parents_of(path))
+        ]
         for path in found:
             if path.endswith("/"):
                 message = f"{path} is a repository of its own, where the update would write; nothing was touched"
@@ -3497,11 +4129,16 @@ class Checkout(Resource):
             terminal=bool(task and task.terminal),
         )
 
-    def git_online(self, *arguments: str, where: str = "", task: Task, holds: Sequence[int] = ()) -> Completed:
+    def git_online(
+        self, *arguments: str, where: str = "", task: Task, holds: Sequence[int] = ()
+    ) -> Completed:
         """Runs a git command that needs the network; where the cause of a failure may pass, tries again."""
         import random
 
-        shared = not (task.terminal or self.state.own_ssh) and self.state.origin in ("", self.repository.url)
+        shared = not (task.terminal or self.state.own_ssh) and self.state.origin in (
+            "",
+            self.repository.url,
+        )
         for pause in (*RETRY_PAUSES, None):
             with self.means.connections.session(self.repository.url if shared else "") as env:
                 done = self.git(*arguments, where=where, env=env, task=task, holds=holds)
@@ -3519,7 +4156,12 @@ class Checkout(Resource):
 
     def filled(self, fix: str) -> str:
         """A mend of the tables, with this checkout's names in it, quoted for a shell."""
-        names = {"host": host_of(self.repository.url), "url": self.repository.url, "path": self.path, "name": self.name}
+        names = {
+            "host": host_of(self.repository.url),
+            "url": self.repository.url,
+            "path": self.path,
+            "name": self.name,
+        }
         names |= {"store": self.store, "git": self.git_directory()}
         quoted = {key: pasted(value) for key, value in names.items()}
         return fix.format(**quoted, move_away=move_away(self.path))
@@ -3556,9 +4198,16 @@ class Checkout(Resource):
             own = name == f"refs/heads/{self.repository.branch}" or (self.state.linked and place)
             if name and not own and not name.startswith(("refs/remotes/origin/", "refs/tags/")):
                 return "a stash" if name == "refs/stash" else name.removeprefix("refs/heads/")
-        for place, known in ((directory, LINKED_FILES if self.state.linked else CLONED_FILES), (common, STORE_FILES)):
+        for place, known in (
+            (directory, LINKED_FILES if self.state.linked else CLONED_FILES),
+            (common, STORE_FILES),
+        ):
             # Another git may be at work in the store, for another worktree: packed-refs.lock, packed-refs.new.
-            strange = sorted(name for name in {*os.listdir(place)} - known if not name.endswith((".lock", ".new")))
+            strange = sorted(
+                name
+                for name in {*os.listdir(place)} - known
+                if not name.endswith((".lock", ".new"))
+            )
             if strange:
                 return strange[0]
         info = os.path.join(common, "info")
@@ -3572,8 +4221,13 @@ class Checkout(Resource):
                 if any(line.strip() and not line.startswith("#") for line in file):
                     return "info/exclude"
         # Names alone: among the values may be a token, and the log has what git says.
-        settings = {*self.must("config", "--local", "--list", "--name-only", "-z").split("\0")} - {"", *CLONED_SETTINGS}
-        tracking = self.git("config", "--local", "-z", "--get-regexp", r"^branch\..*\.(remote|merge)$").out
+        settings = {*self.must("config", "--local", "--list", "--name-only", "-z").split("\0")} - {
+            "",
+            *CLONED_SETTINGS,
+        }
+        tracking = self.git(
+            "config", "--local", "-z", "--get-regexp", r"^branch\..*\.(remote|merge)$"
+        ).out
         for key, _, value in (setting.partition("\n") for setting in tracking.split("\0")):
             branch = key.removeprefix("branch.").rpartition(".")[0]
             if value in ("origin", f"refs/heads/{branch}"):
@@ -3583,9 +4237,17 @@ class Checkout(Resource):
     def rebuild(self, task: Task) -> None:
         """Exchanges git's directory for that of a clone; every file of the work tree stays as it is."""
         branch, directory = self.repository.branch, self.git_directory()
-        options = ["--quiet", "--no-checkout", "--single-branch", f"--branch={branch}", *self.depth_option]
+        options = [
+            "--quiet",
+            "--no-checkout",
+            "--single-branch",
+            f"--branch={branch}",
+            *self.depth_option,
+        ]
         with self.beside() as new:
-            self.must("clone", *options, "--", f"file://{self.store}", new, where=os.path.dirname(new))
+            self.must(
+                "clone", *options, "--", f"file://{self.store}", new, where=os.path.dirname(new)
+            )
             self.must("remote", "set-url", "origin", self.repository.url, where=new)
             if self.must("rev-parse", "HEAD", where=new).strip() != self.state.head:
                 raise TlcError("somebody worked there meanwhile", self.filled(PULL))
@@ -3641,7 +4303,9 @@ class Worktree(Checkout):
                 raise Interrupted from error
 
         runner = checkouts[0].runner
-        results = run_tasks([functools.partial(result, each) for each in checkouts], len(checkouts), runner.stop)
+        results = run_tasks(
+            [functools.partial(result, each) for each in checkouts], len(checkouts), runner.stop
+        )
         if None in results:
             raise errors[0] if errors else Interrupted
         return [each for each in results if each]
@@ -3650,9 +4314,13 @@ class Worktree(Checkout):
         """Fetches what the stored checkouts need; the results that are clear already, by name."""
         with self.means.adding:
             self.make_store()
-        own_ssh = self.git("config", "--get", "core.sshCommand", where=self.store, read_only=True).ok
+        own_ssh = self.git(
+            "config", "--get", "core.sshCommand", where=self.store, read_only=True
+        ).ok
         self.state = self.state.replace(own_ssh=own_ssh)
-        done, tips = self.remote_tips([each.repository.branch for each in stored], task, where=self.store)
+        done, tips = self.remote_tips(
+            [each.repository.branch for each in stored], task, where=self.store
+        )
         if not done.ok:
             return {each.name: self.failure(done) for each in stored}
         ready: dict[str, TaskResult] = {}
@@ -3686,7 +4354,9 @@ class Worktree(Checkout):
             if self.must("for-each-ref", "--count=1", where=self.store):
                 origin = self.must("config", "--get", "remote.origin.url", where=self.store).strip()
                 if not self.is_origin(origin, self.store):
-                    raise TlcError(f"its store {tilde(self.store)} belongs to {origin}", move_away(self.store))
+                    raise TlcError(
+                        f"its store {tilde(self.store)} belongs to {origin}", move_away(self.store)
+                    )
                 return
             remove(self.store)  # nothing was ever fetched into it
         partial = f"{self.store}.tlc-partial"
@@ -3720,12 +4390,23 @@ class Worktree(Checkout):
         """
         branch = self.repository.branch
         mark = os.path.join(self.store, f"{CHECKING_OUT}-{branch.replace('/', '%')}")
-        command = ["worktree", "add", "--quiet", "--no-checkout", "--force", "--force", "-B", branch]
+        command = [
+            "worktree",
+            "add",
+            "--quiet",
+            "--no-checkout",
+            "--force",
+            "--force",
+            "-B",
+            branch,
+        ]
         with self.beside() as new, contextlib.ExitStack() as stack:
             with self.means.adding:
                 holds = stack.enter_context(self.at_work(mark, {}, task))
                 self.drop_stale_worktrees()
-                tip = self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store).out.strip()
+                tip = self.git(
+                    "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store
+                ).out.strip()
                 if tip and self.own_commits(tip, where=self.store):
                     self.record(tip, where=self.store)
                 self.must(*command, "--", new, self.upstream, where=self.store, holds=holds)
@@ -3736,7 +4417,10 @@ class Worktree(Checkout):
 
         `git worktree prune` would forget a person's too, on a disk that is not there now, or when the root moved.
         """
-        root, own = os.path.join(self.store, "worktrees"), os.path.realpath(os.path.join(self.path, ".git"))
+        root, own = (
+            os.path.join(self.store, "worktrees"),
+            os.path.realpath(os.path.join(self.path, ".git")),
+        )
         for name in os.listdir(root) if os.path.isdir(root) else ():
             entry = os.path.join(root, name)
             way_back = os.path.join(entry, "gitdir")  # gitrepository-layout(5)
@@ -3750,13 +4434,17 @@ class Worktree(Checkout):
         refs = [f"+HEAD:{self.upstream}", "refs/tags/*:refs/tags/*"]
         with self.means.adding:
             self.make_store()
-            self.must("fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store)
+            self.must(
+                "fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store
+            )
             if self.must("rev-parse", self.upstream, where=self.store).strip() != self.state.head:
                 raise TlcError("somebody worked there meanwhile", self.filled(PULL))
         with self.new_worktree(task) as (new, _holds):
             directory = self.git_directory(new)
             copy(os.path.join(self.git_directory(), "index"), os.path.join(directory, "index"))
-            with open(os.path.join(directory, "gitdir"), "w", encoding="utf-8") as file:  # the way back
+            with open(
+                os.path.join(directory, "gitdir"), "w", encoding="utf-8"
+            ) as file:  # the way back
                 file.write(os.path.join(self.path, ".git") + "\n")
             self.swap(os.path.join(new, ".git"))
 
@@ -3797,7 +4485,9 @@ def download(url: str, runner: Runner) -> bytes:
     import urllib.request
 
     class HttpsOnly(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, request: Any, file: Any, code: int, message: str, headers: Any, to: str) -> Any:
+        def redirect_request(
+            self, request: Any, file: Any, code: int, message: str, headers: Any, to: str
+        ) -> Any:
             if not to.lower().startswith("https://"):
                 raise TlcError(f"{url} leads to {to}, which is not https")
             return super().redirect_request(request, file, code, message, headers, to)
@@ -3822,7 +4512,9 @@ def download(url: str, runner: Runner) -> bytes:
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         reason = getattr(reason, "strerror", None) or reason
-        raise TlcError(f"{url} cannot be fetched: {reason}", f"curl -fsSL {shell(url)}   # says more") from None
+        raise TlcError(
+            f"{url} cannot be fetched: {reason}", f"curl -fsSL {shell(url)}   # says more"
+        ) from None
     return b"".join(chunks)
 
 
@@ -3840,12 +4532,16 @@ def key_fingerprints(keys: bytes) -> list[str]:
         rb"([A-Za-z0-9+/=\n]+)-----END PGP PUBLIC KEY BLOCK-----\s*"
     )
     text = keys.replace(b"\r", b"").strip()
-    bodies = [] if keys[:1] >= b"\x80" else re.findall(block, text)  # no text begins with such a byte
+    bodies = (
+        [] if keys[:1] >= b"\x80" else re.findall(block, text)
+    )  # no text begins with such a byte
     if keys[:1] < b"\x80" and not re.fullmatch(
         b"(?:" + block + b")+", text
     ):  # apt might find a key where this does not
         raise ValueError("not an armoured public key and nothing else")
-    armoured = [b"".join(line for line in body.split() if not line.startswith(b"=")) for body in bodies]
+    armoured = [
+        b"".join(line for line in body.split() if not line.startswith(b"=")) for body in bodies
+    ]
     for data in [base64.b64decode(each, validate=True) for each in armoured] or [keys]:
         at = 0
         while at < len(data):
@@ -3860,7 +4556,11 @@ def key_fingerprints(keys: bytes) -> list[str]:
                     raise ValueError("a packet of partial lengths")
             else:
                 length = 1 << (tag & 3)
-                kind, size, head = tag >> 2 & 0xF, int.from_bytes(data[at + 1 : at + 1 + length], "big"), 1 + length
+                kind, size, head = (
+                    tag >> 2 & 0xF,
+                    int.from_bytes(data[at + 1 : at + 1 + length], "big"),
+                    1 + length,
+                )
                 if length == 8:
                     raise ValueError("a packet of indeterminate length")
             packet = data[at + head : at + head + size]
@@ -3875,7 +4575,9 @@ def key_fingerprints(keys: bytes) -> list[str]:
     return found
 
 
-UNKNOWN_PACKAGE = TaskResult("failed", "no package of that name is known here", f"{EDIT}   # [tools]")
+UNKNOWN_PACKAGE = TaskResult(
+    "failed", "no package of that name is known here", f"{EDIT}   # [tools]"
+)
 
 
 def install_together(
@@ -3892,11 +4594,18 @@ def install_together(
     if done.ok:
         return dict.fromkeys(names, TaskResult("changed", "installed"))
     said = f"{done.err}\n{done.out}"
-    refused = {group for match in re.finditer(unknown, said) for group in match.groups() if group} & set(names)
+    refused = {
+        group for match in re.finditer(unknown, said) for group in match.groups() if group
+    } & set(names)
     if refused:
         rest = [name for name in names if name not in refused]
-        return {**install_together(rest, install, unknown), **dict.fromkeys(refused, UNKNOWN_PACKAGE)}
-    cause = next(((cause, fix) for pattern, cause, fix in INSTALL_CAUSES if re.search(pattern, said)), None)
+        return {
+            **install_together(rest, install, unknown),
+            **dict.fromkeys(refused, UNKNOWN_PACKAGE),
+        }
+    cause = next(
+        ((cause, fix) for pattern, cause, fix in INSTALL_CAUSES if re.search(pattern, said)), None
+    )
     if cause or len(names) == 1:
         message, fix = cause or (done.complaint, "")
         detail = "\n".join(done.lines[-5:])
@@ -3915,7 +4624,7 @@ class Packages:
     def __init__(self, runner: Runner, name: str, wanted: Sequence[str]) -> None:
         self.runner, self.name, self.wanted = runner, name, wanted
         self.manager = MANAGERS[name]
-        self.installed = Probe(self.look)
+        self.installed = Memo(self.look)
 
     def look(self) -> set[str]:
         """Which of the wanted packages are installed."""
@@ -3932,7 +4641,11 @@ class Packages:
     def preparations(self) -> list[list[str]]:
         """The commands that come before an installation: what a cut-off one left is set up, lists are fetched."""
         found = []
-        if self.name == "apt-get" and os.path.isdir("/var/lib/dpkg/updates") and os.listdir("/var/lib/dpkg/updates"):
+        if (
+            self.name == "apt-get"
+            and os.path.isdir("/var/lib/dpkg/updates")
+            and os.listdir("/var/lib/dpkg/updates")
+        ):
             found.append(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"])
         if self.manager.update and not (self.manager.lists and glob.glob(self.manager.lists)):
             found.append([*self.manager.update])
@@ -3945,7 +4658,11 @@ class Packages:
         while True:
             done = self.runner.run(
                 [self.runner.which(words[0]), *words[1:]],
-                env={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "HOMEBREW_NO_AUTO_UPDATE": "1"},
+                env={
+                    "DEBIAN_FRONTEND": "noninteractive",
+                    "LC_ALL": "C.UTF-8",
+                    "HOMEBREW_NO_AUTO_UPDATE": "1",
+                },
                 user="root" if self.manager.root else "",
                 cwd="/",  # no file here is a package
                 on_line=task.report,
@@ -3956,7 +4673,9 @@ class Packages:
                 return done
             who = "".join(f", {group}" for group in busy.groups() if group)
             if time.monotonic() > deadline:
-                raise TlcError(f"another package manager is still at work{who}", self.manager.unlock)
+                raise TlcError(
+                    f"another package manager is still at work{who}", self.manager.unlock
+                )
             holder = f"waiting for another package manager{who}"
             task.report(holder, note=holder != waiting)
             waiting = holder
@@ -3968,15 +4687,23 @@ class Packages:
             return {spec: spec for spec in specs}
         names = [name for spec in specs for name in spec.split("|")]
         # Not `policy`: like `install` it takes an unknown name with a dot or plus for a regular expression.
-        said = self.runner.run([self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names]).out
+        said = self.runner.run(
+            [self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names]
+        ).out
         known = set(re.findall(r"(?m)^Package: (\S+)$", said))
 
         def is_known(name: str) -> bool:
             return name.partition(":")[0] in known  # libpq5:amd64
 
-        chosen = {spec: next(filter(is_known, spec.split("|")), spec.partition("|")[0]) for spec in specs}
+        chosen = {
+            spec: next(filter(is_known, spec.split("|")), spec.partition("|")[0]) for spec in specs
+        }
         # A name that only others provide is known to `install` alone.
-        return {spec: name for spec, name in chosen.items() if is_known(name) or not set(".+") & set(name)}
+        return {
+            spec: name
+            for spec, name in chosen.items()
+            if is_known(name) or not set(".+") & set(name)
+        }
 
 
 class SystemPackage(Resource):
@@ -3984,7 +4711,7 @@ class SystemPackage(Resource):
 
     kind = "package"
     batch = "all"
-    mend = "tlc install-tools"
+    fix = "tlc install-tools"
 
     def __init__(self, name: str, packages: Packages) -> None:
         super().__init__(name.partition("|")[0])
@@ -4003,12 +4730,18 @@ class SystemPackage(Resource):
             packages.run(command, task)  # one source that is down need not stop the others
         names = packages.known([resource.package for resource in resources])
         results = install_together(
-            list(names.values()), lambda some: packages.run(manager.installing(some), task), manager.unknown
+            list(names.values()),
+            lambda some: packages.run(manager.installing(some), task),
+            manager.unknown,
         )
         if any(result.status == "failed" for result in results.values()):
             # While one package cannot be set up every call of apt-get fails, whatever it has installed.
-            results.update(dict.fromkeys(packages.look() & set(results), TaskResult("changed", "installed")))
-        return [results.get(names.get(resource.package, ""), UNKNOWN_PACKAGE) for resource in resources]
+            results.update(
+                dict.fromkeys(packages.look() & set(results), TaskResult("changed", "installed"))
+            )
+        return [
+            results.get(names.get(resource.package, ""), UNKNOWN_PACKAGE) for resource in resources
+        ]
 
     @classmethod
     def privileged_batch(cls, resources: Sequence[Self]) -> list[str]:  # type: ignore[override]
@@ -4016,7 +4749,10 @@ class SystemPackage(Resource):
         if not manager.root:
             return []
         names = [resource.package.partition("|")[0] for resource in resources]
-        return [shell(*as_user("root"), *command) for command in [*packages.preparations, manager.installing(names)]]
+        return [
+            shell(*as_user("root"), *command)
+            for command in [*packages.preparations, manager.installing(names)]
+        ]
 
 
 class Program(SystemPackage):
@@ -4026,7 +4762,7 @@ class Program(SystemPackage):
 
     def __init__(self, name: str, packages: Packages, optional: bool = False) -> None:
         super().__init__(name, packages)
-        self.optional, self.mend = optional, f"tlc bootstrap --only {name}"
+        self.optional, self.fix = optional, f"tlc bootstrap --only {name}"
         self.package = program_package(name)
 
     def check(self) -> CheckResult:
@@ -4040,7 +4776,9 @@ class Program(SystemPackage):
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
         results = super().apply_batch(resources, task)
         return [
-            result.replace(status="skipped", fix="") if resource.optional and result.status == "failed" else result
+            result.replace(status="skipped", fix="")
+            if resource.optional and result.status == "failed"
+            else result
             for resource, result in zip(resources, results, strict=True)
         ]
 
@@ -4056,22 +4794,29 @@ class UnknownSystem(Resource):
 
     def check(self) -> CheckResult:
         fix = f"# install what Debian calls {' '.join(name.partition('|')[0] for name in self.packages)}"
-        return CheckResult(CheckStatus.WARN, "tlc does not know this system's package manager", fix=fix)
+        return CheckResult(
+            CheckStatus.WARN, "tlc does not know this system's package manager", fix=fix
+        )
 
 
 class AptSource(Resource):
     """An apt archive beside the distribution's, with its key. Without it the distribution's packages serve.
 
-    `source`: see PGDG. `enough`: says why it is not needed, or "". `mend`: the command that adds it.
+    `source`: see PGDG. `enough`: says why it is not needed, or "". `fix`: the command that adds it.
     """
 
     kind = "apt source"
 
     def __init__(
-        self, name: str, source: Mapping[str, str], packages: Packages, enough: Callable[[], str], mend: str
+        self,
+        name: str,
+        source: Mapping[str, str],
+        packages: Packages,
+        enough: Callable[[], str],
+        mend: str,
     ) -> None:
         super().__init__(name)
-        self.mend = mend
+        self.fix = mend
         self.source, self.packages, self.enough = source, packages, enough
 
     def check(self) -> CheckResult:
@@ -4080,14 +4825,21 @@ class AptSource(Resource):
         if reason := self.enough():
             return CheckResult(CheckStatus.OK, f"not needed: {reason}")
         if not get_os_info().codename:
-            return CheckResult(CheckStatus.WARN, "not added: os-release names no release of Debian or Ubuntu")
+            return CheckResult(
+                CheckStatus.WARN, "not added: os-release names no release of Debian or Ubuntu"
+            )
         return CheckResult(CheckStatus.WARN, "not configured", "add the apt source")
 
     def configured(self) -> str:
         """The file that names the archive already, "" for none: two with different keys stop apt altogether."""
         places = ["/etc/apt/sources.list", *glob.glob("/etc/apt/sources.list.d/*")]
-        for place in sorted(place for place in places if place.endswith((".list", ".sources"))):  # apt reads no other
-            with contextlib.suppress(OSError), open(place, encoding="utf-8", errors="replace") as file:
+        for place in sorted(
+            place for place in places if place.endswith((".list", ".sources"))
+        ):  # apt reads no other
+            with (
+                contextlib.suppress(OSError),
+                open(place, encoding="utf-8", errors="replace") as file,
+            ):
                 if any(self.source["host"] in line.partition("#")[0] for line in file):
                     return place
         return ""
@@ -4096,11 +4848,34 @@ class AptSource(Resource):
         """The commands that add it, with the files to install in `directory`."""
         files = [self.source["key_path"], self.source["path"]]
         # Of this source alone: another one that is down is not this one's fault.
-        only = ("-o", f"Dir::Etc::SourceList={self.source['path']}", "-o", "Dir::Etc::SourceParts=-")
+        only = (
+            "-o",
+            f"Dir::Etc::SourceList={self.source['path']}",
+            "-o",
+            "Dir::Etc::SourceParts=-",
+        )
         return [
-            *(["install", "-D", "-m", "644", os.path.join(directory, os.path.basename(file)), file] for file in files),
+            *(
+                [
+                    "install",
+                    "-D",
+                    "-m",
+                    "644",
+                    os.path.join(directory, os.path.basename(file)),
+                    file,
+                ]
+                for file in files
+            ),
             # A host that cannot be reached is no error to apt otherwise.
-            ["apt-get", "update", *only, "-o", "APT::Get::List-Cleanup=0", "-o", "APT::Update::Error-Mode=any"],
+            [
+                "apt-get",
+                "update",
+                *only,
+                "-o",
+                "APT::Get::List-Cleanup=0",
+                "-o",
+                "APT::Update::Error-Mode=any",
+            ],
         ]
 
     def privileged(self) -> list[str]:
@@ -4133,7 +4908,9 @@ class AptSource(Resource):
             found = key_fingerprints(key)
             if not found or set(found) - allowed:
                 strange = ", ".join(found) or "none"
-                return TaskResult("skipped", f"its key has another fingerprint ({strange}); not added, {serves}")
+                return TaskResult(
+                    "skipped", f"its key has another fingerprint ({strange}); not added, {serves}"
+                )
         except (TlcError, ValueError, IndexError) as error:
             return TaskResult("skipped", f"its key cannot be had: {error}; {serves}")
         directory = tempfile.mkdtemp(prefix="tlc-")
@@ -4169,7 +4946,7 @@ class Uv(Resource):
     """uv, by its own installer; where that cannot be reached, from its wheel, in an environment of tlc's own."""
 
     kind = "program"
-    mend = "tlc bootstrap --only uv"
+    fix = "tlc bootstrap --only uv"
 
     def __init__(self, runner: Runner, data_dir: str, packages: Packages | None) -> None:
         super().__init__("uv")
@@ -4182,7 +4959,11 @@ class Uv(Resource):
             return CheckResult(CheckStatus.OK, self.runner.version_of("uv"))
         except ExecutableNotFoundError as error:
             package = self.venv_package()
-            perhaps = f" (where {UV_INSTALLER} fails: its wheel, and {package} as root)" if package else ""
+            perhaps = (
+                f" (where {UV_INSTALLER} fails: its wheel, and {package} as root)"
+                if package
+                else ""
+            )
             action = f"install uv into {tilde(self.directory)}"
             return CheckResult(CheckStatus.FAIL, f"{error.message}{perhaps}", action)
 
@@ -4199,7 +4980,10 @@ class Uv(Resource):
         task.report(f"{why}; taking its wheel", note=True)
         package = self.venv_package()
         if package and self.packages:
-            for command in [*self.packages.preparations, self.packages.manager.installing([package])]:
+            for command in [
+                *self.packages.preparations,
+                self.packages.manager.installing([package]),
+            ]:
                 self.packages.run(command, task)
         commands = (
             [sys.executable, "-m", "venv", "--clear", self.venv],
@@ -4211,7 +4995,11 @@ class Uv(Resource):
             done = self.runner.run(words, env={"PIP_USER": "0"}, on_line=task.report, log_as="uv")
             if not done.ok:
                 remove(self.venv)
-                fix = f"{install_hint(package)} && {self.mend}" if package else f"curl -LsSf {UV_INSTALLER} | sh"
+                fix = (
+                    f"{install_hint(package)} && {self.fix}"
+                    if package
+                    else f"curl -LsSf {UV_INSTALLER} | sh"
+                )
                 return TaskResult("failed", f"{why}; {done.complaint}", fix)
         os.makedirs(self.directory, exist_ok=True)
         for name in ("uv", "uvx"):
@@ -4226,10 +5014,12 @@ class Uv(Resource):
             self.runner.version_of("uv")
         except ExecutableNotFoundError as error:
             ours = os.path.join(self.directory, "uv")
-            if self.runner.has("uv") and self.runner.which("uv") != ours:  # a version manager's shim comes first
+            if (
+                self.runner.has("uv") and self.runner.which("uv") != ours
+            ):  # a version manager's shim comes first
                 fix = ADD_TO_PATH
             else:  # a link that leads nowhere, a uv that does not run
-                fix = f"{move_away(ours)} && {self.mend}" if os.path.lexists(ours) else ""
+                fix = f"{move_away(ours)} && {self.fix}" if os.path.lexists(ours) else ""
             return TaskResult("failed", f"installed{how}, but {error.message}", fix)
         return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
 
@@ -4237,7 +5027,11 @@ class Uv(Resource):
         """The package of what Debian leaves out of its Python, where that is missing."""
         import importlib.util
 
-        if not self.packages or self.packages.name != "apt-get" or importlib.util.find_spec("ensurepip"):
+        if (
+            not self.packages
+            or self.packages.name != "apt-get"
+            or importlib.util.find_spec("ensurepip")
+        ):
             return ""
         return "python{}.{}-venv".format(*sys.version_info)
 
@@ -4247,7 +5041,7 @@ class HostKey(Resource):
 
     kind = "host key"
     group = "Connectivity"
-    mend = "tlc bootstrap --only ssh"
+    fix = "tlc bootstrap --only ssh"
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(GITHUB_HOST)
@@ -4260,14 +5054,16 @@ class HostKey(Resource):
         strange = set(found) - set(GITHUB_FINGERPRINTS)
         if strange:
             fix = f"ssh-keygen -R {GITHUB_HOST} && tlc bootstrap --only ssh"
-            message = (
-                f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today: {', '.join(sorted(strange))}"
-            )
+            message = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today: {', '.join(sorted(strange))}"
             return CheckResult(CheckStatus.FAIL, message, fix=fix)
         if not found:
-            return CheckResult(CheckStatus.FAIL, "not known here", f"add GitHub's key to {tilde(self.path)}")
+            return CheckResult(
+                CheckStatus.FAIL, "not known here", f"add GitHub's key to {tilde(self.path)}"
+            )
         if os.path.isdir(self.directory) and os.stat(self.directory).st_mode & 0o077:
-            return CheckResult(CheckStatus.FAIL, f"{tilde(self.directory)} is open to others", "close it to others")
+            return CheckResult(
+                CheckStatus.FAIL, f"{tilde(self.directory)} is open to others", "close it to others"
+            )
         return CheckResult(CheckStatus.OK, "known")
 
     def fingerprints(self) -> list[str]:
@@ -4280,7 +5076,9 @@ class HostKey(Resource):
             words = line.split()
             if words[0] != "@revoked":
                 with contextlib.suppress(ValueError, IndexError):
-                    digest = hashlib.sha256(base64.b64decode(words[3 if words[0][0] == "@" else 2])).digest()
+                    digest = hashlib.sha256(
+                        base64.b64decode(words[3 if words[0][0] == "@" else 2])
+                    ).digest()
                     found.append("SHA256:" + base64.b64encode(digest).decode().rstrip("="))
         return found
 
@@ -4332,19 +5130,27 @@ class OwnArchive(Resource):
             listing = ("ls-files", "--error-unmatch", "--", name)
             if self.runner.run([self.runner.which("git"), "-C", directory, *listing]).ok:
                 fix = shell("git", "-C", directory, "pull")
-                return CheckResult(CheckStatus.FAIL, f"{tilde(self.path)} belongs to a repository", fix=fix)
+                return CheckResult(
+                    CheckStatus.FAIL, f"{tilde(self.path)} belongs to a repository", fix=fix
+                )
         if self.path.endswith(".py"):
             fix = "uv tool upgrade tlc   # or pipx upgrade tlc"
             return CheckResult(
-                CheckStatus.FAIL, "this tlc was installed by a package manager, which updates it", fix=fix
+                CheckStatus.FAIL,
+                "this tlc was installed by a package manager, which updates it",
+                fix=fix,
             )
         if not os.access(os.path.dirname(self.path), os.W_OK):
             fix = f"ls -ld {pasted(directory)}"
-            return CheckResult(CheckStatus.FAIL, f"{tilde(self.path)} cannot be replaced by you", fix=fix)
-        return CheckResult(CheckStatus.OK, f"{__version__}, {tilde(self.path)}", "replace it by the newest release")
+            return CheckResult(
+                CheckStatus.FAIL, f"{tilde(self.path)} cannot be replaced by you", fix=fix
+            )
+        return CheckResult(
+            CheckStatus.OK, f"{__version__}, {tilde(self.path)}", "replace it by the newest release"
+        )
 
-    def probe(self) -> CheckResult | None:
-        result = self.update(UNWATCHED, check_only=True)
+    def check_online(self) -> CheckResult | None:
+        result = self.update(UNWATCHED_TASK, check_only=True)
         if result.status == "ok":
             return CheckResult(CheckStatus.OK, result.message)
         status = CheckStatus.FAIL if result.status == "failed" else CheckStatus.WARN
@@ -4358,10 +5164,14 @@ class OwnArchive(Resource):
         import hashlib
 
         task.report("fetching")
-        promised = download(f"{self.url}/tlc.pyz.sha256", self.runner).decode(errors="replace").split()
+        promised = (
+            download(f"{self.url}/tlc.pyz.sha256", self.runner).decode(errors="replace").split()
+        )
         archive = download(f"{self.url}/tlc.pyz", self.runner)
         if hashlib.sha256(archive).hexdigest() not in promised[:1]:
-            return TaskResult("failed", "not replaced: the sha256 of the release does not fit", "tlc self-update")
+            return TaskResult(
+                "failed", "not replaced: the sha256 of the release does not fit", "tlc self-update"
+            )
         # Before the zip archive stands what finds the Python it was installed for (zip's APPNOTE, 4.3.7).
         mark = b"PK\x03\x04"
         with open(self.path, "rb") as file:
@@ -4375,12 +5185,20 @@ class OwnArchive(Resource):
                 file.write(start + mark + new)
                 os.fchmod(file.fileno(), os.stat(self.path).st_mode)
                 os.fsync(file.fileno())
-            version = self.runner.run([sys.executable, beside, "--version"]).out.strip().removeprefix("tlc ")
+            version = (
+                self.runner.run([sys.executable, beside, "--version"])
+                .out.strip()
+                .removeprefix("tlc ")
+            )
             told = self.runner.run([sys.executable, beside, "--help"])
             if not told.ok:
-                return TaskResult("failed", "not replaced: the release does not run here", detail=told.err[-500:])
+                return TaskResult(
+                    "failed", "not replaced: the release does not run here", detail=told.err[-500:]
+                )
             if check_only:
-                return TaskResult("skipped", f"{version} is out, this is {__version__}", "tlc self-update")
+                return TaskResult(
+                    "skipped", f"{version} is out, this is {__version__}", "tlc self-update"
+                )
             os.replace(beside, self.path)
             return TaskResult("changed", f"now {version}, was {__version__}")
         finally:
@@ -4398,7 +5216,9 @@ def run_script(
         path = os.path.join(directory, "script.sh")
         with open(path, "wb") as file:
             file.write(script)
-        return runner.run(["/bin/sh", path], env=environ, cwd=directory, on_line=task.report, log_as=name)
+        return runner.run(
+            ["/bin/sh", path], env=environ, cwd=directory, on_line=task.report, log_as=name
+        )
     finally:
         remove(directory)
 
@@ -4407,7 +5227,7 @@ class Script(Resource):
     """An installer script from the network; run once for each address and checksum."""
 
     kind = "script"
-    mend = "tlc install-tools"
+    fix = "tlc install-tools"
 
     def __init__(self, runner: Runner, state_dir: str, url: str, name: str, sha256: str) -> None:
         import hashlib
@@ -4415,11 +5235,13 @@ class Script(Resource):
         super().__init__(name or url)
         self.runner, self.url, self.sha256 = runner, url, sha256.lower()
         which = hashlib.sha256(f"{url}\n{self.sha256}".encode()).hexdigest()[:16]
-        self.record = os.path.join(state_dir, "scripts", which)
+        self.stamp_file = os.path.join(state_dir, "scripts", which)
 
     def check(self) -> CheckResult:
-        if os.path.exists(self.record):
-            return CheckResult(CheckStatus.OK, f"has run; to run it again: rm {pasted(self.record)}")
+        if os.path.exists(self.stamp_file):
+            return CheckResult(
+                CheckStatus.OK, f"has run; to run it again: rm {pasted(self.stamp_file)}"
+            )
         how = "" if self.sha256 else " (it has no sha256)"
         return CheckResult(CheckStatus.FAIL, f"has not run here{how}", "run the script")
 
@@ -4430,13 +5252,19 @@ class Script(Resource):
         script = download(self.url, self.runner)
         found = hashlib.sha256(script).hexdigest()
         if self.sha256 and found != self.sha256:
-            return TaskResult("failed", f"not run: its sha256 is {found}", f"curl -fsSL {shell(self.url)}   # read it")
+            return TaskResult(
+                "failed",
+                f"not run: its sha256 is {found}",
+                f"curl -fsSL {shell(self.url)}   # read it",
+            )
         done = run_script(script, self.runner, task, self.name)
         if not done.ok:
             tail = done.lines[-10:]
             fix = f"curl -fsSL {shell(self.url)}   # read it; the log has all it said"
-            return TaskResult("failed", f"it ended with exit code {done.code}", fix, "\n".join(tail))
-        write_file(self.record, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {found} {self.url}\n")
+            return TaskResult(
+                "failed", f"it ended with exit code {done.code}", fix, "\n".join(tail)
+            )
+        write_file(self.stamp_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {found} {self.url}\n")
         return TaskResult("changed", "has run")
 
 
@@ -4445,7 +5273,7 @@ class Npm:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self.installed = Probe(self.look)
+        self.installed = Memo(self.look)
         self.prefix: tuple[str, ...] = ()
 
     def look(self) -> set[str]:
@@ -4465,18 +5293,27 @@ class Npm:
         import tempfile
 
         npm = self.runner.which("npm")
-        with tempfile.TemporaryDirectory(prefix="tlc-") as cache:  # logs and the like: a look leaves nothing behind
-            plain = dict.fromkeys(("npm_config_json", "npm_config_long", "npm_config_update_notifier"), "false")
+        with tempfile.TemporaryDirectory(
+            prefix="tlc-"
+        ) as cache:  # logs and the like: a look leaves nothing behind
+            plain = dict.fromkeys(
+                ("npm_config_json", "npm_config_long", "npm_config_update_notifier"), "false"
+            )
 
             def listing(*words: str) -> list[str]:
                 # It exits with 1 over peer dependencies, and lists all the same.
                 said = self.runner.run(
-                    [npm, *words, "--global", *self.prefix], env={"npm_config_cache": cache, **plain}
+                    [npm, *words, "--global", *self.prefix],
+                    env={"npm_config_cache": cache, **plain},
                 )
-                return [line for line in said.out.splitlines() if os.path.isabs(line)]  # a wrapper may say more
+                return [
+                    line for line in said.out.splitlines() if os.path.isabs(line)
+                ]  # a wrapper may say more
 
             # Where the prefix does not exist yet there is nothing to list.
-            found = listing("ls", "--depth=0", "--parseable") or [os.path.dirname(root) for root in listing("root")]
+            found = listing("ls", "--depth=0", "--parseable") or [
+                os.path.dirname(root) for root in listing("root")
+            ]
         if not found:
             raise TlcError("npm does not say where its packages are", "npm root --global")
         root, *paths = found
@@ -4486,7 +5323,9 @@ class Npm:
         """Installs packages in one call: several at once into one prefix get in each other's way."""
         options = ("--global", "--no-fund", "--no-audit", "--no-update-notifier", *self.prefix)
         return self.runner.run(
-            [self.runner.which("npm"), "install", *options, "--", *names], on_line=task.report, log_as="npm"
+            [self.runner.which("npm"), "install", *options, "--", *names],
+            on_line=task.report,
+            log_as="npm",
         )
 
 
@@ -4495,7 +5334,7 @@ class NpmPackage(Resource):
 
     kind = "npm package"
     batch = "all"
-    mend = "tlc install-tools"
+    fix = "tlc install-tools"
 
     # "npm error 404  The requested resource 'name@*' could not be found", or "'name@*' is not in this registry"
     UNKNOWN = r"404\s.*'((?:@[^@'/]+/)?[^@'/]+)@[^']*'"
@@ -4524,16 +5363,16 @@ class UvTool(Resource):
     """A program that uv installs in an environment of its own. `spec`: as in the config, black[d]>=24.0."""
 
     kind = "uv tool"
-    mend = "tlc install-tools"
+    fix = "tlc install-tools"
 
-    def __init__(self, spec: str, runner: Runner, installed: Probe) -> None:
+    def __init__(self, spec: str, runner: Runner, installed: Memo) -> None:
         super().__init__(spec)
         self.runner, self.installed = runner, installed
         match = re.fullmatch(r"([\w.-]+)(?:\[([^\]]*)\])?(.*)", spec)
         name, extras, versions = match.groups() if match else (spec, "", "")
         self.tool = re.sub(r"[-_.]+", "-", name).lower()
         versions = "" if versions == "@latest" else versions.replace("@", "==")  # uv lists it so
-        self.extras, self.versions = extras or "", versions or HELD.get(self.tool, "")
+        self.extras, self.versions = extras or "", versions or PINNED_VERSIONS.get(self.tool, "")
 
     @staticmethod
     def look(runner: Runner) -> dict[str, tuple[str, str]]:
@@ -4554,19 +5393,27 @@ class UvTool(Resource):
         for wanted, there in zip((self.versions, self.extras), found, strict=True):
             if wanted and set(wanted.split(",")) != set(there.replace(" ", "").split(",")):
                 return CheckResult(
-                    CheckStatus.FAIL, f"installed as {self.tool} {there or 'of any version'}", "install uv tools"
+                    CheckStatus.FAIL,
+                    f"installed as {self.tool} {there or 'of any version'}",
+                    "install uv tools",
                 )
         return CheckResult(CheckStatus.OK, "installed")
 
     def apply(self, task: Task) -> TaskResult:
-        spec = f"{self.tool}[{self.extras}]{self.versions}" if self.extras else f"{self.tool}{self.versions}"
+        spec = (
+            f"{self.tool}[{self.extras}]{self.versions}"
+            if self.extras
+            else f"{self.tool}{self.versions}"
+        )
         command = [self.runner.which("uv"), "tool", "install", "--", spec]
         done = self.runner.run(command, on_line=task.report, log_as=self.name)
         if done.ok:
             return TaskResult("changed", "installed")
         if f"Because {self.tool} was not found in the package registry" in done.err:
             return UNKNOWN_PACKAGE
-        if re.search(r"xecutables? already exist|Invalid environment", done.err):  # pipx's, or its Python is gone
+        if re.search(
+            r"xecutables? already exist|Invalid environment", done.err
+        ):  # pipx's, or its Python is gone
             fix = shell("uv", "tool", "install", "--force", "--reinstall", "--", spec)
             return TaskResult("failed", done.complaint, fix)
         return install_together([spec], lambda _: done, "(?!)")[spec]  # for its cause
@@ -4579,11 +5426,15 @@ class UvTool(Resource):
 
 def odoo_needs(version: str) -> tuple[str, float]:
     """The Python tlc takes for an Odoo version, "" for one tlc does not know, and the PostgreSQL it needs."""
-    newer = ODOO_NEEDS["master"] if float(version.replace("master", "inf")) > float(NEWEST_ODOO) else ("", 0.0)
+    newer = (
+        ODOO_NEEDS["master"]
+        if float(version.replace("master", "inf")) > float(NEWEST_ODOO)
+        else ("", 0.0)
+    )
     return ODOO_NEEDS.get(version) or ODOO_NEEDS.get(f"{version.partition('.')[0]}.0", newer)
 
 
-class VenvTurns:
+class BuildScheduler:
     """Who builds when: `jobs` at once, but the first of each Python goes ahead.
 
     Three environments with an empty cache, side by side, compile the same packages three times over.
@@ -4619,12 +5470,18 @@ class OdooVersion:
 
     def __init__(self, settings: Settings, config: Config, version: str) -> None:
         self.root, self.version, self.config = settings.code_root, version, config
-        self.python: str = config.data["venvs"].get("python", {}).get(version) or odoo_needs(version)[0]
+        self.python: str = (
+            config.data["venvs"].get("python", {}).get(version) or odoo_needs(version)[0]
+        )
         self.source = os.path.join(self.root, "odoo", "odoo", version)
         self.venv = os.path.join(self.root, "venvs", version)
         self.settings_file = os.path.join(self.root, "conf", f"odoo-{version}.conf")
         declared = any(each.item == f"odoo/odoo@{version}" for each in config.repositories)
-        self.pull = f"tlc pull-repos -f odoo@{version}" if declared else f'{EDIT}   # [repos] odoo = ["odoo"]'
+        self.pull = (
+            f"tlc pull-repos -f odoo@{version}"
+            if declared
+            else f'{EDIT}   # [repos] odoo = ["odoo"]'
+        )
 
     @property
     def is_there(self) -> bool:
@@ -4641,8 +5498,15 @@ class OdooVersion:
         """Enterprise, where it is there, and every OCA checkout of the version."""
         oca = os.path.join(self.root, "oca", self.version)
         # Not what move_away() has put beside a checkout.
-        names = sorted(name for name in os.listdir(oca) if not name.endswith(".old")) if os.path.isdir(oca) else []
-        places = [os.path.join(self.root, "odoo", "enterprise", self.version), *(f"{oca}/{name}" for name in names)]
+        names = (
+            sorted(name for name in os.listdir(oca) if not name.endswith(".old"))
+            if os.path.isdir(oca)
+            else []
+        )
+        places = [
+            os.path.join(self.root, "odoo", "enterprise", self.version),
+            *(f"{oca}/{name}" for name in names),
+        ]
         return [place for place in places if os.path.exists(os.path.join(place, ".git"))]
 
     @property
@@ -4652,14 +5516,18 @@ class OdooVersion:
             return self.version.partition(".")[0]
         if not self.is_there:
             return ""
-        with open(os.path.join(self.source, "odoo", "release.py"), encoding="utf-8", errors="replace") as file:
+        with open(
+            os.path.join(self.source, "odoo", "release.py"), encoding="utf-8", errors="replace"
+        ) as file:
             match = re.search(r"version_info\s*=\s*\(\D*(\d+)", file.read())
         return match[1] if match else ""
 
     @property
     def launcher(self) -> str:
         """The file that starts it, "" where another version of the same number has it: the first numbered one."""
-        rivals = [version for version in self.config.versions if version.partition(".")[0] == self.major]
+        rivals = [
+            version for version in self.config.versions if version.partition(".")[0] == self.major
+        ]
         if not self.major or min(rivals, default=self.version) != self.version:
             return ""
         return os.path.expanduser(f"~/.local/bin/odoo-v{self.major}")
@@ -4667,18 +5535,26 @@ class OdooVersion:
     @property
     def has_launcher(self) -> bool:
         """Whether its launcher is there, and starts it: there may be another code root, or a script of a person's."""
-        with contextlib.suppress(OSError), open(self.launcher, encoding="utf-8", errors="replace") as file:
+        with (
+            contextlib.suppress(OSError),
+            open(self.launcher, encoding="utf-8", errors="replace") as file,
+        ):
             return f'VENV_DIR="{os.path.realpath(self.venv)}"\n' in file.read()
         return False
 
     @property
     def port(self) -> int:
         """Where it answers: as its configuration says by now, else as tlc writes it there."""
-        with contextlib.suppress(OSError), open(self.settings_file, encoding="utf-8", errors="replace") as file:
+        with (
+            contextlib.suppress(OSError),
+            open(self.settings_file, encoding="utf-8", errors="replace") as file,
+        ):
             if match := re.search(r"(?m)^http_port *= *(\d+)", file.read()):
                 return int(match[1])
         whole, _, part = self.version.partition(".")
-        return 69 + (int(whole) * 1000 + int(part) * 10 if whole.isdigit() and 2 < int(whole) < 65 else 8000)
+        return 69 + (
+            int(whole) * 1000 + int(part) * 10 if whole.isdigit() and 2 < int(whole) < 65 else 8000
+        )
 
     @property
     def start(self) -> str:
@@ -4698,10 +5574,12 @@ class OdooVersion:
         return " ".join(pasted(word) for word in words)
 
 
-def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str, holds: Sequence[int] = ()) -> Completed:
+def odoo_venv(
+    runner: Runner, *arguments: str, task: Task, name: str, cwd: str, holds: Sequence[int] = ()
+) -> Completed:
     """Runs odoo-venv through uv; its lines go to the log under `name`, and to the progress."""
     uv = runner.which("uv")
-    tool = f"odoo-venv{HELD['odoo-venv']}"
+    tool = f"odoo-venv{PINNED_VERSIONS['odoo-venv']}"
     path = os.pathsep.join([os.path.dirname(uv), runner.environ.get("PATH", os.defpath)])
 
     def on_line(line: str) -> None:
@@ -4711,7 +5589,13 @@ def odoo_venv(runner: Runner, *arguments: str, task: Task, name: str, cwd: str, 
     return runner.run(
         [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments],
         # odoo-venv calls uv by its name; a virtual environment that is active here is none of its business.
-        env={"PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "VIRTUAL_ENV": "", "CONDA_PREFIX": ""},
+        env={
+            "PATH": path,
+            "PYTHONUNBUFFERED": "1",
+            "NO_COLOR": "1",
+            "VIRTUAL_ENV": "",
+            "CONDA_PREFIX": "",
+        },
         cwd=cwd,
         on_line=on_line,
         log_as=name,
@@ -4729,9 +5613,20 @@ def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
         if match := re.search(pattern, said):
             groups = [" ".join(group.split()) for group in match.groups()]
             found = header_package(groups[0]) if groups else ()
-            missing = install_hint("", found) if found else f"# find and install the package that has it; {again}"
-            words = {"built": built, "missing": missing, "again": again, "path": pasted(version.root)}
-            return TaskResult("failed", cause.format(*groups, **words), fix.format(*groups, **words))
+            missing = (
+                install_hint("", found)
+                if found
+                else f"# find and install the package that has it; {again}"
+            )
+            words = {
+                "built": built,
+                "missing": missing,
+                "again": again,
+                "path": pasted(version.root),
+            }
+            return TaskResult(
+                "failed", cause.format(*groups, **words), fix.format(*groups, **words)
+            )
     return TaskResult("failed", done.complaint, again)
 
 
@@ -4745,7 +5640,9 @@ class Venv(Resource):
     kind = "venv"
     needed_programs = ("uv",)
 
-    def __init__(self, runner: Runner, version: OdooVersion, preset: str, turns: VenvTurns) -> None:
+    def __init__(
+        self, runner: Runner, version: OdooVersion, preset: str, turns: BuildScheduler
+    ) -> None:
         super().__init__(version.version)
         self.runner, self.version, self.preset, self.turns = runner, version, preset, turns
         self.path, self.python = version.venv, version.python
@@ -4755,19 +5652,34 @@ class Venv(Resource):
 
     def check(self) -> CheckResult:
         if not self.version.is_there:
-            return CheckResult(CheckStatus.FAIL, f"Odoo {self.name} is not checked out", fix=self.version.pull)
+            return CheckResult(
+                CheckStatus.FAIL, f"Odoo {self.name} is not checked out", fix=self.version.pull
+            )
         if not self.python:
             fix = f'{EDIT}   # [venvs] python = {{ "{self.name}" = "3.10" }}'
-            return CheckResult(CheckStatus.FAIL, f"tlc knows no Python for Odoo {self.name}", fix=fix)
-        state, why = ("incomplete", "building it was cut off") if os.path.exists(self.mark) else self.state()
+            return CheckResult(
+                CheckStatus.FAIL, f"tlc knows no Python for Odoo {self.name}", fix=fix
+            )
+        state, why = (
+            ("incomplete", "building it was cut off") if os.path.exists(self.mark) else self.state()
+        )
         again = f"tlc create-venvs {self.name}"
         if state == "complete":
             if self.new:
-                why, again = f"{why}; not yet with {', '.join(self.new)}", f"tlc create-venvs --force {self.name}"
-            return CheckResult(CheckStatus.OK, why, forced="rebuild", fix=again if self.new else "")
+                why, again = (
+                    f"{why}; not yet with {', '.join(self.new)}",
+                    f"tlc create-venvs --force {self.name}",
+                )
+            return CheckResult(
+                CheckStatus.OK, why, force_action="rebuild", fix=again if self.new else ""
+            )
         if not self.python_can_be_had():
             fix = f"# install Python {self.python}, or name another in {tilde(self.version.config.path)}, and {again}"
-            return CheckResult(CheckStatus.FAIL, f"no Python {self.python} here, and uv has none to download", fix=fix)
+            return CheckResult(
+                CheckStatus.FAIL,
+                f"no Python {self.python} here, and uv has none to download",
+                fix=fix,
+            )
         action = "create" if state == "absent" else "rebuild"
         return CheckResult(CheckStatus.FAIL, f"{state}: {why}" if why else state, action, fix=again)
 
@@ -4775,10 +5687,14 @@ class Venv(Resource):
         """absent, incomplete, outdated or complete, and why. Raises TlcError for what is no environment."""
         import tomllib
 
-        if not os.path.lexists(self.path) or (os.path.isdir(self.path) and not os.listdir(self.path)):
+        if not os.path.lexists(self.path) or (
+            os.path.isdir(self.path) and not os.listdir(self.path)
+        ):
             return "absent", ""
         try:
-            with open(os.path.join(self.path, "pyvenv.cfg"), encoding="utf-8", errors="replace") as file:
+            with open(
+                os.path.join(self.path, "pyvenv.cfg"), encoding="utf-8", errors="replace"
+            ) as file:
                 pairs = (line.partition("=") for line in file)
                 settings = {key.strip(): value.strip() for key, _, value in pairs}
         except OSError:
@@ -4791,15 +5707,21 @@ class Venv(Resource):
                 built = tomllib.load(file)
             tool, preset = built["metadata"]["tool_version"], built["args"]["preset"]
             addons = [path for path in built["args"].get("addons_path", "").split(",") if path]
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):  # odoo-venv writes it last
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ):  # odoo-venv writes it last
             return "incomplete", "odoo-venv did not finish"
         python = settings.get("version_info") or settings.get("version", "")
         if f"{python}.".startswith(f"{self.python}.") is False:
             return "outdated", f"Python {python}, wanted {self.python}"
         if preset != self.preset:
             return "outdated", f"preset {preset}, wanted {self.preset}"
-        if tool.partition(".")[0] != HELD["odoo-venv"].lstrip(">=").partition(",")[0]:
-            return "outdated", f"built by odoo-venv {tool}, wanted {HELD['odoo-venv']}"
+        if tool.partition(".")[0] != PINNED_VERSIONS["odoo-venv"].lstrip(">=").partition(",")[0]:
+            return "outdated", f"built by odoo-venv {tool}, wanted {PINNED_VERSIONS['odoo-venv']}"
         self.new = [os.path.basename(path) for path in self.version.addons if path not in addons]
         return "complete", f"Python {python}, preset {preset}"
 
@@ -4808,7 +5730,9 @@ class Venv(Resource):
         uv = self.runner.which("uv")
         if self.runner.run([uv, "python", "find", "--system", "--no-cache", self.python]).ok:
             return True
-        listed = self.runner.run([uv, "python", "list", "--only-downloads", "--no-cache", self.python])
+        listed = self.runner.run(
+            [uv, "python", "list", "--only-downloads", "--no-cache", self.python]
+        )
         return listed.out.strip() != ""
 
     def apply(self, task: Task) -> TaskResult:
@@ -4842,7 +5766,9 @@ class Venv(Resource):
             }
             words = [word for pair in arguments.items() if pair[1] for word in pair]
             where = self.version.root
-            done = odoo_venv(self.runner, "create", *words, task=task, name=self.name, cwd=where, holds=holds)
+            done = odoo_venv(
+                self.runner, "create", *words, task=task, name=self.name, cwd=where, holds=holds
+            )
         finally:
             self.recover()
         if not done.ok:
@@ -4855,7 +5781,11 @@ class Venv(Resource):
     def recover(self) -> None:
         """Ends a build, whoever began it: what is complete stays, what is not gives way to what waits aside."""
         complete = self.version.is_built
-        if complete and os.path.exists(self.aside) and not os.path.exists(os.path.join(self.aside, ".odoo-venv.toml")):
+        if (
+            complete
+            and os.path.exists(self.aside)
+            and not os.path.exists(os.path.join(self.aside, ".odoo-venv.toml"))
+        ):
             os.rename(self.aside, f"{self.path}.{time.strftime('%Y%m%d-%H%M%S')}")  # a person's own
         loser = self.aside if complete else self.path
         if os.path.lexists(loser):
@@ -4877,21 +5807,27 @@ class Launcher(Resource):
 
     def __init__(self, runner: Runner, version: OdooVersion) -> None:
         super().__init__(os.path.basename(version.launcher) or f"launcher of {version.version}")
-        self.mend = f"tlc create-venvs {version.version}"
+        self.fix = f"tlc create-venvs {version.version}"
         self.runner, self.version, self.path = runner, version, version.launcher
 
     def check(self) -> CheckResult:
         if not self.path:
             if not self.version.major:
-                return CheckResult(CheckStatus.FAIL, "its number is not known yet", "write the launcher")
+                return CheckResult(
+                    CheckStatus.FAIL, "its number is not known yet", "write the launcher"
+                )
             message = f"odoo-v{self.version.major} starts another version, this command starts {self.version.version}"
             return CheckResult(CheckStatus.OK, message, fix=self.version.start)
         if not os.path.lexists(self.path):
-            return CheckResult(CheckStatus.FAIL, f"{tilde(self.path)} is missing", "write the launcher")
+            return CheckResult(
+                CheckStatus.FAIL, f"{tilde(self.path)} is missing", "write the launcher"
+            )
         if self.version.has_launcher:
             return CheckResult(CheckStatus.OK, tilde(self.path))
-        fix = f"{move_away(self.path)} && {self.mend}"
-        return CheckResult(CheckStatus.WARN, f"{tilde(self.path)} is there, but starts something else", fix=fix)
+        fix = f"{move_away(self.path)} && {self.fix}"
+        return CheckResult(
+            CheckStatus.WARN, f"{tilde(self.path)} is there, but starts something else", fix=fix
+        )
 
     def apply(self, task: Task) -> TaskResult:
         if not self.version.is_built or not self.path:
@@ -4899,7 +5835,9 @@ class Launcher(Resource):
         places = ("--venv-dir", self.version.venv, "--odoo-dir", self.version.source)
         words = ("create-odoo-launcher", *places, self.version.major)
         done = odoo_venv(self.runner, *words, task=task, name=self.name, cwd=self.version.root)
-        return TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(self.version, done)
+        return (
+            TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(self.version, done)
+        )
 
 
 class OdooConfiguration(Resource):
@@ -4910,7 +5848,7 @@ class OdooConfiguration(Resource):
     def __init__(self, version: OdooVersion) -> None:
         self.version, self.path = version, version.settings_file
         super().__init__(os.path.relpath(self.path, version.root))
-        self.mend = f"tlc create-venvs {version.version}"
+        self.fix = f"tlc create-venvs {version.version}"
 
     def check(self) -> CheckResult:
         if not os.path.lexists(self.path):
@@ -4918,7 +5856,11 @@ class OdooConfiguration(Resource):
         with open(self.path, encoding="utf-8", errors="replace") as file:
             text = file.read()
         names = {path: os.path.relpath(path, self.version.root) for path in self.addons()}
-        new = [path for path, name in names.items() if not re.search(re.escape(name) + r"(?![\w.-])", text)]
+        new = [
+            path
+            for path, name in names.items()
+            if not re.search(re.escape(name) + r"(?![\w.-])", text)
+        ]
         if new:
             message = f"there, and yours; not yet with {', '.join(map(os.path.basename, new))}"
             return CheckResult(CheckStatus.OK, message, fix=f"{edit(self.path)}   # addons_path")
@@ -4926,24 +5868,36 @@ class OdooConfiguration(Resource):
 
     def apply(self, task: Task) -> TaskResult:
         if not self.version.is_there:
-            return TaskResult("skipped", f"Odoo {self.version.version} is not checked out", self.version.pull)
+            return TaskResult(
+                "skipped", f"Odoo {self.version.version} is not checked out", self.version.pull
+            )
         write_file(self.path, self.text(), mode=0o600)  # it holds a password
         return TaskResult("changed", "written")
 
     def addons(self) -> list[str]:
         """The version's checkouts that hold addons: Odoo refuses to start with a path that holds none."""
-        return [path for path in self.version.addons if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")]
+        return [
+            path
+            for path in self.version.addons
+            if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")
+        ]
 
     def text(self) -> str:
         """What is written: ports and data of its own, so that all versions can run at once."""
         major = self.version.version.partition(".")[0]
         addons = self.addons()
-        enterprise = [path for path in addons if f"{os.sep}enterprise{os.sep}" in path[len(self.version.root) :]]
+        enterprise = [
+            path
+            for path in addons
+            if f"{os.sep}enterprise{os.sep}" in path[len(self.version.root) :]
+        ]
         rest = [path for path in addons if path not in enterprise]
         role = self.version.config.data["postgres"]
         gevent = "gevent_port" if not major.isdigit() or int(major) >= 16 else "longpolling_port"
         options = {
-            "addons_path": ",".join([*enterprise, os.path.join(self.version.source, "addons"), *rest]),
+            "addons_path": ",".join(
+                [*enterprise, os.path.join(self.version.source, "addons"), *rest]
+            ),
             "data_dir": os.path.join(self.version.root, "conf", "data", self.version.version),
             "http_port": self.version.port,
             gevent: self.version.port + 3,
@@ -4951,7 +5905,12 @@ class OdooConfiguration(Resource):
         }
         lines = [f"{key} = {value}" for key, value in options.items()]
         return "\n".join(
-            ["# Written once by tlc, which will not change it again: it is yours.", "[options]", *lines, ""]
+            [
+                "# Written once by tlc, which will not change it again: it is yours.",
+                "[options]",
+                *lines,
+                "",
+            ]
         )
 
 
@@ -4966,7 +5925,9 @@ class Database:
     def __init__(self, runner: Runner, config: Config) -> None:
         self.runner, self.versions = runner, config.versions
         given = config.data["postgres"]
-        self.user, self.password, self.host, self.port = (given[key] for key in ("user", "password", "host", "port"))
+        self.user, self.password, self.host, self.port = (
+            given[key] for key in ("user", "password", "host", "port")
+        )
         self.place = f"{self.host}:{self.port}"
 
     @property
@@ -4974,7 +5935,7 @@ class Database:
         """Whether the server is on this machine, where its administrator has a socket."""
         return bool(self.host in ("localhost", "::1") or self.host.startswith("127."))
 
-    def silence(self) -> tuple[str, str]:
+    def why_unreachable(self) -> tuple[str, str]:
         """Why the server may not answer, and the mend."""
         if not self.is_here:
             return "PostgreSQL does not answer", f"{EDIT}   # [postgres] host and port"
@@ -4983,12 +5944,25 @@ class Database:
             return "no PostgreSQL server is installed", install_hint("postgres")
         there = self.sockets()
         if str(self.port) in there:
-            alter = ("-d", "postgres", "-p", str(self.port), "-c", "ALTER SYSTEM SET listen_addresses = 'localhost'")
+            alter = (
+                "-d",
+                "postgres",
+                "-p",
+                str(self.port),
+                "-c",
+                "ALTER SYSTEM SET listen_addresses = 'localhost'",
+            )
             fix = shell(*as_user("postgres"), "psql", "-h", there[str(self.port)], *alter)
-            return f"PostgreSQL runs, but does not listen on {self.host}", f"{fix}   # then restart it"
+            return (
+                f"PostgreSQL runs, but does not listen on {self.host}",
+                f"{fix}   # then restart it",
+            )
         if there:
             other = min(there, key=int)
-            return f"PostgreSQL runs at port {other}, not {self.port}", f"{EDIT}   # [postgres] port = {other}"
+            return (
+                f"PostgreSQL runs at port {other}, not {self.port}",
+                f"{EDIT}   # [postgres] port = {other}",
+            )
         if sys.platform == "darwin":
             return "PostgreSQL does not run", "brew services start postgresql@16"
         words = ["systemctl", "enable", "--now", "postgresql"]
@@ -5025,7 +5999,15 @@ class Database:
         # What the environment says of a person's own login is not for another one.
         other = as_user(user)
         environ = dict.fromkeys(("PGPASSWORD", "PGOPTIONS", "PGREQUIREPEER"), "") if other else {}
-        return self.psql(script, environ, user, "-d", "postgres", *(["-U", user] * bool(other)), *self.administered_at)
+        return self.psql(
+            script,
+            environ,
+            user,
+            "-d",
+            "postgres",
+            *(["-U", user] * bool(other)),
+            *self.administered_at,
+        )
 
     @property
     def administered_at(self) -> list[str]:
@@ -5035,10 +6017,24 @@ class Database:
 
     def psql(self, script: str, environ: Mapping[str, str], user: str, *options: str) -> Completed:
         """Runs a script, which may hold secrets, from its standard input."""
-        words = [self.runner.which("psql"), "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", *options]
+        words = [
+            self.runner.which("psql"),
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-w",
+            "-v",
+            "ON_ERROR_STOP=1",
+            *options,
+        ]
         # The administrator need not be able to enter the directory where tlc was called.
         return self.runner.run(
-            words, env={"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", **environ}, stdin=script, cwd="/", user=user
+            words,
+            env={"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", **environ},
+            stdin=script,
+            cwd="/",
+            user=user,
         )
 
 
@@ -5058,13 +6054,23 @@ class DatabaseServer(Resource):
 
     def check(self) -> CheckResult:
         runner, database = self.database.runner, self.database
-        ready = [runner.which("pg_isready"), "-h", database.host, "-p", str(database.port), "-t", "5"]
+        ready = [
+            runner.which("pg_isready"),
+            "-h",
+            database.host,
+            "-p",
+            str(database.port),
+            "-t",
+            "5",
+        ]
         code = runner.run(ready).code
         if code == 0:
             return CheckResult(CheckStatus.OK, "PostgreSQL answers")
         if code == 1:
-            return CheckResult(CheckStatus.FAIL, "PostgreSQL is starting, or refuses", fix="tlc ensure-db-user")
-        message, fix = database.silence()
+            return CheckResult(
+                CheckStatus.FAIL, "PostgreSQL is starting, or refuses", fix="tlc ensure-db-user"
+            )
+        message, fix = database.why_unreachable()
         return CheckResult(CheckStatus.FAIL, message, fix=fix)
 
 
@@ -5072,7 +6078,7 @@ class DatabaseRole(Resource):
     """The role Odoo logs in as: LOGIN, CREATEDB, never made a superuser."""
 
     kind = "role"
-    mend = "tlc ensure-db-user"
+    fix = "tlc ensure-db-user"
 
     MAKE = "create the role, or mend it"
     ROLE = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
@@ -5110,12 +6116,18 @@ class DatabaseRole(Resource):
 
     def check(self) -> CheckResult:
         login = self.database.as_role(self.ROLE)
-        found = self.standing(login.out) if login.ok else CheckResult(CheckStatus.FAIL, self.cause(login), self.MAKE)
+        found = (
+            self.role_status(login.out)
+            if login.ok
+            else CheckResult(CheckStatus.FAIL, self.cause(login), self.MAKE)
+        )
         if not found.action:
             return found
         if not (self.database.is_here or self.database.runner.environ.get("PGHOST")):
             fix = f"PGHOST={self.database.host} PGUSER=postgres PGPASSWORD=... tlc ensure-db-user"
-            return CheckResult(CheckStatus.FAIL, f"{found.message}; its server is administered elsewhere", fix=fix)
+            return CheckResult(
+                CheckStatus.FAIL, f"{found.message}; its server is administered elsewhere", fix=fix
+            )
         self.find_administrator()
         return found
 
@@ -5125,10 +6137,14 @@ class DatabaseRole(Resource):
         if self.database.as_administrator(rights, "").out.strip() == "t":
             self.administrator = ""
 
-    def standing(self, answer: str) -> CheckResult:
+    def role_status(self, answer: str) -> CheckResult:
         """What a login found out about the role and its server."""
         createdb, superuser, number = answer.strip().split("|")
-        server = int(number) // 10000 if int(number) >= 100000 else int(number) // 10000 + int(number) // 100 % 10 / 10
+        server = (
+            int(number) // 10000
+            if int(number) >= 100000
+            else int(number) // 10000 + int(number) // 100 % 10 / 10
+        )
         if "t" not in (createdb, superuser):
             return CheckResult(CheckStatus.FAIL, "may not create databases", self.MAKE)
         notes = []
@@ -5136,43 +6152,78 @@ class DatabaseRole(Resource):
             self.find_administrator()
             alter = f'ALTER ROLE "{self.name}" NOSUPERUSER'
             words = ("psql", "-d", "postgres", *self.database.administered_at, "-c", alter)
-            notes.append(("it is a superuser, which Odoo should not be", shell(*as_user(self.administrator), *words)))
+            notes.append(
+                (
+                    "it is a superuser, which Odoo should not be",
+                    shell(*as_user(self.administrator), *words),
+                )
+            )
         old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
         if old:
             needed = max(odoo_needs(version)[1] for version in old)
             message = f"PostgreSQL {server:g} is too old for Odoo {', '.join(old)}, which needs {needed:g}"
-            newer = (f"postgresql-{needed:g}", "postgresql-server", "postgresql", f"postgresql@{needed:g}")
+            newer = (
+                f"postgresql-{needed:g}",
+                "postgresql-server",
+                "postgresql",
+                f"postgresql@{needed:g}",
+            )
             notes.append((message, f"{install_hint('', newer)}   # then move your databases there"))
         if notes:
             said = "; ".join(note for note, _ in notes)
             return CheckResult(CheckStatus.WARN, f"ready, but {said}", fix=notes[0][1])
-        return CheckResult(CheckStatus.OK, f"logs in to PostgreSQL {server:g} and may create databases")
+        return CheckResult(
+            CheckStatus.OK, f"logs in to PostgreSQL {server:g} and may create databases"
+        )
 
     def cause(self, done: Completed) -> str:
         """Why it could not log in, in one line."""
-        return next((cause for pattern, cause in LOGIN_CAUSES if re.search(pattern, done.err)), done.complaint)
+        return next(
+            (cause for pattern, cause in LOGIN_CAUSES if re.search(pattern, done.err)),
+            done.complaint,
+        )
 
     def privileged(self) -> list[str]:
         words = as_user(self.administrator)
         command = shell(*words, "psql", "-d", "postgres", *self.database.administered_at)
         # What psql is given on its standard input, so that it can be done by hand.
-        return [f"{command}   # CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"] if words else []
+        return (
+            [f"{command}   # CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"]
+            if words
+            else []
+        )
 
     def apply(self, task: Task) -> TaskResult:
         role, password = psql_literal(self.database.user), psql_literal(self.database.password)
-        done = self.database.as_administrator(self.MEND.format(role=role, password=password), self.administrator)
+        done = self.database.as_administrator(
+            self.MEND.format(role=role, password=password), self.administrator
+        )
         if not done.ok:
-            maker = ("createuser", "--createdb", "--pwprompt", *self.database.administered_at, self.name)
+            maker = (
+                "createuser",
+                "--createdb",
+                "--pwprompt",
+                *self.database.administered_at,
+                self.name,
+            )
             by_hand = shell(*as_user(self.administrator), *maker)
-            return TaskResult("failed", f"the administrator could not make it: {done.complaint}", by_hand)
+            return TaskResult(
+                "failed", f"the administrator could not make it: {done.complaint}", by_hand
+            )
         if "superuser" in done.out:
             fix = f"{EDIT}   # [postgres] user and password"
-            return TaskResult("failed", "it is a superuser with another password, which tlc does not change", fix)
+            return TaskResult(
+                "failed", "it is a superuser with another password, which tlc does not change", fix
+            )
         login = self.database.as_role(self.ROLE)
         if login.ok:
-            return TaskResult("changed", f"{done.out.strip()}; {self.standing(login.out).message}")
+            return TaskResult(
+                "changed", f"{done.out.strip()}; {self.role_status(login.out).message}"
+            )
         if self.cause(login) != HBA_REFUSES:
-            return TaskResult("failed", f"{done.out.strip()}, but {self.cause(login)}", "tlc ensure-db-user")
+            return TaskResult(
+                "failed", f"{done.out.strip()}, but {self.cause(login)}", "tlc ensure-db-user"
+            )
         where = self.database.as_administrator("SHOW hba_file;", self.administrator).out.strip()
         fix = f"{edit(where or 'pg_hba.conf')}   # host all {self.name} 127.0.0.1/32 scram-sha-256; then reload"
         return TaskResult("failed", f"{done.out.strip()}, but {HBA_REFUSES}", fix)
@@ -5183,87 +6234,104 @@ class DatabaseRole(Resource):
 # ----------------------------------------------------------------------------------------------
 
 
-class Examination(Resource):
+class DoctorCheck(Resource):
     """Something only doctor looks at. `look` gives what it finds, None for nothing to say; `online`: on the network."""
 
     kind = "examination"
 
-    def __init__(self, name: str, look: Callable[[], CheckResult | None], online: bool = False) -> None:
+    def __init__(
+        self, name: str, look: Callable[[], CheckResult | None], online: bool = False
+    ) -> None:
         super().__init__(name)
         self.look, self.online = look, online
 
     def check(self) -> CheckResult:
         return (None if self.online else self.look()) or CheckResult(CheckStatus.OK, "")
 
-    def probe(self) -> CheckResult | None:
+    def check_online(self) -> CheckResult | None:
         return self.look() if self.online else None
 
 
-def well(message: str) -> CheckResult:
-    """A finding that is as it should be."""
-    return CheckResult(CheckStatus.OK, message)
-
-
-def warn(message: str, fix: str) -> CheckResult:
-    """A finding that one can live with."""
-    return CheckResult(CheckStatus.WARN, message, fix=fix)
-
-
-def examine_config(path: str) -> CheckResult:
+def check_config(path: str) -> CheckResult:
     """Whether config.toml is there, valid, and without keys nobody knows."""
     config = load_config(path)
     if config.warnings:
         return CheckResult(CheckStatus.WARN, "; ".join(config.warnings), fix=EDIT)
-    return well(f"Odoo {', '.join(config.versions)}; repositories: {len(config.repositories)}")
+    return ok(f"Odoo {', '.join(config.versions)}; repositories: {len(config.repositories)}")
 
 
-def examine_path(runner: Runner) -> CheckResult:
+def check_path(runner: Runner) -> CheckResult:
     """Whether the shell finds what is installed into ~/.local/bin, and finds it first."""
     directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
     if directory not in path.split(os.pathsep):
         return warn("it is not on PATH", ADD_TO_PATH)
     names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     # A person's own programs may hide behind others on purpose.
-    ours = [name for name in names if name in ("tlc", "uv", "odoo-venv") or name.startswith("odoo-v")]
-    hidden = [found for name in ours if (found := shutil.which(name, path=path)) != os.path.join(directory, name)]
+    ours = [
+        name for name in names if name in ("tlc", "uv", "odoo-venv") or name.startswith("odoo-v")
+    ]
+    hidden = [
+        found
+        for name in ours
+        if (found := shutil.which(name, path=path)) != os.path.join(directory, name)
+    ]
     if hidden:
-        return warn(f"others come first on PATH: {', '.join(tilde(str(each)) for each in hidden)}", ADD_TO_PATH)
-    return well("on PATH")
+        return warn(
+            f"others come first on PATH: {', '.join(tilde(str(each)) for each in hidden)}",
+            ADD_TO_PATH,
+        )
+    return ok("on PATH")
 
 
-def examine_headers(runner: Runner) -> CheckResult:
+def check_headers(runner: Runner) -> CheckResult:
     """Whether a C compiler is there, with the headers of the packages that Odoo's Pythons may have to compile."""
     headers = ("ldap.h", "sasl/sasl.h", "libpq-fe.h", "openssl/ssl.h", "zlib.h")
     if not runner.has("cc"):
-        return CheckResult(CheckStatus.FAIL, "no C compiler", fix=install_hint("", header_package("cc")))
+        return CheckResult(
+            CheckStatus.FAIL, "no C compiler", fix=install_hint("", header_package("cc"))
+        )
     runner.version_of("cc")
     places = ["/usr/include/postgresql"]
     places += [
-        f"{prefix}/{part}" for prefix in ("/opt/homebrew", "/usr/local") for part in ("include", "opt/libpq/include")
+        f"{prefix}/{part}"
+        for prefix in ("/opt/homebrew", "/usr/local")
+        for part in ("include", "opt/libpq/include")
     ]
     text = "".join(f"#if !__has_include(<{name}>)\nmissing {name}\n#endif\n" for name in headers)
-    said = runner.run([runner.which("cc"), "-E", "-P", *(f"-I{place}" for place in places), "-x", "c", "-"], stdin=text)
-    missing = [line.removeprefix("missing ").replace(" ", "") for line in said.out.splitlines() if line]
+    said = runner.run(
+        [runner.which("cc"), "-E", "-P", *(f"-I{place}" for place in places), "-x", "c", "-"],
+        stdin=text,
+    )
+    missing = [
+        line.removeprefix("missing ").replace(" ", "") for line in said.out.splitlines() if line
+    ]
     if not said.ok or missing:
         lacking = [header_package(name) for name in missing]
         first = install_hint("", lacking[0]) if lacking else "cc --version"
         rest = [program_package("", packages) for packages in lacking[1:]]
-        return warn(f"without {', '.join(missing) or 'a working compiler'}", " ".join([first, *rest]))
-    return well(f"cc, and {len(headers)} headers")
+        return warn(
+            f"without {', '.join(missing) or 'a working compiler'}", " ".join([first, *rest])
+        )
+    return ok(f"cc, and {len(headers)} headers")
 
 
-def examine_wkhtmltopdf(runner: Runner) -> CheckResult:
+def check_wkhtmltopdf(runner: Runner) -> CheckResult:
     """Whether wkhtmltopdf is there, with the patched Qt that headers and footers need."""
     place = "https://github.com/wkhtmltopdf/packaging/releases"
     if not runner.has("wkhtmltopdf"):
-        return warn("not installed: Odoo prints no PDF", f"# get the build for your system from {place}")
+        return warn(
+            "not installed: Odoo prints no PDF", f"# get the build for your system from {place}"
+        )
     version = runner.run([runner.which("wkhtmltopdf"), "--version"]).out.strip()
     if "with patched qt" not in version:
-        return warn(f"{version}: PDFs have no headers and footers", f"# get the build for your system from {place}")
-    return well(version)
+        return warn(
+            f"{version}: PDFs have no headers and footers",
+            f"# get the build for your system from {place}",
+        )
+    return ok(version)
 
 
-def examine_disk(code_root: str) -> CheckResult:
+def check_disk(code_root: str) -> CheckResult:
     """Whether there is room left: an Odoo with its environment takes 2 to 3 GB."""
     place = code_root
     while not os.path.exists(place):
@@ -5271,49 +6339,57 @@ def examine_disk(code_root: str) -> CheckResult:
     free = shutil.disk_usage(place).free / 1e9
     fix = f"du -sh {pasted(code_root)}/*/* | sort -h"
     if free < 5:
-        return CheckResult(CheckStatus.FAIL if free < 1 else CheckStatus.WARN, f"{free:.1f} GB free", fix=fix)
-    return well(f"{free:.0f} GB free")
+        return CheckResult(
+            CheckStatus.FAIL if free < 1 else CheckStatus.WARN, f"{free:.1f} GB free", fix=fix
+        )
+    return ok(f"{free:.0f} GB free")
 
 
-def examine_inotify() -> CheckResult | None:
+def check_inotify() -> CheckResult | None:
     """Whether Odoo's --dev=reload can watch all files; a file a watch, and five versions have 100,000."""
     with contextlib.suppress(OSError, ValueError):
         watches = int(read_line("/proc/sys/fs/inotify/max_user_watches"))
         if watches < 100_000:
             command = shell(*as_user("root"), "sysctl", "fs.inotify.max_user_watches=524288")
             return warn(f"{watches} files can be watched, too few for --dev=reload", command)
-        return well(f"{watches} files can be watched")
+        return ok(f"{watches} files can be watched")
     return None
 
 
-def examine_ssh(runner: Runner) -> CheckResult | None:
+def check_ssh(runner: Runner) -> CheckResult | None:
     """Whether GitHub knows one of the person's ssh keys; None where git goes there by another way."""
     asked = [runner.which("git"), "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
     if not runner.run(asked).out.startswith("git@"):
         return None
-    done = runner.run([runner.which("ssh"), "-T", *ssh_options(BatchMode="yes"), f"git@{GITHUB_HOST}"])
+    done = runner.run(
+        [runner.which("ssh"), "-T", *ssh_options(BatchMode="yes"), f"git@{GITHUB_HOST}"]
+    )
     if "successfully authenticated" in done.err:
-        return well(done.err.strip().partition("!")[0])
+        return ok(done.err.strip().partition("!")[0])
     cause, fix, _help = git_cause(done, GITHUB_HOST, os.path.expanduser("~/.ssh"))
     fix = fix.replace("{host}", GITHUB_HOST)
-    return CheckResult(CheckStatus.FAIL, cause, fix=fix if fix and "{" not in fix else f"ssh -T git@{GITHUB_HOST}")
+    return CheckResult(
+        CheckStatus.FAIL, cause, fix=fix if fix and "{" not in fix else f"ssh -T git@{GITHUB_HOST}"
+    )
 
 
-def examine_program(runner: Runner, name: str) -> CheckResult:
+def check_program(runner: Runner, name: str) -> CheckResult:
     """Which version of a program there is. Raises ExecutableNotFoundError."""
-    return well(runner.version_of(name))
+    return ok(runner.version_of(name))
 
 
-def examine_access(checkout: Checkout) -> CheckResult | None:
+def check_access(checkout: Checkout) -> CheckResult | None:
     """Whether a repository of an organisation can be read, without cloning it."""
     done = checkout.access()
     if done.ok:
-        return well("can be read")
+        return ok("can be read")
     cause, fix, _help = checkout.cause(done)
-    return CheckResult(CheckStatus.FAIL, cause, fix=fix or f"git ls-remote {checkout.repository.url}")
+    return CheckResult(
+        CheckStatus.FAIL, cause, fix=fix or f"git ls-remote {checkout.repository.url}"
+    )
 
 
-def examine_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
+def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     """Whether an environment's Python runs, and imports Odoo and the packages it dies without; None without one."""
     python = os.path.join(version.venv, "bin", "python")
     requirements = os.path.join(version.source, "requirements.txt")
@@ -5322,10 +6398,15 @@ def examine_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     with open(requirements, encoding="utf-8", errors="replace") as file:
         named = {match[0].lower() for line in file if (match := re.match(r"[\w.-]+", line))}
     modules = ["odoo", *(module for package, module in VITAL_PACKAGES.items() if package in named)]
-    done = runner.run([python, "-B", "-c", "import sys\nfor name in sys.argv[1:]: __import__(name)", *modules], cwd="/")
+    done = runner.run(
+        [python, "-B", "-c", "import sys\nfor name in sys.argv[1:]: __import__(name)", *modules],
+        cwd="/",
+    )
     if done.ok:
-        return well(f"imports {', '.join(modules)}")
-    return CheckResult(CheckStatus.FAIL, done.lines[-1], fix=f"tlc create-venvs --force {version.version}")
+        return ok(f"imports {', '.join(modules)}")
+    return CheckResult(
+        CheckStatus.FAIL, done.lines[-1], fix=f"tlc create-venvs --force {version.version}"
+    )
 
 
 # ----------------------------------------------------------------------------------------------
@@ -5355,13 +6436,15 @@ class Command(Record):
 COMMANDS: dict[str, Command] = {}
 
 
-def command(name: str, example: str, **more: Any) -> Callable[[Any], Any]:
+def cli_command(name: str, example: str, **more: Any) -> Callable[[Any], Any]:
     """Registers a function that lists the stages of a command; `more`: the other fields of Command.
 
     Its docstring is what --help says, which is none under python -OO.
     """
 
-    def register(stages: Callable[[Context], list[Stage] | str]) -> Callable[[Context], list[Stage] | str]:
+    def register(
+        stages: Callable[[Context], list[Stage] | str],
+    ) -> Callable[[Context], list[Stage] | str]:
         COMMANDS[name] = Command(name, stages.__doc__ or f"{name}.", example, stages, **more)
         return stages
 
@@ -5376,8 +6459,15 @@ def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, An
 class Context:
     """What a command works with. `arguments`: its own, by name."""
 
-    def __init__(self, settings: Settings, terminal: Terminal, runner: Runner, arguments: Mapping[str, Any]) -> None:
-        self.settings, self.terminal, self.runner, self.arguments = settings, terminal, runner, arguments
+    def __init__(
+        self, settings: Settings, terminal: Terminal, runner: Runner, arguments: Mapping[str, Any]
+    ) -> None:
+        self.settings, self.terminal, self.runner, self.arguments = (
+            settings,
+            terminal,
+            runner,
+            arguments,
+        )
         self.jobs = bearable(settings.jobs or DEFAULT_JOBS)
         self.profile = ""  # whose config serves where there is none
         self.loaded: Config | None = None
@@ -5406,12 +6496,16 @@ class Context:
         stages = COMMANDS[name].stages(context)
         return [] if isinstance(stages, str) else stages
 
-    def stage(self, name: str, resources: Sequence[Resource], *during: Lasting, width: int = 0) -> Stage:
+    def stage(
+        self, name: str, resources: Sequence[Resource], *during: Lasting, width: int = 0
+    ) -> Stage:
         """A stage that keeps other runs off the code root; `during`: what else lasts as long."""
-        return Stage(name, resources, width, during=(CodeRootLock(self.settings.code_root), *during))
+        return Stage(
+            name, resources, width, during=(CodeRootLock(self.settings.code_root), *during)
+        )
 
 
-@command(
+@cli_command(
     "bootstrap",
     "tlc bootstrap --only uv",
     arguments=(
@@ -5424,7 +6518,7 @@ class Context:
         ),
     ),
 )
-def bootstrap(context: Context) -> list[Stage]:
+def cmd_bootstrap(context: Context) -> list[Stage]:
     """Install git, gh and uv, and GitHub's ssh host key: what the other commands need."""
     runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
     manager = get_os_info().manager
@@ -5433,33 +6527,54 @@ def bootstrap(context: Context) -> list[Stage]:
     programs: list[Resource] = []
     sources: list[Resource] = []
     if packages:
-        programs = [Program(name, packages, optional=name == "gh") for name in ("git", "gh") if name in wanted]
+        programs = [
+            Program(name, packages, optional=name == "gh")
+            for name in ("git", "gh")
+            if name in wanted
+        ]
         if manager == "apt-get" and "gh" in wanted:
             has_gh: Callable[[], str] = lambda: "gh is there" * runner.has("gh")  # noqa: E731
-            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, "tlc bootstrap --only gh")]
+            sources = [
+                AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, "tlc bootstrap --only gh")
+            ]
     elif missing := [name for name in ("git", "gh") if name in wanted and not runner.has(name)]:
         programs = [UnknownSystem(missing)]
     return [
         Stage("GitHub CLI", sources),
-        Stage("programs", [*programs, *([Uv(runner, context.settings.data_dir, packages)] if "uv" in wanted else [])]),
+        Stage(
+            "programs",
+            [
+                *programs,
+                *([Uv(runner, context.settings.data_dir, packages)] if "uv" in wanted else []),
+            ],
+        ),
         Stage("ssh", [HostKey(runner)] if "ssh" in wanted else []),
     ]
 
 
-@command(
+@cli_command(
     "generate-config",
     "tlc generate-config odoo-dev",
-    arguments=(argument("profile", metavar="PROFILE", help="odoo-minimal, odoo-dev or oca-contributor"),),
+    arguments=(
+        argument("profile", metavar="PROFILE", help="odoo-minimal, odoo-dev or oca-contributor"),
+    ),
     after="tlc init",
 )
-def generate_config(context: Context) -> list[Stage]:
+def cmd_generate_config(context: Context) -> list[Stage]:
     """Write config.toml from a built-in profile."""
     profile, known = context.arguments["profile"], profiles()
     if profile not in known:
         near = nearest(profile, known)
         hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
-        raise UsageError(f"There is no profile {profile}; {hint}", f"tlc generate-config {near or 'odoo-minimal'}")
-    return [context.stage("config", [ConfigFile(context.settings.config_path, known[profile], replace=True)])]
+        raise UsageError(
+            f"There is no profile {profile}; {hint}",
+            f"tlc generate-config {near or 'odoo-minimal'}",
+        )
+    return [
+        context.stage(
+            "config", [ConfigFile(context.settings.config_path, known[profile], replace=True)]
+        )
+    ]
 
 
 # directory of the tree -> what is in it; {version} stands for each version of the config
@@ -5476,7 +6591,11 @@ TREE = {
 
 def directories_of(config: Config, code_root: str) -> list[Directory]:
     """The directories of the tree of a config, in the order to show them."""
-    tree = {path.format(version=version): remark for path, remark in TREE.items() for version in config.versions}
+    tree = {
+        path.format(version=version): remark
+        for path, remark in TREE.items()
+        for version in config.versions
+    }
     for path in config.data["init_dirs"]:
         tree.setdefault(path.rstrip("/"), "")
     return [Directory(code_root, path, remark) for path, remark in tree.items()]
@@ -5488,16 +6607,18 @@ def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
     for step in steps:
         slash = "/" if step.resource.kind == "directory" else ""
         new = ["new"] if step.action else []
-        entries[step.resource.name + slash] = ", ".join([step.resource.remark] * bool(step.resource.remark) + new)
-    return tree(tilde(settings.code_root), entries)
+        entries[step.resource.name + slash] = ", ".join(
+            [step.resource.remark] * bool(step.resource.remark) + new
+        )
+    return render_tree(tilde(settings.code_root), entries)
 
 
-@command(
+@cli_command(
     "init",
     "tlc init",
     view=view_tree,
 )
-def init(context: Context) -> list[Stage]:
+def cmd_init(context: Context) -> list[Stage]:
     """Make the directory tree, and a small config.toml if there is none."""
     root = context.settings.code_root
     context.profile = "odoo-minimal"
@@ -5506,7 +6627,7 @@ def init(context: Context) -> list[Stage]:
     return [context.stage("init", [file, *directories_of(config, root)])]
 
 
-def chosen(context: Context, command: str) -> list[Repository]:
+def filtered_repositories(context: Context, command: str) -> list[Repository]:
     """The repositories that any --filter names: name, org/name, either with @branch; all without one.
 
     Raises UsageError with that of `command` which was meant.
@@ -5514,7 +6635,11 @@ def chosen(context: Context, command: str) -> list[Repository]:
     repositories, filters = context.config().repositories, context.arguments["filter"]
 
     def names(repository: Repository) -> set[str]:
-        name, full, branch = repository.name, f"{repository.organisation}/{repository.name}", f"@{repository.branch}"
+        name, full, branch = (
+            repository.name,
+            f"{repository.organisation}/{repository.name}",
+            f"@{repository.branch}",
+        )
         return {name, full, name + branch, full + branch}
 
     known = {name for repository in repositories for name in names(repository)}
@@ -5535,25 +6660,34 @@ def enough_postgresql(versions: Sequence[str]) -> str:
     return f"PostgreSQL {max(enough, key=float)} is installed" if enough else ""
 
 
-@command(
+@cli_command(
     "install-tools",
     "tlc install-tools --no-default-packages",
     arguments=(
-        argument("--no-default-packages", action="store_true", help="only the config's system packages, not tlc's"),
+        argument(
+            "--no-default-packages",
+            action="store_true",
+            help="only the config's system packages, not tlc's",
+        ),
     ),
 )
-def install_tools(context: Context) -> list[Stage]:
+def cmd_install_tools(context: Context) -> list[Stage]:
     """Install scripts, system packages, npm packages and uv tools."""
     config, runner = context.config(), context.runner
     tools = config.data["tools"]
     manager = get_os_info().manager
     usual = DEFAULT_PACKAGES.get(manager, DEFAULT_PACKAGES["apt-get"]).split()
     names = list(
-        dict.fromkeys([*([] if context.arguments["no_default_packages"] else usual), *tools["system_packages"]])
+        dict.fromkeys(
+            [
+                *([] if context.arguments["no_default_packages"] else usual),
+                *tools["system_packages"],
+            ]
+        )
     )
     if tools["npm"] and not (runner.has("npm") or context.arguments["no_default_packages"]):
         names.append(program_package("npm"))
-    npm, uv_tools = Npm(runner), Probe(functools.partial(UvTool.look, runner))
+    npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.look, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
     installed: list[Lasting] = []
@@ -5565,15 +6699,27 @@ def install_tools(context: Context) -> list[Stage]:
             enough = functools.partial(enough_postgresql, config.versions)
             pgdg = [AptSource("PGDG", PGDG, packages, enough, "tlc install-tools")]
     scripts = [
-        Script(runner, context.settings.state_dir, each["url"], each.get("name", ""), each.get("sha256", ""))
+        Script(
+            runner,
+            context.settings.state_dir,
+            each["url"],
+            each.get("name", ""),
+            each.get("sha256", ""),
+        )
         for each in tools["script"]
     ]
     return [
         context.stage("PGDG", pgdg),
-        context.stage("scripts", scripts, width=1),  # in their order: one may need what another brought
+        context.stage(
+            "scripts", scripts, width=1
+        ),  # in their order: one may need what another brought
         context.stage("system packages", system, *installed),
-        context.stage("npm packages", [NpmPackage(name, npm) for name in tools["npm"]], npm.installed),
-        context.stage("uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools),
+        context.stage(
+            "npm packages", [NpmPackage(name, npm) for name in tools["npm"]], npm.installed
+        ),
+        context.stage(
+            "uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools
+        ),
     ]
 
 
@@ -5587,20 +6733,22 @@ FILTER = argument(
 )
 
 
-@command(
+@cli_command(
     "pull-repos",
     "tlc pull-repos -f web -f oca/queue@18.0",
     arguments=(
         FILTER,
         argument(
-            "--force", action="store_true", help="update checkouts with work in them too; the work is recorded first"
+            "--force",
+            action="store_true",
+            help="update checkouts with work in them too; the work is recorded first",
         ),
     ),
 )
-def pull_repos(context: Context) -> list[Stage]:
+def cmd_pull_repos(context: Context) -> list[Stage]:
     """Clone the repositories that are missing, update the rest."""
     config = context.config()
-    repositories = chosen(context, "pull-repos")
+    repositories = filtered_repositories(context, "pull-repos")
     root, runner = context.settings.code_root, context.runner
     kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
     asking = bearable(2 * context.jobs)  # see Checkout.turn_of()
@@ -5610,26 +6758,35 @@ def pull_repos(context: Context) -> list[Stage]:
     return [context.stage("repositories", checkouts, connections, width=asking)]
 
 
-@command(
+@cli_command(
     "ensure-db-user",
     "tlc ensure-db-user",
     exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
 )
-def ensure_db_user(context: Context) -> list[Stage]:
+def cmd_ensure_db_user(context: Context) -> list[Stage]:
     """Make the PostgreSQL role that Odoo logs in as."""
     database = Database(context.runner, context.config())
-    return [Stage("server", [DatabaseServer(database)]), Stage("role", [DatabaseRole(database)], needs=("server",))]
+    return [
+        Stage("server", [DatabaseServer(database)]),
+        Stage("role", [DatabaseRole(database)], needs=("server",)),
+    ]
 
 
-@command(
+@cli_command(
     "create-venvs",
     "tlc create-venvs 18.0",
     arguments=(
-        argument("versions", metavar="VERSION", nargs="*", default=[], help="only these versions of the config"),
+        argument(
+            "versions",
+            metavar="VERSION",
+            nargs="*",
+            default=[],
+            help="only these versions of the config",
+        ),
         argument("--force", action="store_true", help="rebuild complete environments too"),
     ),
 )
-def create_venvs(context: Context) -> list[Stage]:
+def cmd_create_venvs(context: Context) -> list[Stage]:
     """Make a virtual environment, a launcher and a configuration for each version."""
     config = context.config()
     for version in context.arguments["versions"]:
@@ -5639,13 +6796,23 @@ def create_venvs(context: Context) -> list[Stage]:
                 f"The config has no version {version}; it has {', '.join(config.versions)}",
                 f"tlc create-venvs {near}" if near else "",
             )
-    wanted = [version for version in config.versions if version in (context.arguments["versions"] or config.versions)]
+    wanted = [
+        version
+        for version in config.versions
+        if version in (context.arguments["versions"] or config.versions)
+    ]
     versions = [OdooVersion(context.settings, config, version) for version in wanted]
-    turns = VenvTurns(context.runner, context.jobs)
-    venvs = [Venv(context.runner, version, config.data["venvs"]["preset"], turns) for version in versions]
-    launchers = [Launcher(context.runner, version) for version in versions if config.data["create_launcher"]]
+    turns = BuildScheduler(context.runner, context.jobs)
+    venvs = [
+        Venv(context.runner, version, config.data["venvs"]["preset"], turns) for version in versions
+    ]
+    launchers = [
+        Launcher(context.runner, version) for version in versions if config.data["create_launcher"]
+    ]
     return [
-        context.stage("virtual environments", venvs, width=len(venvs)),  # VenvTurns holds them to --jobs
+        context.stage(
+            "virtual environments", venvs, width=len(venvs)
+        ),  # BuildScheduler holds them to --jobs
         context.stage("launchers", [*launchers, *map(OdooConfiguration, versions)]),
     ]
 
@@ -5660,13 +6827,22 @@ UP = {
     "create-venvs": "Virtual Environments",
     "doctor": "",
 }
-GROUPS = ("Configuration", "Connectivity", "Tools", "PostgreSQL", "Repositories", "Virtual Environments")
+GROUPS = (
+    "Configuration",
+    "Connectivity",
+    "Tools",
+    "PostgreSQL",
+    "Repositories",
+    "Virtual Environments",
+)
 
 
 def start_newest(context: Context) -> str:
     """The command that starts the newest Odoo of the config that has its environment, and where it then answers."""
     config = context.config()
-    newest_first = sorted(config.versions, key=lambda version: -float(version.replace("master", "0")))
+    newest_first = sorted(
+        config.versions, key=lambda version: -float(version.replace("master", "0"))
+    )
     versions = [OdooVersion(context.settings, config, version) for version in newest_first]
     for version in versions:
         if version.is_built:
@@ -5693,19 +6869,19 @@ def uses_ssh(config: Config) -> bool:
     return any(url.startswith("ssh://") or "://" not in url for url in urls)
 
 
-def examinations(context: Context) -> dict[str, list[Resource]]:
+def doctor_checks(context: Context) -> dict[str, list[Resource]]:
     """What only doctor looks at, by group; what needs a config is left out where there is no valid one."""
     runner, settings = context.runner, context.settings
     look = functools.partial
     found: dict[str, list[Resource]] = {
-        "Configuration": [Examination("config.toml", look(examine_config, settings.config_path))],
+        "Configuration": [DoctorCheck("config.toml", look(check_config, settings.config_path))],
         "Connectivity": [],
         "Tools": [
-            Examination("~/.local/bin", look(examine_path, runner)),
-            Examination("C compiler", look(examine_headers, runner)),
-            Examination("wkhtmltopdf", look(examine_wkhtmltopdf, runner)),
-            Examination("disk", look(examine_disk, settings.code_root)),
-            Examination("inotify", examine_inotify),
+            DoctorCheck("~/.local/bin", look(check_path, runner)),
+            DoctorCheck("C compiler", look(check_headers, runner)),
+            DoctorCheck("wkhtmltopdf", look(check_wkhtmltopdf, runner)),
+            DoctorCheck("disk", look(check_disk, settings.code_root)),
+            DoctorCheck("inotify", check_inotify),
         ],
     }
     try:
@@ -5713,9 +6889,11 @@ def examinations(context: Context) -> dict[str, list[Resource]]:
     except ConfigError:
         return found
     if uses_ssh(config):
-        found["Connectivity"].append(Examination(f"ssh to {GITHUB_HOST}", look(examine_ssh, runner), online=True))
+        found["Connectivity"].append(
+            DoctorCheck(f"ssh to {GITHUB_HOST}", look(check_ssh, runner), online=True)
+        )
     for name in ["psql", *(["npm"] if config.data["tools"]["npm"] else [])]:
-        found["Tools"].append(Examination(name, look(examine_program, runner, name)))
+        found["Tools"].append(DoctorCheck(name, look(check_program, runner, name)))
     # A private repository tells whether one has access, a public one whether the organisation is right.
     asked: dict[str, Repository] = {}
     for each in config.repositories:
@@ -5724,34 +6902,50 @@ def examinations(context: Context) -> dict[str, list[Resource]]:
     means = looking_means(runner)
     for name, repository in asked.items():
         checkout = Checkout(settings.code_root, repository, means)
-        found["Connectivity"].append(Examination(f"access to {name}", look(examine_access, checkout), online=True))
+        found["Connectivity"].append(
+            DoctorCheck(f"access to {name}", look(check_access, checkout), online=True)
+        )
     versions = [OdooVersion(settings, config, version) for version in config.versions]
     found["Virtual Environments"] = [
-        Examination(f"import odoo, {each.version}", look(examine_imports, runner, each)) for each in versions
+        DoctorCheck(f"import odoo, {each.version}", look(check_imports, runner, each))
+        for each in versions
     ]
     return found
 
 
-@command(
+@cli_command(
     "up",
     "tlc up --skip install-tools",
     arguments=tuple(
-        argument(flag, metavar="STAGE", action="append", choices=list(UP), help=f"{about}: {', '.join(UP)}; repeatable")
+        argument(
+            flag,
+            metavar="STAGE",
+            action="append",
+            choices=list(UP),
+            help=f"{about}: {', '.join(UP)}; repeatable",
+        )
         for flag, about in (("--only", "only this one"), ("--skip", "not this one"))
     ),
 )
-def up(context: Context) -> list[Stage]:
+def cmd_up(context: Context) -> list[Stage]:
     """Do all of it, in order: run again, it does only what is left."""
     context.profile = "odoo-minimal"
     if not os.path.exists(context.settings.config_path):
-        context.terminal.say(f"No {tilde(context.settings.config_path)} yet; starting from the odoo-minimal profile.")
+        context.terminal.say(
+            f"No {tilde(context.settings.config_path)} yet; starting from the odoo-minimal profile."
+        )
     context.config()
     only, skip = context.arguments["only"] or list(UP), context.arguments["skip"] or []
     stages: list[Stage] = []
     for name in UP:
         if name in only and name not in skip:
             if name == "doctor":
-                looks = [each for group in examinations(context).values() for each in group if not each.online]
+                looks = [
+                    each
+                    for group in doctor_checks(context).values()
+                    for each in group
+                    if not each.online
+                ]
                 stages.append(Stage("doctor", looks))
             else:
                 stages += context.stages_of(name)
@@ -5760,15 +6954,17 @@ def up(context: Context) -> list[Stage]:
     return stages
 
 
-def examine(context: Context, engine: Engine, stages: list[Stage]) -> int:
+def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) -> int:
     """Doctor's run: tables; with --fix what is not well is brought about, and looked at again."""
     offline, groups = context.arguments["offline"], doctor_groups(context)
-    code, changed = engine.examine(stages, offline), False
+    code, changed = engine.run_doctor(stages, offline), False
     bad = {(each.kind, each.name) for each in engine.outcomes if each.status != CheckStatus.OK}
     fixing = []
     for name, group in UP.items():
         for stage in groups.get(name, []):
-            resources = [each for each in stage.resources if (each.group or group, each.name) in bad]
+            resources = [
+                each for each in stage.resources if (each.group or group, each.name) in bad
+            ]
             if resources:
                 fixing.append(stage.replace(resources=resources))
     if fixing and context.arguments["fix"] and code != 130:
@@ -5779,7 +6975,7 @@ def examine(context: Context, engine: Engine, stages: list[Stage]) -> int:
         if repaired == 130:
             code = 130
         elif not settings.dry_run:
-            code = engine.examine(stages, offline)
+            code = engine.run_doctor(stages, offline)
     engine.document(code == 0, changed)
     return code
 
@@ -5795,17 +6991,25 @@ def doctor_groups(context: Context) -> dict[str, list[Stage]]:
     return found
 
 
-@command(
+@cli_command(
     "doctor",
     "tlc doctor Tools PostgreSQL --offline",
     arguments=(
-        argument("groups", metavar="GROUP", nargs="*", default=[], help=f"only these: {', '.join(GROUPS)}"),
+        argument(
+            "groups",
+            metavar="GROUP",
+            nargs="*",
+            default=[],
+            help=f"only these: {', '.join(GROUPS)}",
+        ),
         argument("--offline", action="store_true", help="nothing that needs the network"),
-        argument("--fix", action="store_true", help="bring about what is not well, then check again"),
+        argument(
+            "--fix", action="store_true", help="bring about what is not well, then check again"
+        ),
     ),
-    run=examine,
+    run=run_doctor_command,
 )
-def doctor(context: Context) -> list[Stage]:
+def cmd_doctor(context: Context) -> list[Stage]:
     """Check everything the config declares, and say how to mend what is not well."""
     known = {group.lower().replace(" ", "-"): group for group in GROUPS}
     chosen = []
@@ -5814,15 +7018,18 @@ def doctor(context: Context) -> list[Stage]:
         if not group:
             near = nearest(wanted.lower(), known)
             raise UsageError(
-                f"There is no group {wanted}; there are {', '.join(GROUPS)}", f"tlc doctor {near}".rstrip()
+                f"There is no group {wanted}; there are {', '.join(GROUPS)}",
+                f"tlc doctor {near}".rstrip(),
             )
         chosen.append(group)
-    resources: dict[str, list[Resource]] = {group: list(examinations(context).get(group, [])) for group in GROUPS}
+    resources: dict[str, list[Resource]] = {
+        group: list(doctor_checks(context).get(group, [])) for group in GROUPS
+    }
     during: dict[str, list[Lasting]] = {group: [] for group in ("", *GROUPS)}
     for name, stages in doctor_groups(context).items():
         for stage in stages:
             for each in stage.resources:
-                if each.examined:
+                if each.in_doctor:
                     resources[each.group or UP[name]].append(each)
             during[UP[name]] += [each for each in stage.during if not each.exclusive]
     shown = [group for group in GROUPS if group in (chosen or GROUPS)]
@@ -5837,13 +7044,22 @@ class CheckoutStatus(Checkout):
             return CheckResult(CheckStatus.WARN, "not there", fix=self.filled(PULL))
         branch = self.repository.branch
         # An upstream for git to compare with, whether or not the checkout has one set.
-        upstream = ("-c", f"branch.{branch}.remote=origin", "-c", f"branch.{branch}.merge=refs/heads/{branch}")
+        upstream = (
+            "-c",
+            f"branch.{branch}.remote=origin",
+            "-c",
+            f"branch.{branch}.merge=refs/heads/{branch}",
+        )
         done = self.git(*upstream, "status", "--porcelain=v2", "--branch", read_only=True)
         if not done.ok:
             cause, fix, _help = self.cause(done)
             return CheckResult(CheckStatus.WARN, cause, fix=fix)
         lines = done.out.splitlines()
-        headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# ") and line.count(" ") > 1)
+        headers = dict(
+            line[2:].split(" ", 1)
+            for line in lines
+            if line.startswith("# ") and line.count(" ") > 1
+        )
         if headers.get("branch.oid") == "(initial)" and all(line[0] == "#" for line in lines):
             return CheckResult(CheckStatus.WARN, "an unfinished clone", fix=self.filled(PULL))
         ahead, behind = headers.get("branch.ab", "+0 -0").split(" ")
@@ -5866,25 +7082,30 @@ def view_status(settings: Settings, steps: Sequence[Step]) -> str:
     return "\n".join(f"{step.resource.name:{width}}  {step.found.message}" for step in steps)
 
 
-@command(
+@cli_command(
     "status",
     "tlc status -f web",
     arguments=(FILTER,),
     view=view_status,
 )
-def status(context: Context) -> list[Stage]:
+def cmd_status(context: Context) -> list[Stage]:
     """Show one line per repository, from what is on disk."""
-    repositories = chosen(context, "status")
+    repositories = filtered_repositories(context, "status")
     means = looking_means(context.runner)
-    return [Stage("status", [CheckoutStatus(context.settings.code_root, each, means) for each in repositories])]
+    return [
+        Stage(
+            "status",
+            [CheckoutStatus(context.settings.code_root, each, means) for each in repositories],
+        )
+    ]
 
 
-@command(
+@cli_command(
     "config",
     "tlc config schema",
     arguments=(argument("what", metavar="schema", choices=["schema"], help="what to print"),),
 )
-def config_schema(context: Context) -> str:
+def cmd_config(context: Context) -> str:
     """Print the JSON Schema of config.toml, for editors."""
     import json
 
@@ -5941,12 +7162,12 @@ complete -c tlc -f
 }
 
 
-@command(
+@cli_command(
     "completion",
     "tlc completion bash",
     arguments=(argument("shell", choices=list(COMPLETIONS), help="bash, zsh or fish"),),
 )
-def completion(context: Context) -> str:
+def cmd_completion(context: Context) -> str:
     """Print a completion script for bash, zsh or fish."""
     # There is no Python in it: what it offers is as the config is now.
     versions: list[str] = []
@@ -5979,7 +7200,10 @@ def completion(context: Context) -> str:
     if kind == "fish":
         return COMPLETIONS[kind] + "".join(fish_completion(cases))
     variable = "words" if kind == "bash" else "words_of"
-    lines = "\n".join(f'    {name}:{previous}) {variable}="{" ".join(words)}" ;;' for name, previous, words in cases)
+    lines = "\n".join(
+        f'    {name}:{previous}) {variable}="{" ".join(words)}" ;;'
+        for name, previous, words in cases
+    )
     return COMPLETIONS[kind].replace("@names@", "|".join(COMMANDS)).replace("@cases@", lines)
 
 
@@ -6005,20 +7229,22 @@ def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> in
     """The run of self-update: with --check what doctor does, which changes nothing and asks nothing."""
     if not context.arguments["check"]:
         return engine.run(stages)
-    code = engine.examine(stages, offline=False)
+    code = engine.run_doctor(stages, offline=False)
     words = {CheckStatus.OK: "ok", CheckStatus.WARN: "skipped", CheckStatus.FAIL: "failed"}
     engine.outcomes = [each.replace(status=words[each.status]) for each in engine.outcomes]
     engine.document(code == 0)
     return code
 
 
-@command(
+@cli_command(
     "self-update",
     "tlc self-update --check",
-    arguments=(argument("--check", action="store_true", help="only tell whether there is a newer one"),),
+    arguments=(
+        argument("--check", action="store_true", help="only tell whether there is a newer one"),
+    ),
     run=update_or_check,
 )
-def self_update(context: Context) -> list[Stage]:
+def cmd_self_update(context: Context) -> list[Stage]:
     """Replace tlc by its newest release, where tlc owns its file."""
     return [Stage("tlc", [OwnArchive(context.runner)])]
 
@@ -6036,21 +7262,43 @@ ENVIRONMENT_HELP = """environment:
 
 # flag -> what argparse is told; each is accepted before and after the command
 GLOBAL_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
-    ("--newcomer",): {"action": "store_true", "help": "explain the plan and ask before doing it (the default)"},
-    ("--no-newcomer",): {"action": "store_false", "dest": "newcomer", "help": "do it without asking"},
+    ("--newcomer",): {
+        "action": "store_true",
+        "help": "explain the plan and ask before doing it (the default)",
+    },
+    ("--no-newcomer",): {
+        "action": "store_false",
+        "dest": "newcomer",
+        "help": "do it without asking",
+    },
     ("-y", "--yes"): {"action": "store_true", "help": "answer yes to tlc's own questions"},
     ("-n", "--dry-run"): {"action": "store_true", "help": "show the plan, change nothing"},
     ("-j", "--jobs"): {
         "metavar": "N",
         "help": f"tasks at once, 1 to {MAX_JOBS} (the config's jobs, else {DEFAULT_JOBS})",
     },
-    ("--json",): {"action": "store_true", "help": "one JSON document on stdout, everything else on stderr"},
+    ("--json",): {
+        "action": "store_true",
+        "help": "one JSON document on stdout, everything else on stderr",
+    },
     ("--color",): {"choices": ["auto", "always", "never"], "help": "when to use colours"},
-    ("-v", "--verbose"): {"action": "store_true", "help": "show each command that is run, with its duration"},
+    ("-v", "--verbose"): {
+        "action": "store_true",
+        "help": "show each command that is run, with its duration",
+    },
     ("-q", "--quiet"): {"action": "store_true", "help": "only failures and the closing block"},
 }
 
-TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+TRUTH = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
 
 
 def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
@@ -6062,17 +7310,27 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
             unknown = re.search(r"<command>: invalid choice: '(.*?)'", message)
             if unknown:
                 near = nearest(unknown[1], COMMANDS)
-                message = f"there is no command {unknown[1]}" + (f"; did you mean {near}?" if near else "")
+                message = f"there is no command {unknown[1]}" + (
+                    f"; did you mean {near}?" if near else ""
+                )
             raise UsageError(f"{message[:1].upper()}{message[1:]}", f"{self.prog} --help")
 
     def add_globals(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("options of every command")
-        group.add_argument("--version", action="version", version=f"tlc {__version__}", help="show the version")
+        group.add_argument(
+            "--version", action="version", version=f"tlc {__version__}", help="show the version"
+        )
         for flags, options in GLOBAL_OPTIONS.items():
             group.add_argument(*flags, default=argparse.SUPPRESS, **options)
 
     plain = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="tlc", description=ABOUT, epilog=ENVIRONMENT_HELP, allow_abbrev=False, formatter_class=plain)
+    parser = Parser(
+        prog="tlc",
+        description=ABOUT,
+        epilog=ENVIRONMENT_HELP,
+        allow_abbrev=False,
+        formatter_class=plain,
+    )
     add_globals(parser)
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="<command>")
     for each in COMMANDS.values():
@@ -6091,14 +7349,21 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     return {**parsed, "command": parsed["command"] or "", "help": parser.format_help()}
 
 
-def make_settings(given: Mapping[str, Any], environ: Mapping[str, str], argv: Sequence[str] = ()) -> Settings:
+def make_settings(
+    given: Mapping[str, Any], environ: Mapping[str, str], argv: Sequence[str] = ()
+) -> Settings:
     """The one place where options, environment and command line become settings. Raises UsageError."""
     newcomer = environ.get("NEWCOMER_MODE", "").strip().lower() or "true"
     if newcomer not in TRUTH:
-        raise UsageError(f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}", "unset NEWCOMER_MODE")
+        raise UsageError(
+            f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}", "unset NEWCOMER_MODE"
+        )
     jobs = given.get("jobs", environ.get("TLC_JOBS") or None)
     if jobs is not None and jobs not in map(str, range(1, MAX_JOBS + 1)):
-        raise UsageError(f"--jobs or TLC_JOBS is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}", "tlc --jobs 4")
+        raise UsageError(
+            f"--jobs or TLC_JOBS is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}",
+            "tlc --jobs 4",
+        )
 
     def xdg(name: str, usual: str) -> str:
         home = environ.get(name, "")
@@ -6127,7 +7392,7 @@ def make_settings(given: Mapping[str, Any], environ: Mapping[str, str], argv: Se
     )
 
 
-def standing(context: Context) -> str:
+def summary_line(context: Context) -> str:
     """Where this machine stands, in a line, and the next command to run."""
     root, called = tilde(context.settings.code_root), context.settings.called
     try:
@@ -6136,7 +7401,9 @@ def standing(context: Context) -> str:
         if os.path.exists(context.settings.config_path):
             return f"{error.message}\nnext: {error.fix}"
         return f"No {root}/config.toml yet.\nnext: {called('tlc up')}"
-    places = [os.path.join(context.settings.code_root, each.path, ".git") for each in config.repositories]
+    places = [
+        os.path.join(context.settings.code_root, each.path, ".git") for each in config.repositories
+    ]
     built = [OdooVersion(context.settings, config, version).is_built for version in config.versions]
     there = sum(map(os.path.exists, places))
     after = "tlc doctor" if there == len(places) and all(built) else "tlc up"
@@ -6154,8 +7421,10 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
     context = Context(settings, terminal, runner, given)
     if not given["command"]:
         if settings.json:
-            terminal.document({"tlc": __version__, "command": "", "ok": True, "changed": False, "results": []})
-        terminal.show(f"{given['help']}\n{standing(context)}")
+            terminal.document(
+                {"tlc": __version__, "command": "", "ok": True, "changed": False, "results": []}
+            )
+        terminal.show(f"{given['help']}\n{summary_line(context)}")
         return 0
     command = COMMANDS[given["command"]]
     stages = command.stages(context)
@@ -6163,15 +7432,25 @@ def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal
         terminal.show(stages)
         Engine(settings, terminal, runner, command.name, False, 1).document(ok=True)
         return 0
-    engine = Engine(settings, terminal, runner, command.name, given.get("force", False), context.jobs)
+    engine = Engine(
+        settings, terminal, runner, command.name, given.get("force", False), context.jobs
+    )
     codes = dict(command.exit_codes)
     try:
         after = functools.partial(worth_running, context, command)
-        code = command.run(context, engine, stages) if command.run else engine.run(stages, command.view, after)
+        code = (
+            command.run(context, engine, stages)
+            if command.run
+            else engine.run(stages, command.view, after)
+        )
     except TlcError as error:
         error.exit_code = codes.get(error.code, error.exit_code)
         raise
-    failed = [codes[each.kind] for each in engine.outcomes if each.status == "failed" and each.kind in codes]
+    failed = [
+        codes[each.kind]
+        for each in engine.outcomes
+        if each.status == "failed" and each.kind in codes
+    ]
     return failed[0] if code == 1 and failed else code
 
 
@@ -6207,7 +7486,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupt_on_signals()
         given = parse_arguments(argv)
         settings = make_settings(given, os.environ, argv)
-        terminal = Terminal(color=settings.color, quiet=settings.quiet, json=settings.json, environ=os.environ)
+        terminal = Terminal(
+            color=settings.color, quiet=settings.quiet, json=settings.json, environ=os.environ
+        )
         log = Log(settings.state_dir, given["command"] or "tlc")
         code = run_command(given, settings, terminal, log)
     except SystemExit as error:
@@ -6222,8 +7503,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, TlcError):
             shown = error
         else:
-            shown = TlcError(*describe(error)) if isinstance(error, OSError) else internal_error(error, log)
-        code = terminal.fail(shown, (settings or make_settings({}, {"TLC_CODE_DIR": "/"})).called(shown.fix))
+            shown = (
+                TlcError(*describe(error))
+                if isinstance(error, OSError)
+                else internal_error(error, log)
+            )
+        code = terminal.fail(
+            shown, (settings or make_settings({}, {"TLC_CODE_DIR": "/"})).called(shown.fix)
+        )
     sys.stdout, sys.stderr = terminal.stdout, terminal.stderr
     if not terminal.flush():
         code = code or 1

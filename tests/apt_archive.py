@@ -28,7 +28,17 @@ class Key:
     def _home(self) -> Iterator[list[str]]:
         """The gpg command for a home of its own, whose path is short enough for the agent's socket."""
         with tempfile.TemporaryDirectory(prefix="gpg") as home:
-            gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+            gpg = [
+                "gpg",
+                "--homedir",
+                home,
+                "--batch",
+                "--quiet",
+                "--pinentry-mode",
+                "loopback",
+                "--passphrase",
+                "",
+            ]
             try:
                 if self.secret:
                     subprocess.run([*gpg, "--import"], input=self.secret, text=True, check=True)
@@ -39,7 +49,9 @@ class Key:
     def sign(self, text: str) -> str:
         """Return the text with a signature around it."""
         with self._home() as gpg:
-            return subprocess.run([*gpg, "--clear-sign"], input=text, capture_output=True, text=True, check=True).stdout
+            return subprocess.run(
+                [*gpg, "--clear-sign"], input=text, capture_output=True, text=True, check=True
+            ).stdout
 
 
 class AptArchive:
@@ -78,7 +90,13 @@ class AptArchive:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text)
                 file.chmod(0o644 if path == "DEBIAN/control" else 0o755)
-            must("dpkg-deb", "--build", "--root-owner-group", tree, self.pool / f"{name}_{version}_all.deb")
+            must(
+                "dpkg-deb",
+                "--build",
+                "--root-owner-group",
+                tree,
+                self.pool / f"{name}_{version}_all.deb",
+            )
 
     def publish(self, key: Key | None = None) -> None:
         """Write the indexes of what was added, signed with the archive's key or another one."""
@@ -88,8 +106,17 @@ class AptArchive:
         index.mkdir(parents=True)
         inside = ["env", "-C", str(self.directory), "apt-ftparchive"]
         (index / "Packages").write_text(must(*inside, "packages", "pool"))
-        options = {"Origin": "test", "Suite": self.suite, "Codename": self.suite, "Components": "main"}
-        settings = [f"-oAPT::FTPArchive::Release::{name}={value}" for name, value in options.items()]
-        settings.append(f"-oAPT::FTPArchive::Release::Architectures={index.name.removeprefix('binary-')}")
+        options = {
+            "Origin": "test",
+            "Suite": self.suite,
+            "Codename": self.suite,
+            "Components": "main",
+        }
+        settings = [
+            f"-oAPT::FTPArchive::Release::{name}={value}" for name, value in options.items()
+        ]
+        settings.append(
+            f"-oAPT::FTPArchive::Release::Architectures={index.name.removeprefix('binary-')}"
+        )
         release = must(*inside, *settings, "release", f"dists/{self.suite}")
         (suite / "InRelease").write_text((key or self.key).sign(release))

@@ -51,7 +51,11 @@ class Row:
         return self.bar is not None and self.value > self.bar
 
     def cells(self) -> list[str]:
-        bar = "" if self.bar is None else f"{self.bar:g}{self.unit}" + (" MISSED" if self.missed else "")
+        bar = (
+            ""
+            if self.bar is None
+            else f"{self.bar:g}{self.unit}" + (" MISSED" if self.missed else "")
+        )
         return [self.measure, f"{self.value:.3g}{self.unit}", bar, self.note]
 
 
@@ -70,10 +74,20 @@ class Bench:
         home = self.directory / name
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        identity = {f"GIT_{who}_{what}": "bench" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        identity = {
+            f"GIT_{who}_{what}": "bench"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
         # Where a tlc packed by shiv unpacks itself, once for all homes.
         shiv = {"SHIV_ROOT": str(self.directory / "shiv")}
-        return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **identity, **shiv}
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            **identity,
+            **shiv,
+        }
 
     def seconds(self, commands: Sequence[str], rounds: int = 4, runs: int = 15) -> list[float]:
         """Time commands with hyperfine in turns, so that noise hits all alike; return each one's median."""
@@ -82,8 +96,12 @@ class Bench:
         for _ in range(rounds):
             command = ["hyperfine", "-N", "--style=none", "--warmup=3", f"--runs={runs}"]
             command += [f"--export-json={report}", *commands]
-            subprocess.run(command, check=True, env=self.environment("start"), stderr=subprocess.DEVNULL)
-            for sample, result in zip(times, json.loads(report.read_text())["results"], strict=True):
+            subprocess.run(
+                command, check=True, env=self.environment("start"), stderr=subprocess.DEVNULL
+            )
+            for sample, result in zip(
+                times, json.loads(report.read_text())["results"], strict=True
+            ):
                 sample += result["times"]
         return [median(sample) for sample in times]
 
@@ -100,14 +118,18 @@ def timed(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Finished
     """Run a command that must succeed."""
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
-        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
         # wait4 tells no less than this process's own 20 MB, which the child starts out with.
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             log.seek(0)
-            sys.exit(f"{' '.join(command)}: exit {process.returncode}\n{log.read().decode(errors='replace')}")
+            sys.exit(
+                f"{' '.join(command)}: exit {process.returncode}\n{log.read().decode(errors='replace')}"
+            )
     # Linux counts in KiB, macOS in bytes.
     return Finished(seconds, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024))
 
@@ -116,7 +138,10 @@ def start(bench: Bench) -> list[Row]:
     """What `--version` and `--help` cost, in starts of a Python that does nothing."""
     commands = {"--version": 2.5, "--help": 4.5}
     nothing, *figures = bench.seconds(
-        [f"{bench.python} -c pass", *(f"{bench.python} {bench.archive} {option}" for option in commands)]
+        [
+            f"{bench.python} -c pass",
+            *(f"{bench.python} {bench.archive} {option}" for option in commands),
+        ]
     )
     return [
         Row(
@@ -141,7 +166,9 @@ def plan(bench: Bench) -> list[Row]:
         encoding="utf-8",
     )
     command = [bench.python, str(bench.archive), "--json", "pull-repos", "--dry-run"]
-    planned = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    planned = subprocess.run(
+        command, env=env, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     count = len(json.loads(planned.stdout)["results"])
     runs = [timed(command, env, root) for _ in range(5)]
     return [
@@ -161,7 +188,9 @@ def upstream(directory: Path, env: Mapping[str, str], files: int = 30, commits: 
     directory.mkdir(parents=True)
 
     def git(*args: str) -> None:
-        subprocess.run(["git", "-C", str(directory), *args], env=env, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["git", "-C", str(directory), *args], env=env, check=True, stdout=subprocess.DEVNULL
+        )
 
     work = directory / "work"
     git("init", "--quiet", "--bare", "--initial-branch=17.0")
@@ -170,7 +199,9 @@ def upstream(directory: Path, env: Mapping[str, str], files: int = 30, commits: 
         for file in range(files):
             path = work / f"module_{file % 6}" / f"file_{file}.py"
             path.parent.mkdir(exist_ok=True)
-            path.write_text("".join(f"{directory.name}_{commit}_{file}_{line} = {line}\n" for line in range(60)))
+            path.write_text(
+                "".join(f"{directory.name}_{commit}_{file}_{line} = {line}\n" for line in range(60))
+            )
         git("--work-tree", str(work), "add", "--all")
         git("--work-tree", str(work), "commit", "--quiet", "--message", f"Commit {commit}")
     shutil.rmtree(work)
@@ -178,7 +209,10 @@ def upstream(directory: Path, env: Mapping[str, str], files: int = 30, commits: 
 
 
 def in_turns(
-    commands: Mapping[str, Sequence[str]], env: Mapping[str, str], rounds: int, before: Callable[[str], None]
+    commands: Mapping[str, Sequence[str]],
+    env: Mapping[str, str],
+    rounds: int,
+    before: Callable[[str], None],
 ) -> dict[str, list[float]]:
     """Time commands, the other way round in every second round, so that a busy machine slows all alike.
 
@@ -192,7 +226,9 @@ def in_turns(
     return times
 
 
-def ratio(measure: str, times: Sequence[float], others: Sequence[float], bar: float | None = None) -> Row:
+def ratio(
+    measure: str, times: Sequence[float], others: Sequence[float], bar: float | None = None
+) -> Row:
     """How long something takes in terms of something else: the median of the rounds' ratios."""
     value = median(one / other for one, other in zip(times, others, strict=True))
     return Row(measure, value, "x", bar, f"{median(times):.2f} s / {median(others):.2f} s")
@@ -255,7 +291,9 @@ def check_cloned(place: Path, count: int) -> None:
 
 def packing(bench: Bench) -> list[Row]:
     """What each way of packing costs: its size, and its start as `tlc --help`."""
-    archives = {name: bench.directory / f"{name}.pyz" for name in ("source only", "compiled", "shiv")}
+    archives = {
+        name: bench.directory / f"{name}.pyz" for name in ("source only", "compiled", "shiv")
+    }
     build.write_archive(archives["source only"], build.zipapp_members({}))
     build.write_archive(archives["compiled"], build.zipapp_members(build.supported_pythons()))
     build.write_archive(archives["shiv"], build.shiv_members())
@@ -320,14 +358,22 @@ def ssh(bench: Bench, repositories: int = 24, clones: int = 4, updates: int = 6)
     names = named(repositories)
     with line_to(bench, remotes_of(bench, names)) as line:
         cloning = {"code/oca/17.0": line.pull("-j4"), "plain": at_once(CLONE, names)}
-        cloned = in_turns(cloning, line.env, clones, lambda place: first_time(line.home, place, names))
+        cloned = in_turns(
+            cloning, line.env, clones, lambda place: first_time(line.home, place, names)
+        )
         for place in cloning:
             check_cloned(line.home / place, repositories)
-        updating = {"j4": line.pull("-j4"), "j16": line.pull("-j16"), "plain": at_once(UPDATE, names)}
+        updating = {
+            "j4": line.pull("-j4"),
+            "j16": line.pull("-j16"),
+            "plain": at_once(UPDATE, names),
+        }
         updated = in_turns(updating, line.env, updates, lambda _: None)
     where = f"{repositories} over ssh, {ROUND_TRIP} ms"
     return [
-        ratio(f"update {where}, -j4 / fetch, checkout, reset", updated["j4"], updated["plain"], 0.35),
+        ratio(
+            f"update {where}, -j4 / fetch, checkout, reset", updated["j4"], updated["plain"], 0.35
+        ),
         ratio(f"update {where}, -j16 / the same at 4", updated["j16"], updated["plain"], 0.18),
         ratio(f"clone {where} / xargs -P4 git clone", cloned["code/oca/17.0"], cloned["plain"], 1),
     ]
@@ -342,21 +388,34 @@ def vcs(bench: Bench, repositories: int = 24, rounds: int = 3) -> list[Row]:
     for command in (["venv", str(venv)], ["pip", "install", "--python", str(venv), "vcs2l"]):
         done = subprocess.run([uv, "--quiet", *command], capture_output=True, text=True)
         if done.returncode:
-            return [Row("vcs import, pull", float("nan"), note=f"not installed: {done.stderr.strip()[:100]}")]
+            return [
+                Row(
+                    "vcs import, pull",
+                    float("nan"),
+                    note=f"not installed: {done.stderr.strip()[:100]}",
+                )
+            ]
     with line_to(bench, remotes_of(bench, names)) as line:
-        entries = {name: {"type": "git", "url": f"git@github.com:OCA/{name}.git", "version": "17.0"} for name in names}
+        entries = {
+            name: {"type": "git", "url": f"git@github.com:OCA/{name}.git", "version": "17.0"}
+            for name in names
+        }
         (line.home / "repos.yaml").write_text(json.dumps({"repositories": entries}))
         program = [str(venv / "bin" / "vcs")]
         cloning = {
             "code/oca/17.0": line.pull("-j4"),
             "vcs": [*program, "import", "--workers=4", "--shallow", "--input=repos.yaml", "vcs"],
         }
-        cloned = in_turns(cloning, line.env, rounds, lambda place: first_time(line.home, place, names))
+        cloned = in_turns(
+            cloning, line.env, rounds, lambda place: first_time(line.home, place, names)
+        )
         check_cloned(line.home / "vcs", repositories)
         pulling = {"tlc": line.pull("-j4"), "vcs": [*program, "pull", "--workers=4", "vcs"]}
         pulled = in_turns(pulling, line.env, rounds, lambda _: None)
     return [
-        ratio(f"clone {repositories} over ssh / vcs import", cloned["code/oca/17.0"], cloned["vcs"]),
+        ratio(
+            f"clone {repositories} over ssh / vcs import", cloned["code/oca/17.0"], cloned["vcs"]
+        ),
         ratio(f"update {repositories} over ssh / vcs pull", pulled["tlc"], pulled["vcs"]),
     ]
 
@@ -367,7 +426,9 @@ def worktrees(bench: Bench) -> list[Row]:
     remotes = bench.directory / "large"
     write_history(remotes / "OCA" / "web.git", versions, bench.environment("git"))
     with line_to(bench, remotes) as line:
-        root = line.root("store", f'versions = {versions}\n[git]\nlayout = "worktrees"\n[repos]\noca = ["web"]\n')
+        root = line.root(
+            "store", f'versions = {versions}\n[git]\nlayout = "worktrees"\n[repos]\noca = ["web"]\n'
+        )
         clone = "git clone --quiet --depth=1 --branch {} git@github.com:OCA/web.git clones/{}"
         commands = {"store": line.pull(), "clones": at_once(clone, versions)}
         wire, disk, seconds = {}, {}, {}
@@ -375,7 +436,9 @@ def worktrees(bench: Bench) -> list[Row]:
             before = line.relay.counts
             seconds[place] = line.run(command, **root)
             after = line.relay.counts
-            wire[place] = after.from_server + after.to_server - before.from_server - before.to_server
+            wire[place] = (
+                after.from_server + after.to_server - before.from_server - before.to_server
+            )
             disk[place] = occupied(line.home / place)
     note = f"{seconds['store']:.2f} s / {seconds['clones']:.2f} s"
     return [
@@ -445,7 +508,11 @@ def many(bench: Bench, few: int = 24, count: int = 200, rounds: int = 3) -> list
     """What 200 repositories cost where nothing moved: time of each, memory, and the display's share of the CPU."""
     remotes = remotes_of(bench, named(few))
     for name in named(count)[few:]:
-        shutil.copytree(remotes / "OCA" / "repository-0.git", remotes / "OCA" / f"{name}.git", dirs_exist_ok=True)
+        shutil.copytree(
+            remotes / "OCA" / "repository-0.git",
+            remotes / "OCA" / f"{name}.git",
+            dirs_exist_ok=True,
+        )
     with line_to(bench, remotes) as line:
         roots = {size: line.root(f"code-{size}", config_of(named(size))) for size in (few, count)}
         for root in roots.values():
@@ -453,10 +520,16 @@ def many(bench: Bench, few: int = 24, count: int = 200, rounds: int = 3) -> list
         each: dict[int, list[float]] = {size: [] for size in roots}
         for _ in range(rounds):
             for size, root in roots.items():
-                each[size].append(timed(line.pull("-j4"), {**line.env, **root}, line.home).seconds / size * 1e3)
-        pairs = [[taken(line, term, roots[count]) for term in ("xterm", "dumb")] for _ in range(rounds)]
+                each[size].append(
+                    timed(line.pull("-j4"), {**line.env, **root}, line.home).seconds / size * 1e3
+                )
+        pairs = [
+            [taken(line, term, roots[count]) for term in ("xterm", "dumb")] for _ in range(rounds)
+        ]
     per = median(most / least for most, least in zip(each[count], each[few], strict=True))
-    shares = [(live["own"] - plain["own"]) / (live["own"] + live["children"]) for live, plain in pairs]
+    shares = [
+        (live["own"] - plain["own"]) / (live["own"] + live["children"]) for live, plain in pairs
+    ]
     cpu = median(live["own"] + live["children"] for live, _ in pairs)
     return [
         Row(
@@ -467,9 +540,18 @@ def many(bench: Bench, few: int = 24, count: int = 200, rounds: int = 3) -> list
             f"{median(each[count]):.0f} ms / {median(each[few]):.0f} ms",
         ),
         Row(
-            f"memory of tlc itself, {count} repositories", max(run["peak"] for pair in pairs for run in pair), " MB", 80
+            f"memory of tlc itself, {count} repositories",
+            max(run["peak"] for pair in pairs for run in pair),
+            " MB",
+            80,
         ),
-        Row(f"the display's share of the CPU, {count} repositories", median(shares) * 100, " %", 5, f"of {cpu:.1f} s"),
+        Row(
+            f"the display's share of the CPU, {count} repositories",
+            median(shares) * 100,
+            " %",
+            5,
+            f"of {cpu:.1f} s",
+        ),
     ]
 
 
@@ -480,7 +562,10 @@ def environments(bench: Bench, rounds: int = 3) -> list[Row]:
     requirements = ["regex==2021.8.28", "idna==3.6"]
     mine = "{}.{}".format(*sys.version_info)
     minors = sorted({"{}.{}".format(*each.version) for each in pythons.supported()})
-    env = {**os.environ, **bench.environment("environments")}  # with the machine's way to the package index
+    env = {
+        **os.environ,
+        **bench.environment("environments"),
+    }  # with the machine's way to the package index
     root = Path(env["HOME"], "code")
     beside = [str(pythons.uv().parent), *(str(each.path.parent) for each in pythons.supported())]
     env["PATH"] = os.pathsep.join([*beside, env["PATH"]])
@@ -489,7 +574,9 @@ def environments(bench: Bench, rounds: int = 3) -> list[Row]:
 
     def build(jobs: int, chosen: Sequence[str], cold: bool) -> float:
         """Build all anew; return the seconds it took."""
-        pairs = ", ".join(f'"{version}" = "{python}"' for version, python in zip(versions, chosen, strict=True))
+        pairs = ", ".join(
+            f'"{version}" = "{python}"' for version, python in zip(versions, chosen, strict=True)
+        )
         text = f'versions = {json.dumps(versions)}\n[venvs]\npreset = "common"\npython = {{ {pairs} }}\n'
         (root / "config.toml").write_text(text)
         shutil.rmtree(root / "venvs", ignore_errors=True)
@@ -499,7 +586,9 @@ def environments(bench: Bench, rounds: int = 3) -> list[Row]:
         return timed(command, {**env, "UV_CACHE_DIR": str(root.parent / "uv")}, root).seconds
 
     def row(measure: str, chosen: Sequence[str], cold: bool, bar: float) -> Row:
-        each = [(build(4, chosen, cold), build(1, chosen, cold)) for _ in range(1 if cold else rounds)]
+        each = [
+            (build(4, chosen, cold), build(1, chosen, cold)) for _ in range(1 if cold else rounds)
+        ]
         together, in_turn = (median(column) for column in zip(*each, strict=True))
         return Row(
             f"3 environments side by side / in turn, {measure}",
@@ -509,13 +598,19 @@ def environments(bench: Bench, rounds: int = 3) -> list[Row]:
             f"{together:.0f} s / {in_turn:.0f} s",
         )
 
-    rows = [row("one Python, cold", [mine] * 3, True, 1.0), row("one Python, warm", [mine] * 3, False, 1 / 1.3)]
+    rows = [
+        row("one Python, cold", [mine] * 3, True, 1.0),
+        row("one Python, warm", [mine] * 3, False, 1 / 1.3),
+    ]
     if len(minors) >= 3:
         rows.append(row("three Pythons, cold", minors[-3:], True, 1 / 1.3))
     tlc = f"env HOME={env['HOME']} PATH={env['PATH']} TLC_CODE_DIR= {bench.python} {bench.archive}"
     least, nothing = bench.seconds([f"{tlc} --version", f"{tlc} --yes create-venvs"])
     note = f"{nothing * 1e3:.0f} ms / {least * 1e3:.0f} ms"
-    return [*rows, Row("create-venvs with nothing to do / --version", nothing / least, "x", 5, note)]
+    return [
+        *rows,
+        Row("create-venvs with nothing to do / --version", nothing / least, "x", 5, note),
+    ]
 
 
 def demo_of(bench: Bench) -> tuple[dict[str, str], Path]:
@@ -527,15 +622,26 @@ def demo_of(bench: Bench) -> tuple[dict[str, str], Path]:
     for name in ("odoo/odoo", "OCA/web", "OCA/queue"):
         upstream(github / f"{name}.git", env)
         for version in versions[1:]:
-            subprocess.run(["git", "branch", version, versions[0]], cwd=github / f"{name}.git", env=env, check=True)
+            subprocess.run(
+                ["git", "branch", version, versions[0]],
+                cwd=github / f"{name}.git",
+                env=env,
+                check=True,
+            )
     odoo = root.parent / "odoo"
     for version in versions:
         make_odoo(odoo, version)
         work = ["git", "--git-dir", str(github / "odoo/odoo.git"), "--work-tree", str(odoo)]
-        for words in (["symbolic-ref", "HEAD", f"refs/heads/{version}"], ["add", "--all"], ["commit", "-qm", version]):
+        for words in (
+            ["symbolic-ref", "HEAD", f"refs/heads/{version}"],
+            ["add", "--all"],
+            ["commit", "-qm", version],
+        ):
             subprocess.run([*work, *words], env=env, check=True)
         shutil.rmtree(odoo)
-    (root.parent / ".gitconfig").write_text(f'[url "{github.as_uri()}/"]\n\tinsteadOf = "git@github.com:"\n')
+    (root.parent / ".gitconfig").write_text(
+        f'[url "{github.as_uri()}/"]\n\tinsteadOf = "git@github.com:"\n'
+    )
     mine = "{}.{}".format(*sys.version_info)
     pythons_ = ", ".join(f'"{version}" = "{mine}"' for version in versions)
     root.mkdir()
@@ -550,7 +656,11 @@ def demo_of(bench: Bench) -> tuple[dict[str, str], Path]:
 
 def up_of(bench: Bench) -> list[str]:
     """The command up, for what needs neither a server nor root."""
-    left = [word for stage in ("bootstrap", "install-tools", "ensure-db-user") for word in ("--skip", stage)]
+    left = [
+        word
+        for stage in ("bootstrap", "install-tools", "ensure-db-user")
+        for word in ("--skip", stage)
+    ]
     return [bench.python, str(bench.archive), "--yes", "up", *left]
 
 
@@ -590,10 +700,14 @@ def status(bench: Bench, count: int = 200, rounds: int = 5) -> list[Row]:
     place = root / "oca" / "17.0"
     place.mkdir(parents=True)
     for name in named(count):
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", url, str(place / name)], env=env, check=True)
+        subprocess.run(
+            ["git", "clone", "--quiet", "--depth=1", url, str(place / name)], env=env, check=True
+        )
     (root / "config.toml").write_text(config_of(named(count)))
     command = [bench.python, str(bench.archive), "status"]
-    lines = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(
+        command, env=env, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     assert len(lines) == count == sum(line.endswith("clean") for line in lines), lines[:3]
     return [
         Row(
@@ -624,7 +738,9 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     """Align cells: the first and the last to the left, figures to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     first, figure, bar, _ = widths
-    return "\n".join(f"{a:{first}}  {b:>{figure}}  {c:>{bar}}  {d}".rstrip() for a, b, c, d in lines)
+    return "\n".join(
+        f"{a:{first}}  {b:>{figure}}  {c:>{bar}}  {d}".rstrip() for a, b, c, d in lines
+    )
 
 
 def main() -> int:

@@ -71,7 +71,9 @@ class Sandbox:
         self.root = self.home / "code"
         self.state = self.home / ".local" / "state" / "tlc"
         self.home.mkdir(parents=True)
-        self.env: dict[str, str] = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+        self.env: dict[str, str] = {
+            name: value for name, value in os.environ.items() if KEPT.fullmatch(name)
+        }
         self.env |= {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -117,7 +119,9 @@ class Sandbox:
             **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}),
         )
         run = Run(done.returncode, done.stdout, done.stderr)
-        assert "Traceback" not in run.out + run.err, f"tlc {args} showed a traceback:\n{run.out}{run.err}"
+        assert "Traceback" not in run.out + run.err, (
+            f"tlc {args} showed a traceback:\n{run.out}{run.err}"
+        )
         return run
 
     def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
@@ -159,7 +163,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         with archive.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not archive.exists():
-                command = [sys.executable, str(PROJECT / "build.py"), "--output", str(archive), *options]
+                command = [
+                    sys.executable,
+                    str(PROJECT / "build.py"),
+                    "--output",
+                    str(archive),
+                    *options,
+                ]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return archive
 
@@ -173,7 +183,12 @@ def archive(built: Callable[..., Path]) -> Path:
     archive = Path(given).resolve(strict=True) if given else built()
     # One packed by shiv unpacks and compiles itself at its first start: not in the middle of a test.
     environ = {**os.environ, "SHIV_ROOT": shiv_root(archive)}
-    subprocess.run([sys.executable, str(archive), "--version"], env=environ, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, str(archive), "--version"],
+        env=environ,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return archive
 
 

@@ -23,7 +23,13 @@ PICTURES = {
     "static/description/icon.png": 9_000,
     **{f"static/description/screen_{number}.png": 100_000 for number in range(4)},
 }
-PORTED = ("__manifest__.py", "models/model_0.py", "views/view_0.xml", "README.rst", "static/description/index.html")
+PORTED = (
+    "__manifest__.py",
+    "models/model_0.py",
+    "views/view_0.xml",
+    "README.rst",
+    "static/description/index.html",
+)
 TRUNK, BRANCH = 50, 50  # commits between two branches leaving the trunk, and commits on each branch
 
 
@@ -44,7 +50,10 @@ def write_history(bare: Path, branches: Sequence[str], env: dict[str, str], seed
 
 def stream(branches: Sequence[str], chance: random.Random) -> Iterator[bytes]:
     """What fast-import reads."""
-    words = ["".join(chance.choices("abcdefghilmnoprstuv_", k=chance.randint(3, 12))) for _ in range(3_000)]
+    words = [
+        "".join(chance.choices("abcdefghilmnoprstuv_", k=chance.randint(3, 12)))
+        for _ in range(3_000)
+    ]
 
     def line() -> str:
         return " ".join(chance.choices(words, k=8)) + "\n"
@@ -57,8 +66,14 @@ def stream(branches: Sequence[str], chance: random.Random) -> Iterator[bytes]:
         if parent:
             yield f"from refs/heads/{parent}\n".encode()
 
-    texts = {f"module_{module}/{name}": size for module in range(MODULES) for name, size in TEXTS.items()}
-    pictures = {f"module_{module}/{name}": size for module in range(MODULES) for name, size in PICTURES.items()}
+    texts = {
+        f"module_{module}/{name}": size for module in range(MODULES) for name, size in TEXTS.items()
+    }
+    pictures = {
+        f"module_{module}/{name}": size
+        for module in range(MODULES)
+        for name, size in PICTURES.items()
+    }
     lines = {path: [line() for _ in range(max(size // 60, 1))] for path, size in texts.items()}
 
     def change(lines: dict[str, list[str]], paths: Sequence[str]) -> Iterator[bytes]:

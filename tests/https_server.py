@@ -117,12 +117,33 @@ class HttpsServer:
         self.certificate = directory / "server.pem"
         keys = [directory / "authority.key", directory / "server.key"]
         config = directory / "openssl.cnf"
-        config.write_text(AUTHORITY.format(names=", ".join(f"DNS:{name}" for name in ("localhost", *names))))
+        config.write_text(
+            AUTHORITY.format(names=", ".join(f"DNS:{name}" for name in ("localhost", *names)))
+        )
         make = ["openssl", "req", "-x509", "-config", str(config), *KEY]
-        must(*make, "-subj", "/CN=tlc's tests", "-extensions", "ca", "-keyout", keys[0], "-out", self.authority)
+        must(
+            *make,
+            "-subj",
+            "/CN=tlc's tests",
+            "-extensions",
+            "ca",
+            "-keyout",
+            keys[0],
+            "-out",
+            self.authority,
+        )
         by = ["-CA", str(self.authority), "-CAkey", str(keys[0])]
         must(
-            *make, *by, "-subj", "/CN=localhost", "-extensions", "server", "-keyout", keys[1], "-out", self.certificate
+            *make,
+            *by,
+            "-subj",
+            "/CN=localhost",
+            "-extensions",
+            "server",
+            "-keyout",
+            keys[1],
+            "-out",
+            self.certificate,
         )
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(self.certificate, keys[1])
@@ -146,7 +167,9 @@ class HttpsServer:
             raise AssertionError("found no free address to listen on")
         self.url = f"https://localhost:{self.servers[0].server_port}"
         self.plain_url = f"http://localhost:{self.servers[1].server_port}"
-        self.threads = [threading.Thread(target=server.serve_forever, args=[0.05]) for server in self.servers]
+        self.threads = [
+            threading.Thread(target=server.serve_forever, args=[0.05]) for server in self.servers
+        ]
         for thread in self.threads:
             thread.start()
         return self
@@ -163,7 +186,9 @@ class HttpsServer:
             raise
         servers[0].scheme = "https"
         # The handshake is left to the thread of each connection, for one that stalls.
-        servers[0].socket = self.context.wrap_socket(servers[0].socket, server_side=True, do_handshake_on_connect=False)
+        servers[0].socket = self.context.wrap_socket(
+            servers[0].socket, server_side=True, do_handshake_on_connect=False
+        )
         return servers
 
     def __exit__(self, *_: object) -> None:

@@ -112,7 +112,11 @@ DISGUISES = {
     ),
     "fedora": (
         "dnf rpm createrepo-c file",
-        {"/etc/rpm/macros": RPM_MACROS, "/etc/yum.repos.d/offered.repo": DNF_REPO, "/etc/dnf/vars/releasever": "42"},
+        {
+            "/etc/rpm/macros": RPM_MACROS,
+            "/etc/yum.repos.d/offered.repo": DNF_REPO,
+            "/etc/dnf/vars/releasever": "42",
+        },
     ),
 }
 
@@ -127,10 +131,14 @@ def missing() -> str:
     """Why there can be no machines here, with the mend; "" when there can."""
     if os.getuid():
         return "machines need root: sudo make test-machines"
-    tools = "debootstrap apt-get dpkg-deb apt-ftparchive gpg openssl unshare nsenter pivot_root".split()
+    tools = (
+        "debootstrap apt-get dpkg-deb apt-ftparchive gpg openssl unshare nsenter pivot_root".split()
+    )
     if absent := [tool for tool in tools if not shutil.which(tool)]:
         return f"machines need {', '.join(absent)}: sh tests/system-packages.sh machines"
-    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True).returncode:
+    if subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True
+    ).returncode:
         return "machines need mount namespaces: not in this container, else start it --privileged"
     return ""
 
@@ -146,15 +154,24 @@ def host_files() -> dict[str, str]:
     paths += sorted(Path("/usr/local/share/ca-certificates").rglob("*.crt"))
     files = {str(path): path.read_text() for path in paths if path.exists()}
     reached = re.compile(r"Acquire::(https?|Check-|ForceIPv)")
-    lines = [line for line in must("apt-config", "dump").splitlines() if reached.match(line) and '""' not in line]
+    lines = [
+        line
+        for line in must("apt-config", "dump").splitlines()
+        if reached.match(line) and '""' not in line
+    ]
     return {**files, "/etc/apt/apt.conf.d/90host": "".join(f"{line}\n" for line in lines)}
 
 
 @functools.cache
 def mirrors() -> list[str]:
     """Where this host gets Debian and its security updates from; "" where it is no Debian."""
-    listed = must("apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT)", "Identifier: Packages")
-    found = [re.search(rf"^(\S+/{name})/? main$", listed, re.MULTILINE) for name in ("debian", "debian-security")]
+    listed = must(
+        "apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT)", "Identifier: Packages"
+    )
+    found = [
+        re.search(rf"^(\S+/{name})/? main$", listed, re.MULTILINE)
+        for name in ("debian", "debian-security")
+    ]
     return [match[1] if match else "" for match in found]
 
 
@@ -173,7 +190,9 @@ def host_env() -> dict[str, str]:
             env[name] = os.path.dirname(BUNDLE)
         elif re.search(r"CERT|_CA_|CAINFO", name):
             env[name] = BUNDLE
-    return {name: value for name, value in env.items() if not re.search("CONFIG_FILE|FIND_LINKS", name)}
+    return {
+        name: value for name, value in env.items() if not re.search("CONFIG_FILE|FIND_LINKS", name)
+    }
 
 
 def root(kind: str, packages: str = "") -> Path:
@@ -181,10 +200,19 @@ def root(kind: str, packages: str = "") -> Path:
     codename = CODENAMES.get(kind, "bookworm")
     more, files = DISGUISES.get(kind, ("", {}))
     added = [*packages.split(), *more.split()]
-    recipe = [codename, DEBOOTSTRAP, SETTLE, mirrors(), host_files(), *([INSTALL, added] if added else [])]
+    recipe = [
+        codename,
+        DEBOOTSTRAP,
+        SETTLE,
+        mirrors(),
+        host_files(),
+        *([INSTALL, added] if added else []),
+    ]
     if files:
         recipe += [DISGUISE, files]
-    path = CACHE / "-".join([kind, *packages.split(), hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]])
+    path = CACHE / "-".join(
+        [kind, *packages.split(), hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]]
+    )
     CACHE.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -229,7 +257,9 @@ class Process:
         except subprocess.TimeoutExpired:
             self.machine.close()
             out, err = self.process.communicate()
-            raise AssertionError(f"{self.process.args!r} took more than {timeout} s:\n{out}{err}") from None
+            raise AssertionError(
+                f"{self.process.args!r} took more than {timeout} s:\n{out}{err}"
+            ) from None
         return Run(self.process.returncode, out, err)
 
 
@@ -240,7 +270,13 @@ class Machine:
     links there lead to the host's files.
     """
 
-    def __init__(self, directory: Path, lower: Path | None = None, name: str = "machine", network: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        lower: Path | None = None,
+        name: str = "machine",
+        network: bool = True,
+    ) -> None:
         self.directory, self.lower, self.name, self.network = directory, lower, name, network
         self.env = host_env()
         self.archive: AptArchive | None = None
@@ -248,7 +284,9 @@ class Machine:
             (directory / part).mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Machine:
-        alone = "unshare --mount --pid --ipc --uts --fork --kill-child".split() + ["--net"] * (not self.network)
+        alone = "unshare --mount --pid --ipc --uts --fork --kill-child".split() + ["--net"] * (
+            not self.network
+        )
         self.process = subprocess.Popen(
             [*alone, "sh", "-c", BOOT, "boot", self.lower or "", self.directory, self.name],
             stdin=subprocess.PIPE,
@@ -286,11 +324,22 @@ class Machine:
     def environment(self, user: str = "dev") -> dict[str, str]:
         """What a login gives to this user, and what leads to the network."""
         _, home, path = USERS[user]
-        login = {"HOME": home, "USER": user, "LOGNAME": user, "SHELL": "/bin/bash", "PATH": path, "LANG": "C.UTF-8"}
+        login = {
+            "HOME": home,
+            "USER": user,
+            "LOGNAME": user,
+            "SHELL": "/bin/bash",
+            "PATH": path,
+            "LANG": "C.UTF-8",
+        }
         return {**self.env, **login}
 
     def popen(
-        self, *argv: str, user: str = "dev", env: Mapping[str, str] | None = None, input: str | None = None
+        self,
+        *argv: str,
+        user: str = "dev",
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
     ) -> Process:
         """Start a program; without `input` stdin is empty. See run()."""
         process = subprocess.Popen(
@@ -321,9 +370,13 @@ class Machine:
         assert run.code == 0, f"{argv}: {run.out}{run.err}"
         return run.out
 
-    def terminal(self, *argv: str, user: str = "dev", env: Mapping[str, str] | None = None) -> Terminal:
+    def terminal(
+        self, *argv: str, user: str = "dev", env: Mapping[str, str] | None = None
+    ) -> Terminal:
         """Run a program on a terminal of its own, where Ctrl-C, /dev/tty and sudo's question work."""
-        return Terminal(self.command(*argv, user=user, terminal=True), {**self.environment(user), **(env or {})})
+        return Terminal(
+            self.command(*argv, user=user, terminal=True), {**self.environment(user), **(env or {})}
+        )
 
     def _inside(self, path: str) -> Path:
         return self.path / path.lstrip("/")
@@ -371,7 +424,9 @@ class Machine:
     def processes(self) -> list[str]:
         """The command lines of what runs here, but for the machine itself."""
         lines = []
-        for pid in sorted(int(entry.name) for entry in self._inside("/proc").iterdir() if entry.name.isdigit()):
+        for pid in sorted(
+            int(entry.name) for entry in self._inside("/proc").iterdir() if entry.name.isdigit()
+        ):
             with suppress(ProcessLookupError, FileNotFoundError):  # it may end meanwhile
                 lines.append(self.read(f"/proc/{pid}/cmdline").rstrip("\0").replace("\0", " "))
         return [line for line in lines[1:] if line not in ("cat", "")]
@@ -388,7 +443,9 @@ class Machine:
         self.write(f"/usr/local/share/ca-certificates/{authority.stem}.crt", authority.read_text())
         self.must("update-ca-certificates")
 
-    def offer(self, *names: str, version: str = "1.0", files: Mapping[str, str] | None = None) -> None:
+    def offer(
+        self, *names: str, version: str = "1.0", files: Mapping[str, str] | None = None
+    ) -> None:
         """Have packages of these names in a repository of the machine's own, for its own package manager.
 
         Each has a file /usr/share/offered/NAME, and the given files (path -> text, executable): with those, name one.
@@ -405,7 +462,9 @@ class Machine:
         if not self.archive:
             self.archive = AptArchive(self.directory / "offered", Key("offered"), "offered")
             self.write("/etc/apt/keyrings/offered.asc", self.archive.key.public)
-            source = "deb [signed-by=/etc/apt/keyrings/offered.asc] file:///srv/packages offered main\n"
+            source = (
+                "deb [signed-by=/etc/apt/keyrings/offered.asc] file:///srv/packages offered main\n"
+            )
             self.write("/etc/apt/sources.list.d/offered.list", source)
         for name in names:
             self.archive.add(name, version, files=files)
@@ -413,13 +472,30 @@ class Machine:
         must("cp", "-aT", self.archive.directory, self.path / "srv/packages")
 
     def _offer_pacman(self, names: tuple[str, ...], version: str, files: Mapping[str, str]) -> None:
-        build = f"pkgbase=offered pkgname=({' '.join(names)}) pkgver={version} pkgrel=1 arch=(any)\n"
+        build = (
+            f"pkgbase=offered pkgname=({' '.join(names)}) pkgver={version} pkgrel=1 arch=(any)\n"
+        )
         for name in names:
-            build += f'package_{name}() {{ cd "$pkgdir"; install -D /dev/null usr/share/offered/{name}'
-            build += "".join(f'; install -D -m 755 "$startdir/files{path}" ".{path}"' for path in files) + "; }\n"
+            build += (
+                f'package_{name}() {{ cd "$pkgdir"; install -D /dev/null usr/share/offered/{name}'
+            )
+            build += (
+                "".join(f'; install -D -m 755 "$startdir/files{path}" ".{path}"' for path in files)
+                + "; }\n"
+            )
         self._lay_out("PKGBUILD", build, files)
-        self.must("sh", "-c", "cd /home/dev/.offer && PKGDEST=/srv/packages makepkg --force --nodeps", user="dev")
-        self.must("sh", "-c", "cd /srv/packages && repo-add --quiet offered.db.tar.gz *.pkg.tar.*", user="dev")
+        self.must(
+            "sh",
+            "-c",
+            "cd /home/dev/.offer && PKGDEST=/srv/packages makepkg --force --nodeps",
+            user="dev",
+        )
+        self.must(
+            "sh",
+            "-c",
+            "cd /srv/packages && repo-add --quiet offered.db.tar.gz *.pkg.tar.*",
+            user="dev",
+        )
         self.must("rm", "-r", "/home/dev/.offer")
         self.must("pacman", "-Sy")
 
@@ -433,7 +509,12 @@ class Machine:
             spec += "".join(f"{path}\n" for path in [f"/usr/share/offered/{name}", *files])
         self._lay_out("offered.spec", spec, files)
         options = "--define '_builddir /home/dev/.offer' --define '_rpmdir /srv/packages'"
-        self.must("sh", "-c", f"cd /home/dev/.offer && rpmbuild --quiet -bb {options} offered.spec", user="dev")
+        self.must(
+            "sh",
+            "-c",
+            f"cd /home/dev/.offer && rpmbuild --quiet -bb {options} offered.spec",
+            user="dev",
+        )
         self.must("createrepo_c", "--quiet", "/srv/packages", user="dev")
         self.must("rm", "-r", "/home/dev/.offer")
 
@@ -462,7 +543,9 @@ def lay_python(it: Machine) -> None:
     source = root("debian-12", "python3-venv")
     library = source / "usr/lib/python3.11"
     objects = [f"/{path.relative_to(source)}" for path in library.glob("lib-dynload/*.so")]
-    needed = set(re.findall(r"(/\S+) \(0x", must("chroot", source, "ldd", "/usr/bin/python3.11", *objects)))
+    needed = set(
+        re.findall(r"(/\S+) \(0x", must("chroot", source, "ldd", "/usr/bin/python3.11", *objects))
+    )
     target = it.path / "opt/python/lib"
     target.mkdir(parents=True)
     must("cp", "-a", library, target)
@@ -472,4 +555,6 @@ def lay_python(it: Machine) -> None:
     loader = next(Path(path).name for path in needed if "/ld-linux" in path)
     it.write("/opt/python/bin/python3.11", PYTHON.format(loader=loader), 0o755)
     # No link: a virtual environment would look for the library beside it.
-    it.write("/usr/local/bin/python3.11", '#!/bin/sh\nexec /opt/python/bin/python3.11 "$@"\n', 0o755)
+    it.write(
+        "/usr/local/bin/python3.11", '#!/bin/sh\nexec /opt/python/bin/python3.11 "$@"\n', 0o755
+    )

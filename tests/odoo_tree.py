@@ -151,7 +151,9 @@ def odoo_files(
     series = f"{major}.{minor}"
     manifests = {
         f"addons/{name}/__manifest__.py": manifest(name, series, packages)
-        for name, packages in (addons if addons is not None else {"mail": [], "auth_ldap": ["python-ldap"]}).items()
+        for name, packages in (
+            addons if addons is not None else {"mail": [], "auth_ldap": ["python-ldap"]}
+        ).items()
     }
     return {
         "odoo/__init__.py": INIT,
@@ -178,7 +180,9 @@ def make_odoo(
     return write(path, odoo_files(version, requirements, addons, python))
 
 
-def make_oca(path: Path, version: str, python: Sequence[str] = ("stdnum",), requirements: Sequence[str] = ()) -> Path:
+def make_oca(
+    path: Path, version: str, python: Sequence[str] = ("stdnum",), requirements: Sequence[str] = ()
+) -> Path:
     """Write an OCA repository with an addon whose manifest names these packages (or modules: both are seen)."""
     files = {f"{path.name}_extra/__manifest__.py": manifest(f"{path.name}_extra", version, python)}
     if requirements:

@@ -38,8 +38,12 @@ def programs() -> Path | None:
     """The directory of initdb and postgres: of the one on PATH, else of the newest there is; None without any."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
-    installed = [initdb.parent for place in PLACES for initdb in Path("/").glob(f"{place[1:]}/initdb")]
-    return max(installed, key=lambda path: int("".join(filter(str.isdigit, str(path))) or 0), default=None)
+    installed = [
+        initdb.parent for place in PLACES for initdb in Path("/").glob(f"{place[1:]}/initdb")
+    ]
+    return max(
+        installed, key=lambda path: int("".join(filter(str.isdigit, str(path))) or 0), default=None
+    )
 
 
 def missing() -> str:
@@ -74,7 +78,9 @@ class PostgresServer:
         self.socket_auth = socket_auth or ("peer" if self.owner == "postgres" else "trust")
         # Only root can, and must, become somebody else.
         self.become: dict[str, Any] = (
-            {"user": self.owner, "group": pwd.getpwnam(self.owner).pw_gid, "extra_groups": []} if root else {}
+            {"user": self.owner, "group": pwd.getpwnam(self.owner).pw_gid, "extra_groups": []}
+            if root
+            else {}
         )
         found = programs()
         assert found, missing()
@@ -91,11 +97,18 @@ class PostgresServer:
             if self.become:
                 shutil.chown(path, self.owner)
         try:
-            self._run("initdb", "-D", self.data, *"-U postgres -E UTF8 --locale=C --no-sync -A trust".split())
+            self._run(
+                "initdb",
+                "-D",
+                self.data,
+                *"-U postgres -E UTF8 --locale=C --no-sync -A trust".split(),
+            )
             self.port = free_port()
             self._write_hba([])
             self.start()
-            if self.owner != "postgres":  # whoever makes a cluster without a word about it is its superuser
+            if (
+                self.owner != "postgres"
+            ):  # whoever makes a cluster without a word about it is its superuser
                 self.sql(f'CREATE ROLE "{self.owner}" SUPERUSER LOGIN')
         except BaseException:
             self.stop()
@@ -129,14 +142,21 @@ class PostgresServer:
     def _ready(self) -> bool:
         """Whether it lets clients in."""
         program = self.programs / "pg_isready"
-        return subprocess.run([program, "-q", "-h", self.socket, "-p", str(self.port)]).returncode == 0
+        return (
+            subprocess.run([program, "-q", "-h", self.socket, "-p", str(self.port)]).returncode == 0
+        )
 
     def start(self) -> None:
         """Start it, at the same port as before; return when it answers."""
         options = {**OPTIONS, "port": str(self.port), "unix_socket_directories": str(self.socket)}
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.data, *(f"--{name}={each}" for name, each in options.items())],
+                [
+                    self.programs / "postgres",
+                    "-D",
+                    self.data,
+                    *(f"--{name}={each}" for name, each in options.items()),
+                ],
                 cwd=self.directory,
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
                 stdin=subprocess.DEVNULL,
@@ -159,7 +179,17 @@ class PostgresServer:
 
     def sql(self, query: str) -> str:
         """Run SQL as the superuser; return the rows as lines, values parted by `|`."""
-        options = ["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", str(self.socket), "-p", str(self.port), "-U", "postgres"]
+        options = [
+            "-XqAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            str(self.socket),
+            "-p",
+            str(self.port),
+            "-U",
+            "postgres",
+        ]
         return self._run("psql", *options, input=query).strip()
 
     def _write_hba(self, lines: Sequence[str]) -> None:

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from build import output
 
-NAMES = ["python2", "python2.7", "python3", *(f"python3.{minor}" for minor in range(6, 16)), "pypy3"]
+NAMES = [
+    "python2",
+    "python2.7",
+    "python3",
+    *(f"python3.{minor}" for minor in range(6, 16)),
+    "pypy3",
+]
 MINIMUM = (3, 11)
 
 PROBE = """
@@ -53,7 +59,9 @@ def candidates() -> Iterator[str]:
 def found() -> list[Interpreter]:
     """Return every Python on PATH and known to uv that really runs, the oldest first."""
     interpreters = {}
-    for candidate in {os.path.realpath(candidate): candidate for candidate in candidates()}.values():
+    for candidate in {
+        os.path.realpath(candidate): candidate for candidate in candidates()
+    }.values():
         if os.path.isfile(candidate) and (text := output(candidate, "-c", PROBE)):
             executable, implementation, version = text.splitlines()
             path = Path(executable).resolve()

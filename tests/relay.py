@@ -29,7 +29,9 @@ class Options:
     delay: float = 0  # milliseconds, there and back
     cut_after: int = 0  # bytes from the server after which a connection is cut; 0: never
     cuts: int = -1  # how many connections are cut; -1: all
-    refuse: list[int] = field(default_factory=list)  # which connections, counted from 1, are closed at once
+    refuse: list[int] = field(
+        default_factory=list
+    )  # which connections, counted from 1, are closed at once
 
 
 @dataclass
@@ -42,7 +44,9 @@ class Counts:
     from_server: int = 0
 
 
-Queue = asyncio.Queue[tuple[float, bytes]]  # when it is due at the other end, and what; b"" is the end
+Queue = asyncio.Queue[
+    tuple[float, bytes]
+]  # when it is due at the other end, and what; b"" is the end
 
 
 class Line:
@@ -52,7 +56,9 @@ class Line:
         self.target, self.options, self.counts = target, options, Counts()
         self.now = asyncio.get_running_loop().time
 
-    async def connection(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def connection(
+        self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter
+    ) -> None:
         """Serve one connection to its end."""
         self.counts.connections += 1
         both = [to_client]
@@ -123,7 +129,9 @@ async def serve(listen: int, target: int, options: Options) -> None:
     server = await asyncio.start_server(accept, "127.0.0.1", listen)
     print(server.sockets[0].getsockname()[1], flush=True)
     commands = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
+    )
     while command := await commands.readline():
         vars(line.options).update(json.loads(command))
         print(json.dumps(asdict(line.counts)), flush=True)
@@ -165,13 +173,19 @@ class Relay:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A slow and unreliable line between two loopback ports.")
+    parser = argparse.ArgumentParser(
+        description="A slow and unreliable line between two loopback ports."
+    )
     parser.add_argument("listen", type=int)
     parser.add_argument("target", type=int)
     parser.add_argument("--delay", type=float, default=0, help="milliseconds, there and back")
-    parser.add_argument("--cut-after", type=int, default=0, help="bytes from the server, per connection")
+    parser.add_argument(
+        "--cut-after", type=int, default=0, help="bytes from the server, per connection"
+    )
     parser.add_argument("--cuts", type=int, default=-1, help="how many connections are cut (all)")
-    parser.add_argument("--refuse", type=int, action="append", default=[], help="close this connection at once")
+    parser.add_argument(
+        "--refuse", type=int, action="append", default=[], help="close this connection at once"
+    )
     options = vars(parser.parse_args())
     asyncio.run(serve(options.pop("listen"), options.pop("target"), Options(**options)))
 

@@ -87,7 +87,9 @@ def missing() -> str:
 
 def must(*command: str | Path, env: MutableMapping[str, str] | None = None) -> str:
     """Run a command that succeeds; return its output."""
-    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -129,7 +131,9 @@ class SshServer:
         self.host_key = make_key(directory / "host_key")
         self.admit("")
         self.wrapper.write_text(
-            WRAPPER.format(repositories=shlex.quote(str(repositories)), git=shutil.which("git") or "git")
+            WRAPPER.format(
+                repositories=shlex.quote(str(repositories)), git=shutil.which("git") or "git"
+            )
         )
         self.wrapper.chmod(0o755)
         self.config = directory / "sshd_config"
@@ -140,7 +144,12 @@ class SshServer:
         assert sshd, missing()
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it will not start without
-        known = subprocess.run([sshd, "-t", "-f", self.config, "-o", IF_KNOWN], capture_output=True).returncode == 0
+        known = (
+            subprocess.run(
+                [sshd, "-t", "-f", self.config, "-o", IF_KNOWN], capture_output=True
+            ).returncode
+            == 0
+        )
         options = ["-o", IF_KNOWN] if known else []
         self.port = free_port()
         self.process = subprocess.Popen(
@@ -184,7 +193,11 @@ class SshServer:
     def visits(self) -> Visits:
         """What happened since forget(), or since the start."""
         log = self._log()[self.forgotten :]
-        return Visits(log.count("Connection from "), log.count("Accepted publickey"), log.count("Starting session: "))
+        return Visits(
+            log.count("Connection from "),
+            log.count("Accepted publickey"),
+            log.count("Starting session: "),
+        )
 
     def forget(self) -> None:
         """Count visits from now on."""
@@ -215,7 +228,14 @@ class Person:
         real = shutil.which("ssh") or "ssh"
         self.ssh.write_text(SSH.format(log=self.log, ssh=real, config=self.directory / "config"))
         self.ssh.chmod(0o755)
-        must("git", "config", "--global", f"url.ssh://{USER}@github.com/.insteadOf", "git@github.com:", env=env)
+        must(
+            "git",
+            "config",
+            "--global",
+            f"url.ssh://{USER}@github.com/.insteadOf",
+            "git@github.com:",
+            env=env,
+        )
 
     def configure(self, port: int, *lines: str) -> None:
         """Write ~/.ssh/config: github.com is at that port; `lines` hold for every host and come first."""

@@ -84,7 +84,8 @@ class Terminal:
     def lines(self) -> list[str]:
         """The text on the screen, after what scrolled off its top; no trailing blanks or empty lines."""
         scrolled = [
-            "".join(line[column].data for column in range(max(line, default=0) + 1)) for line in self.screen.history.top
+            "".join(line[column].data for column in range(max(line, default=0) + 1))
+            for line in self.screen.history.top
         ]
         lines = [line.rstrip() for line in [*scrolled, *self.screen.display]]
         while lines and not lines[-1]:

@@ -20,7 +20,9 @@ import build
 
 PACKINGS = [pytest.param((), id="zipapp"), pytest.param(("--shiv",), id="shiv")]
 
-VERSION = re.findall(r'^__version__ = "(.+)"$', (PROJECT / "tlc.py").read_text(encoding="utf-8"), re.MULTILINE)[0]
+VERSION = re.findall(
+    r'^__version__ = "(.+)"$', (PROJECT / "tlc.py").read_text(encoding="utf-8"), re.MULTILINE
+)[0]
 
 # Stands for tlc.py where a test must see what reaches it.
 PROBE = b"""
@@ -36,7 +38,9 @@ def repacked(archive: Path, target: Path, change: Callable[[str, bytes], bytes |
     """Copy an archive to `target`, each member with the content `change(name, content)`; None drops it."""
     with zipfile.ZipFile(archive) as packed:
         changed = {name: change(name, packed.read(name)) for name in packed.namelist()}
-    build.write_archive(target, {name: content for name, content in changed.items() if content is not None})
+    build.write_archive(
+        target, {name: content for name, content in changed.items() if content is not None}
+    )
     return target
 
 
@@ -108,7 +112,9 @@ def test_the_byte_code_of_each_released_cpython_is_used(built: Callable[..., Pat
 
 
 @pytest.mark.parametrize("damage", ["none", "of another Python"])
-def test_without_byte_code_the_source_runs(built: Callable[..., Path], tmp_path: Path, damage: str) -> None:
+def test_without_byte_code_the_source_runs(
+    built: Callable[..., Path], tmp_path: Path, damage: str
+) -> None:
     def change(name: str, content: bytes) -> bytes | None:
         if not name.endswith(".pyc"):
             return content
@@ -122,7 +128,9 @@ def test_without_byte_code_the_source_runs(built: Callable[..., Path], tmp_path:
 
 
 @pytest.fixture(params=PACKINGS)
-def probe(request: pytest.FixtureRequest, built: Callable[..., Path], sandbox: Sandbox, tmp_path: Path) -> Sandbox:
+def check_online(
+    request: pytest.FixtureRequest, built: Callable[..., Path], sandbox: Sandbox, tmp_path: Path
+) -> Sandbox:
     """A sandbox whose archive has PROBE for its program; PATH leads nowhere."""
 
     def change(name: str, content: bytes) -> bytes | None:
@@ -139,7 +147,9 @@ def probe(request: pytest.FixtureRequest, built: Callable[..., Path], sandbox: S
 def too_old() -> list[pythons.Interpreter]:
     found = pythons.too_old()
     if not found:
-        pytest.skip("no Python older than 3.11 here: apt-get install pypy3 brings one up to Debian 12")
+        pytest.skip(
+            "no Python older than 3.11 here: apt-get install pypy3 brings one up to Debian 12"
+        )
     return found
 
 
@@ -168,13 +178,19 @@ def test_too_old_passes_over_what_does_not_run(
     still_old = directory_with(tmp_path / "old", python3=too_old[-1].path)
     good = directory_with(tmp_path / "good", python3=pythons.supported()[0].path)
     for python in too_old:
-        run = probe.tlc(*ARGUMENTS, python=python.path, env={"PATH": f"{broken}::{still_old}:{good}"})
+        run = probe.tlc(
+            *ARGUMENTS, python=python.path, env={"PATH": f"{broken}::{still_old}:{good}"}
+        )
         assert (run.code, run.out, run.err) == (7, f"True {ARGUMENTS}\n", ""), python
 
 
 @pytest.mark.parametrize("place", ["on PATH", "where its installer puts it"])
-def test_too_old_asks_uv(probe: Sandbox, too_old: list[pythons.Interpreter], tmp_path: Path, place: str) -> None:
-    newest = next(python for python in reversed(pythons.supported()) if python.implementation == "CPython")
+def test_too_old_asks_uv(
+    probe: Sandbox, too_old: list[pythons.Interpreter], tmp_path: Path, place: str
+) -> None:
+    newest = next(
+        python for python in reversed(pythons.supported()) if python.implementation == "CPython"
+    )
     prefix = Path(build.output(str(newest.path), "-c", "import sys; print(sys.prefix)").strip())
     # The shape of what `uv python install` leaves.
     managed = tmp_path / "uv-pythons"
@@ -183,7 +199,9 @@ def test_too_old_asks_uv(probe: Sandbox, too_old: list[pythons.Interpreter], tmp
         link = managed / f"cpython-{version}-linux-{platform.machine()}-gnu" / part
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(prefix / part)
-    directory_with(tmp_path / "bin" if place == "on PATH" else probe.home / ".local" / "bin", uv=pythons.uv())
+    directory_with(
+        tmp_path / "bin" if place == "on PATH" else probe.home / ".local" / "bin", uv=pythons.uv()
+    )
     env = {"PATH": str(tmp_path / "bin"), "UV_PYTHON_INSTALL_DIR": str(managed)}
     for python in too_old:
         run = probe.tlc(*ARGUMENTS, python=python.path, env=env)
@@ -225,7 +243,11 @@ def test_from_anywhere_and_under_any_name(sandbox: Sandbox, archive: Path, tmp_p
     directory = tmp_path / "with spaces, été"
     directory.mkdir()
     shutil.copy(archive, directory / "my tlc")
-    for sandbox.archive in (directory / "my tlc", Path("my tlc"), Path("../with spaces, été/my tlc")):
+    for sandbox.archive in (
+        directory / "my tlc",
+        Path("my tlc"),
+        Path("../with spaces, été/my tlc"),
+    ):
         assert succeeded(sandbox.tlc("--version", cwd=directory))
     sandbox.archive = directory / "my tlc"
     assert succeeded(sandbox.tlc("--version", cwd=Path("/")))
@@ -248,7 +270,11 @@ def test_by_its_first_line(sandbox: Sandbox, archive: Path, tmp_path: Path) -> N
 def test_read_only_home(sandbox: Sandbox, tmp_path: Path) -> None:
     # Permissions do not bind root; a path below a file binds everybody.
     (tmp_path / "file").touch()
-    home = {name: f"{tmp_path}/file/home" for name in sandbox.env if name == "HOME" or name.startswith("XDG_")}
+    home = {
+        name: f"{tmp_path}/file/home"
+        for name in sandbox.env
+        if name == "HOME" or name.startswith("XDG_")
+    }
     assert succeeded(sandbox.tlc("--version", env=home))
     assert sandbox.tlc("--help", env=home).code == 0
     run = sandbox.tlc("--yes", "init", env=home)
@@ -268,7 +294,9 @@ def test_imported_as_a_module(sandbox: Sandbox, built: Callable[..., Path]) -> N
         assert (done.stdout, done.stderr) == (f"{VERSION}\n", "")
 
 
-def test_shiv_unpacks_where_it_is_told(sandbox: Sandbox, built: Callable[..., Path], tmp_path: Path) -> None:
+def test_shiv_unpacks_where_it_is_told(
+    sandbox: Sandbox, built: Callable[..., Path], tmp_path: Path
+) -> None:
     sandbox.archive = built("--shiv")
     for _ in range(2):
         assert succeeded(sandbox.tlc("--version", env={"SHIV_ROOT": str(tmp_path / "unpacked")}))
@@ -277,11 +305,21 @@ def test_shiv_unpacks_where_it_is_told(sandbox: Sandbox, built: Callable[..., Pa
 
 
 @pytest.mark.parametrize("installer", ["uv", "pipx", "pip"])
-def test_installed_from_a_checkout(sandbox: Sandbox, checkout: Path, tmp_path: Path, installer: str) -> None:
+def test_installed_from_a_checkout(
+    sandbox: Sandbox, checkout: Path, tmp_path: Path, installer: str
+) -> None:
     target = tmp_path / "installed"
     command, env, tlc = {
         "uv": (
-            [str(pythons.uv()), "tool", "install", "--quiet", "--python", sys.executable, str(checkout)],
+            [
+                str(pythons.uv()),
+                "tool",
+                "install",
+                "--quiet",
+                "--python",
+                sys.executable,
+                str(checkout),
+            ],
             {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(target)},
             target / "tlc",
         ),
@@ -291,7 +329,16 @@ def test_installed_from_a_checkout(sandbox: Sandbox, checkout: Path, tmp_path: P
             target / "tlc",
         ),
         "pip": (
-            [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), str(checkout)],
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--target",
+                str(target),
+                str(checkout),
+            ],
             {"PYTHONPATH": str(target)},
             target / "bin" / "tlc",
         ),
@@ -311,7 +358,10 @@ def test_two_builds_give_the_same_bytes(
     options: tuple[str, ...], checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archives = []
-    for seed, mask, time, project in [("1", 0o022, "1", PROJECT), ("2", 0o077, "1700000000", checkout)]:
+    for seed, mask, time, project in [
+        ("1", 0o022, "1", PROJECT),
+        ("2", 0o077, "1700000000", checkout),
+    ]:
         monkeypatch.setenv("PYTHONHASHSEED", seed)
         monkeypatch.setenv("SOURCE_DATE_EPOCH", time)
         archive = tmp_path / f"{seed}.pyz"

@@ -61,7 +61,12 @@ class Desk:
     """A person's home, the programs on their PATH (`bin`), and a server (`web`) with a release."""
 
     def __init__(self, directory: Path, web: HttpsServer) -> None:
-        self.web, self.home, self.bin, self.tmp = web, directory / "home", directory / "bin", directory / "tmp"
+        self.web, self.home, self.bin, self.tmp = (
+            web,
+            directory / "home",
+            directory / "bin",
+            directory / "tmp",
+        )
         for made in (self.home, self.bin, self.tmp):
             made.mkdir()
         self.tlc = self.home / ".local" / "bin" / "tlc"
@@ -112,9 +117,13 @@ class Desk:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, shell: str = SHELLS[0], script: Path | None = None, **env: str) -> Run:
+    def run(
+        self, *arguments: str, shell: str = SHELLS[0], script: Path | None = None, **env: str
+    ) -> Run:
         """Run the script, from a pipe where no file is given. No traceback, nothing left in the temporary directory."""
-        with self.popen(str(self.bin / shell), *([str(script)] if script else ["-s", "--"]), *arguments, **env) as it:
+        with self.popen(
+            str(self.bin / shell), *([str(script)] if script else ["-s", "--"]), *arguments, **env
+        ) as it:
             out, err = it.communicate(None if script else SCRIPT.read_text(), timeout=60)
         assert "Traceback" not in err
         assert "not found" not in err.replace("404", ""), err
@@ -123,7 +132,9 @@ class Desk:
 
     def files(self) -> list[str]:
         """All that is in the home."""
-        return sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*") if not path.is_dir())
+        return sorted(
+            str(path.relative_to(self.home)) for path in self.home.rglob("*") if not path.is_dir()
+        )
 
     def handed_over(self, run: Run) -> Any:
         """What the release was started with, after an installation that went well."""
@@ -165,14 +176,20 @@ def test_a_download_that_was_cut_off_does_nothing(desk: Desk, shell: str) -> Non
     program = shutil.which(shell) or shell
 
     def run(cut: int) -> tuple[int, str]:
-        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        options: dict[str, Any] = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
         done = subprocess.run([program], input=script[:cut], env=desk.env, cwd=desk.home, **options)
         return cut, done.stdout
 
     with ThreadPoolExecutor(4) as pool:
         said = dict(pool.map(run, sorted(cut for cut in cuts if cut < len(script) - 1)))
     complaint = r"yntax error|unexpected EOF|nterminated"
-    assert {cut: text for cut, text in said.items() if text and not re.search(complaint, text)} == {}
+    assert {
+        cut: text for cut, text in said.items() if text and not re.search(complaint, text)
+    } == {}
     assert (desk.files(), list(desk.tmp.iterdir()), desk.web.requests) == ([], [], [])
 
 
@@ -184,7 +201,11 @@ def test_a_download_that_was_cut_off_does_nothing(desk: Desk, shell: str) -> Non
 def test_from_a_pipe_and_again(desk: Desk, shell: str, downloader: str) -> None:
     desk.download_by(downloader)
     run = desk.run("--only", "two words", shell=shell)
-    told = {"arguments": ["bootstrap", "--yes", "--only", "two words"], "terminal": False, "stdin": ""}
+    told = {
+        "arguments": ["bootstrap", "--yes", "--only", "two words"],
+        "terminal": False,
+        "stdin": "",
+    }
     assert desk.handed_over(run) == told
     assert f"tlc from {desk.web.url}/v9 is to be installed as {desk.tlc}" in run.err.splitlines()[0]
     assert "tlc 9.9 is installed" in run.err
@@ -285,7 +306,9 @@ def test_a_home_with_all_sorts_of_signs(desk: Desk) -> None:
     path = f"{python.parent}:{desk.bin}"
     for _ in range(2):
         desk.handed_over(desk.run(HOME=str(home), PATH=path))
-    with desk.popen(str(desk.tlc), "pull-repos", "two  words", "", "'", HOME=str(home), PATH="/usr/bin:/bin") as it:
+    with desk.popen(
+        str(desk.tlc), "pull-repos", "two  words", "", "'", HOME=str(home), PATH="/usr/bin:/bin"
+    ) as it:
         out, err = it.communicate("", timeout=20)
     assert (json.loads(out)["arguments"], err) == (["pull-repos", "two  words", "", "'"], "")
 
@@ -322,7 +345,9 @@ def test_what_path_says(desk: Desk, tmp_path: Path) -> None:
     assert (tmp_path / "paths").read_text() == f"{desk.tlc.parent}\n"
 
 
-def test_a_link_of_another_installer_is_replaced_and_a_directory_is_not(desk: Desk, tmp_path: Path) -> None:
+def test_a_link_of_another_installer_is_replaced_and_a_directory_is_not(
+    desk: Desk, tmp_path: Path
+) -> None:
     desk.tlc.parent.mkdir(parents=True)
     other = tmp_path / "other"
     other.write_text("#!/bin/sh\nexit 7\n")
@@ -380,13 +405,21 @@ def test_a_virtual_environment_is_not_what_tlc_hangs_on(desk: Desk, tmp_path: Pa
 def test_a_python_of_uv(desk: Desk, tmp_path: Path, place: str) -> None:
     desk.have("python3", OLD)
     for part in ("bin", "lib"):  # the shape of what `uv python install` leaves
-        link = tmp_path / "pythons" / f"cpython-{platform.python_version()}-linux-{platform.machine()}-gnu" / part
+        link = (
+            tmp_path
+            / "pythons"
+            / f"cpython-{platform.python_version()}-linux-{platform.machine()}-gnu"
+            / part
+        )
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(Path(sys.base_prefix) / part)
     directory = desk.bin if place == "on PATH" else desk.tlc.parent
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "uv").symlink_to(pythons.uv())
-    desk.env |= {"UV_PYTHON_INSTALL_DIR": str(tmp_path / "pythons"), "UV_CACHE_DIR": str(tmp_path / "cache")}
+    desk.env |= {
+        "UV_PYTHON_INSTALL_DIR": str(tmp_path / "pythons"),
+        "UV_CACHE_DIR": str(tmp_path / "cache"),
+    }
     run = desk.run()
     assert (run.code, run.json()["arguments"]) == (0, ["bootstrap", "--yes"]), run.err
 
@@ -397,12 +430,17 @@ def test_a_python_of_uv(desk: Desk, tmp_path: Path, place: str) -> None:
 @pytest.mark.parametrize("ci", ["", "true"])
 def test_a_question_can_be_answered_where_there_is_a_terminal(desk: Desk, ci: str) -> None:
     piped = f"cat '{SCRIPT}' | sh -s -- --only ssh"
-    with Terminal(["/bin/sh", "-c", piped], desk.env | {"CI": ci}, cwd=desk.home, columns=300) as terminal:
+    with Terminal(
+        ["/bin/sh", "-c", piped], desk.env | {"CI": ci}, cwd=desk.home, columns=300
+    ) as terminal:
         terminal.wait_for('"arguments"')
         assert terminal.wait() == 0
     told = json.loads(terminal.lines[-1])
     if ci:
-        assert (told["arguments"], told["terminal"]) == (["bootstrap", "--yes", "--only", "ssh"], False)
+        assert (told["arguments"], told["terminal"]) == (
+            ["bootstrap", "--yes", "--only", "ssh"],
+            False,
+        )
     else:
         assert (told["arguments"], told["terminal"]) == (["bootstrap", "--only", "ssh"], True)
 
@@ -417,7 +455,11 @@ def test_from_a_checkout_without_network(desk: Desk, tmp_path: Path) -> None:
     assert run.code == 0, run.err
     assert f"tlc from {checkout} is to be installed" in run.err
     assert (desk.home / ".ssh" / "known_hosts").read_text().startswith("github.com ssh-ed25519 ")
-    assert sorted(path.name for path in checkout.iterdir()) == ["bootstrap.sh", "build.py", "tlc.py"]
+    assert sorted(path.name for path in checkout.iterdir()) == [
+        "bootstrap.sh",
+        "build.py",
+        "tlc.py",
+    ]
     before = desk.tlc.stat()
     run = desk.run("--only", "ssh", script=checkout / "bootstrap.sh")
     assert (run.code, "is there already" in run.err, desk.tlc.stat()) == (0, True, before)
@@ -429,7 +471,9 @@ def test_from_a_checkout_without_network(desk: Desk, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["bin", "a place"])
-def test_what_it_installs_updates_itself(desk: Desk, archive: Path, tmp_path: Path, place: str) -> None:
+def test_what_it_installs_updates_itself(
+    desk: Desk, archive: Path, tmp_path: Path, place: str
+) -> None:
     """The lines before the archive are not the release's: they name this machine's Python, and stay."""
     if archive.name.startswith("tlc-shiv"):
         pytest.skip("releases are zipapps")

@@ -96,7 +96,12 @@ class Desk:
 
 @contextmanager
 def desk(
-    directory: Path, archive: Path, kind: str = "debian-12", packages: str = "", user: str = "dev", **more: Any
+    directory: Path,
+    archive: Path,
+    kind: str = "debian-12",
+    packages: str = "",
+    user: str = "dev",
+    **more: Any,
 ) -> Iterator[Desk]:
     if archive.name.startswith("tlc-shiv"):
         pytest.skip("releases are zipapps")
@@ -108,7 +113,9 @@ def desk(
 def goes_on_from_there(me: Desk, run: Run) -> None:
     """tlc is there for every new shell; a second time nothing changes; and the next commands work."""
     assert run.code == 0, run.out + run.err
-    if advice := re.search(r"^ +(export PATH=.*)$", run.err, re.MULTILINE):  # what a person who reads does
+    if advice := re.search(
+        r"^ +(export PATH=.*)$", run.err, re.MULTILINE
+    ):  # what a person who reads does
         me.it.must("sh", "-c", f"echo '{advice[1]}' >>{me.home}/.profile")
     assert me.login("tlc --version").out.startswith("tlc ")
     for program in ("git", "uv"):
@@ -127,7 +134,10 @@ def goes_on_from_there(me: Desk, run: Run) -> None:
             line for line in privileged if "install" in line
         ]
 
-    assert me.login("tlc generate-config odoo-minimal").code in (0, 1)  # it asks, where nobody can answer
+    assert me.login("tlc generate-config odoo-minimal").code in (
+        0,
+        1,
+    )  # it asks, where nobody can answer
     assert me.login("tlc --yes generate-config odoo-minimal").code == 0
     assert me.login("tlc --yes init").code == 0
     assert me.it.exists(f"{me.home}/code/odoo/odoo")
@@ -158,7 +168,9 @@ def test_a_bare_debian(
 def test_a_uv_that_leads_nowhere_and_settings_for_pip(tmp_path: Path, archive: Path) -> None:
     with desk(tmp_path, archive, packages="curl git python3-venv") as me:
         me.it.env |= {"PIP_USER": "1", "PIP_TARGET": f"{me.home}/elsewhere"}
-        me.it.must("sh", "-c", "mkdir -p ~/.local/bin && ln -s /nowhere ~/.local/bin/uv", user="dev")
+        me.it.must(
+            "sh", "-c", "mkdir -p ~/.local/bin && ln -s /nowhere ~/.local/bin/uv", user="dev"
+        )
         run = me.bootstrap()
         assert run.code == 1, run.err
         [mend] = re.findall(r"→ (mv .* && .*)", run.err)
@@ -195,7 +207,9 @@ def test_who_may_do_nothing_gets_tlc_and_the_commands_for_the_administrator(
 
 
 @pytest.mark.parametrize("sudo", ["refused", "missing", "password"])
-def test_without_python_and_rights_it_leaves_nothing(sudo: str, tmp_path: Path, archive: Path) -> None:
+def test_without_python_and_rights_it_leaves_nothing(
+    sudo: str, tmp_path: Path, archive: Path
+) -> None:
     with desk(tmp_path, archive, "debian-12", "", sudo=sudo) as me:
         before = me.everything()
         run = me.bootstrap("bash")
@@ -208,7 +222,9 @@ def test_without_python_and_rights_it_leaves_nothing(sudo: str, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("packages", ["", "python3 curl", "wget"])
-def test_where_the_distribution_is_too_old_and_uv_out_of_reach(packages: str, tmp_path: Path, archive: Path) -> None:
+def test_where_the_distribution_is_too_old_and_uv_out_of_reach(
+    packages: str, tmp_path: Path, archive: Path
+) -> None:
     with desk(tmp_path, archive, "debian-11", packages) as me:
         before, home = me.everything(), me.it.must("find", me.home)
         run = me.bootstrap("sh")
@@ -248,7 +264,10 @@ def test_a_python_from_pacman(tmp_path: Path, archive: Path) -> None:
     with desk(tmp_path, archive, "arch") as me:
         lay_python(me.it)
         me.it.must("rm", "/usr/local/bin/python3.11")
-        me.it.offer("python3", files={"/usr/bin/python3": '#!/bin/sh\nexec /opt/python/bin/python3.11 "$@"\n'})
+        me.it.offer(
+            "python3",
+            files={"/usr/bin/python3": '#!/bin/sh\nexec /opt/python/bin/python3.11 "$@"\n'},
+        )
         run = me.bootstrap("sh", "--only", "ssh")
         assert (run.code, me.login("tlc --version").code) == (0, 0), run.err
         assert "is to be installed with pacman, which needs root" in run.err
@@ -261,7 +280,9 @@ def test_a_python_from_pacman(tmp_path: Path, archive: Path) -> None:
 def test_a_given_version_is_fetched(tmp_path: Path, archive: Path) -> None:
     with desk(tmp_path, archive, packages="python3 wget") as me:
         for name in ("tlc.pyz", "tlc.pyz.sha256"):
-            me.web.files[f"github.com{RELEASES}/download/v1.2/{name}"] = me.web.files.pop(f"github.com{LATEST}/{name}")
+            me.web.files[f"github.com{RELEASES}/download/v1.2/{name}"] = me.web.files.pop(
+                f"github.com{LATEST}/{name}"
+            )
         assert me.bootstrap("sh", "--only", "ssh").code == 1
         assert not me.it.exists(f"{me.home}/.local")
         for version in ("1.2", "v1.2"):
@@ -294,7 +315,9 @@ done
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
-def test_a_download_that_was_cut_off_at_any_byte_does_nothing(shell: str, tmp_path: Path, archive: Path) -> None:
+def test_a_download_that_was_cut_off_at_any_byte_does_nothing(
+    shell: str, tmp_path: Path, archive: Path
+) -> None:
     with desk(tmp_path, archive, packages="python3 busybox curl") as me:
         me.it.write("/srv/bootstrap.sh", SCRIPT)
         before = me.everything()
@@ -353,7 +376,11 @@ def test_the_jobs_that_call_it_today(tmp_path: Path, archive: Path) -> None:
         port = free_port()
         me.it.env["CI"] = "true"
         me.it.must("install", "-d", "-o", "dev", "/srv/git")
-        repositories = {"odoo/odoo": ["17.0", "master"], "OCA/server-tools": ["17.0"], "OCA/web": ["17.0", "master"]}
+        repositories = {
+            "odoo/odoo": ["17.0", "master"],
+            "OCA/server-tools": ["17.0"],
+            "OCA/web": ["17.0", "master"],
+        }
         for name, branches in repositories.items():
             me.it.must("sh", "-c", UPSTREAM, "sh", name, *branches, user="dev")
             # Longer than what the job says, so this is what git follows.
@@ -386,5 +413,7 @@ def test_the_jobs_that_call_it_today(tmp_path: Path, archive: Path) -> None:
         assert found == {path: "master" if "master" in path else "17.0" for path in paths}
         assert not me.it.exists(f"{me.home}/code/oca/master/server-tools/.git")
         assert me.login("pyjoke").code == 0
-        login = f"PGPASSWORD=odoo psql -XAt -h localhost -p {port} -U odoo -d postgres -c 'SELECT 1'"
+        login = (
+            f"PGPASSWORD=odoo psql -XAt -h localhost -p {port} -U odoo -d postgres -c 'SELECT 1'"
+        )
         assert me.login(login).out == "1\n"

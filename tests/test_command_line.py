@@ -97,11 +97,21 @@ def test_a_global_option_means_the_same_before_and_after_the_command(
 
 def test_options_on_both_sides_add_up_and_the_last_one_counts() -> None:
     given = parsed("-y", "--newcomer", "-j1", "init", "--no-newcomer", "-j2", "-n")
-    assert given == {"command": "init", "yes": True, "newcomer": False, "jobs": "2", "dry_run": True}
+    assert given == {
+        "command": "init",
+        "yes": True,
+        "newcomer": False,
+        "jobs": "2",
+        "dry_run": True,
+    }
 
 
-@pytest.mark.parametrize("arguments", [["--json", "--dry-run", "init"], ["init", "--json", "--dry-run"]])
-def test_a_dry_run_as_json_works_on_both_sides_of_the_command(home: Sandbox, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--json", "--dry-run", "init"], ["init", "--json", "--dry-run"]]
+)
+def test_a_dry_run_as_json_works_on_both_sides_of_the_command(
+    home: Sandbox, arguments: list[str]
+) -> None:
     run = home.tlc(*arguments)
     assert run.code == 0
     assert {result["status"] for result in run.json()["results"]} == {"planned", "ok"}
@@ -178,7 +188,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "said"), WRONG)
-def test_wrong_usage_is_told_with_the_way_out_and_exit_code_2(home: Sandbox, arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_told_with_the_way_out_and_exit_code_2(
+    home: Sandbox, arguments: list[str], said: str
+) -> None:
     before = everything(home.home)
     run = home.tlc("--yes", *arguments)
     assert run.code == 2
@@ -191,13 +203,19 @@ def test_wrong_usage_is_told_with_the_way_out_and_exit_code_2(home: Sandbox, arg
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("NEWCOMER_MODE", "maybe", "NEWCOMER_MODE is 'maybe'; allowed: true, 1, yes, on, false, 0, no, off"),
+        (
+            "NEWCOMER_MODE",
+            "maybe",
+            "NEWCOMER_MODE is 'maybe'; allowed: true, 1, yes, on, false, 0, no, off",
+        ),
         ("TLC_JOBS", "0", "allowed: a number from 1 to 64"),
         ("TLC_JOBS", "65", "allowed: a number from 1 to 64"),
         ("TLC_JOBS", "abc", "allowed: a number from 1 to 64"),
     ],
 )
-def test_a_wrong_variable_is_told_with_exit_code_2(home: Sandbox, variable: str, value: str, said: str) -> None:
+def test_a_wrong_variable_is_told_with_exit_code_2(
+    home: Sandbox, variable: str, value: str, said: str
+) -> None:
     run = home.tlc("init", "--dry-run", env={variable: value})
     assert (run.code, run.out) == (2, "")
     assert variable in run.err
@@ -214,7 +232,9 @@ def test_a_wrong_variable_is_told_with_exit_code_2(home: Sandbox, variable: str,
         ([], {}, 0),
     ],
 )
-def test_the_option_for_jobs_goes_before_the_variable(arguments: list[str], env: dict[str, str], code: int) -> None:
+def test_the_option_for_jobs_goes_before_the_variable(
+    arguments: list[str], env: dict[str, str], code: int
+) -> None:
     assert tlc.make_settings(tlc.parse_arguments(["init", *arguments]), env).jobs == code
 
 
@@ -225,7 +245,10 @@ ASKS |= dict.fromkeys(["false", "0", "no", "off", "False", "OFF"], False)
 @pytest.mark.parametrize(("value", "asks"), ASKS.items())
 def test_the_variable_says_whether_newcomer_mode_is_on(value: str, asks: bool) -> None:
     for given, expected in (({}, asks), ({"newcomer": True}, True), ({"newcomer": False}, False)):
-        assert tlc.make_settings({"command": "init", **given}, {"NEWCOMER_MODE": value}).newcomer is expected
+        assert (
+            tlc.make_settings({"command": "init", **given}, {"NEWCOMER_MODE": value}).newcomer
+            is expected
+        )
 
 
 @pytest.mark.parametrize(("value", "code"), [("off", 0), ("on", 1)])
@@ -235,7 +258,9 @@ def test_outside_newcomer_mode_nobody_is_asked(home: Sandbox, value: str, code: 
     assert ("[Y/n]" in run.err) is bool(code)
 
 
-@pytest.mark.parametrize("arguments", [["--bogus"], ["init", "--bogus"], ["bogus"], ["init", "-j", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--bogus"], ["init", "--bogus"], ["bogus"], ["init", "-j", "0"]]
+)
 def test_wrong_usage_is_an_error_document_with_json(sandbox: Sandbox, arguments: list[str]) -> None:
     for place in (["--json", *arguments], [*arguments, "--json"]):
         run = sandbox.tlc(*place)
@@ -298,7 +323,10 @@ def test_tlc_alone_tells_what_is_wrong_with_the_config(sandbox: Sandbox) -> None
     assert run.code == 0
     assert "usage: tlc" in run.out
     assert "config.toml:1: jobs: found 0" in run.out
-    assert next_command(run, "next:")[-1] in ("~/code/config.toml", str(sandbox.root / "config.toml"))
+    assert next_command(run, "next:")[-1] in (
+        "~/code/config.toml",
+        str(sandbox.root / "config.toml"),
+    )
 
 
 def test_tlc_alone_leaves_no_trace(home: Sandbox) -> None:
@@ -413,8 +441,12 @@ def test_a_dry_run_of_init_shows_the_tree_and_changes_nothing_at_all(sandbox: Sa
     ]
 
 
-@pytest.mark.parametrize(("answer", "said"), [("n\n", "Nothing was changed."), (None, "--yes"), ("", "--yes")])
-def test_init_without_a_yes_changes_nothing_and_fails(sandbox: Sandbox, answer: str | None, said: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "said"), [("n\n", "Nothing was changed."), (None, "--yes"), ("", "--yes")]
+)
+def test_init_without_a_yes_changes_nothing_and_fails(
+    sandbox: Sandbox, answer: str | None, said: str
+) -> None:
     before = everything(sandbox.home)
     run = sandbox.tlc("init", input=answer)
     assert run.code == 1
@@ -442,17 +474,29 @@ def test_init_makes_the_tree_shows_it_and_a_second_run_changes_nothing(sandbox: 
     assert closing_line(first) == "ok 1 · changed 12"
     for path in [*MADE, *(path.replace("17.0", "master") for path in MADE), "customer/a b", "été"]:
         assert (sandbox.root / path).is_dir()
-    for line in ("│   └── master/      OCA repositories, new", "│   └── a b/         new", "└── été/             new"):
+    for line in (
+        "│   └── master/      OCA repositories, new",
+        "│   └── a b/         new",
+        "└── été/             new",
+    ):
         assert line in first.err
 
-    before = {name: state for name, state in everything(sandbox.home).items() if not name.startswith(".local")}
+    before = {
+        name: state
+        for name, state in everything(sandbox.home).items()
+        if not name.startswith(".local")
+    }
     again = sandbox.tlc("init")
     assert again.code == 0
     assert closing_line(again) == "ok 13"
     assert "[Y/n]" not in again.err
     assert again.out.startswith("~/code/\n├── config.toml")
     assert "new" not in again.out
-    after = {name: state for name, state in everything(sandbox.home).items() if not name.startswith(".local")}
+    after = {
+        name: state
+        for name, state in everything(sandbox.home).items()
+        if not name.startswith(".local")
+    }
     assert after == before
 
 
@@ -472,7 +516,10 @@ def test_a_file_in_the_way_fails_with_its_mend_and_the_others_are_made(home: San
     run = home.tlc("init", "--yes", "--json")
     assert run.code == 1
     status = {result["name"]: result for result in run.json()["results"]}
-    assert [name for name, result in status.items() if result["status"] == "failed"] == ["oca/17.0", "conf"]
+    assert [name for name, result in status.items() if result["status"] == "failed"] == [
+        "oca/17.0",
+        "conf",
+    ]
     assert status["conf"]["fix"].startswith("mv ~/code/conf ")
     assert "oca" in status["oca/17.0"]["message"]
     assert (home.root / "oca").read_text() == "mine"
@@ -522,8 +569,12 @@ def test_another_config_is_never_replaced_without_a_yes(
     assert everything(home.home) == before
 
 
-@pytest.mark.parametrize(("arguments", "answer"), [(["--no-newcomer"], "y\n"), (["--yes"], None), ([], "\n")])
-def test_a_replaced_config_is_kept_beside_the_new_one(home: Sandbox, arguments: list[str], answer: str | None) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "answer"), [(["--no-newcomer"], "y\n"), (["--yes"], None), ([], "\n")]
+)
+def test_a_replaced_config_is_kept_beside_the_new_one(
+    home: Sandbox, arguments: list[str], answer: str | None
+) -> None:
     old = b"# mine: \xff\r\n"
     (home.root / "config.toml").write_bytes(old)
     run = home.tlc("generate-config", "odoo-dev", *arguments, input=answer)
@@ -588,7 +639,12 @@ def test_only_the_last_ten_logs_are_kept_and_nothing_else_is_touched(home: Sandb
 
 @pytest.mark.parametrize(
     "arguments",
-    [["init", "--dry-run"], ["pull-repos", "--dry-run"], ["generate-config", "odoo-dev", "--dry-run"], ["--help"]],
+    [
+        ["init", "--dry-run"],
+        ["pull-repos", "--dry-run"],
+        ["generate-config", "odoo-dev", "--dry-run"],
+        ["--help"],
+    ],
 )
 def test_what_changes_nothing_leaves_no_log(home: Sandbox, arguments: list[str]) -> None:
     assert home.tlc(*arguments).code == 0
@@ -616,7 +672,9 @@ def test_the_shape_of_a_document_is_frozen(home: Sandbox, options: list[str]) ->
         assert isinstance(result["seconds"], float)
         assert all(isinstance(result[key], str) for key in RESULT[:-1])
     statuses = {result["name"]: result["status"] for result in document["results"]}
-    assert statuses == {name: "planned" if options == ["--dry-run"] else "changed" for name in MADE} | {
+    assert statuses == {
+        name: "planned" if options == ["--dry-run"] else "changed" for name in MADE
+    } | {
         "config.toml": "ok",
         "conf": "failed",
     }
@@ -632,7 +690,9 @@ def test_the_shape_of_an_error_is_frozen(sandbox: Sandbox) -> None:
 # --- what becomes of the output
 
 
-def redirected(sandbox: Sandbox, *arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+def redirected(
+    sandbox: Sandbox, *arguments: str, **streams: Any
+) -> subprocess.CompletedProcess[str]:
     """A run whose stdout and stderr go where `streams` say; no traceback, no complaint of Python's."""
     done = subprocess.run(
         [sys.executable, str(sandbox.archive), *arguments],
@@ -649,7 +709,13 @@ def redirected(sandbox: Sandbox, *arguments: str, **streams: Any) -> subprocess.
     return done
 
 
-SHOWING = [["--help"], [], ["init", "--help"], ["init", "--dry-run"], ["init", "--dry-run", "--json"]]
+SHOWING = [
+    ["--help"],
+    [],
+    ["init", "--help"],
+    ["init", "--dry-run"],
+    ["init", "--dry-run", "--json"],
+]
 
 
 @pytest.mark.parametrize("arguments", SHOWING)
@@ -676,8 +742,12 @@ def test_whoever_reads_the_output_may_stop_early(home: Sandbox, arguments: list[
 
 
 def test_a_piped_head_gets_its_line(home: Sandbox) -> None:
-    script = f"{shlex.quote(sys.executable)} {shlex.quote(str(home.archive))} init --dry-run | head -n 1"
-    done = subprocess.run(["sh", "-c", script], env=home.env, capture_output=True, text=True, timeout=60)
+    script = (
+        f"{shlex.quote(sys.executable)} {shlex.quote(str(home.archive))} init --dry-run | head -n 1"
+    )
+    done = subprocess.run(
+        ["sh", "-c", script], env=home.env, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout == "~/code/\n"
     assert "Traceback" not in done.stderr
 
@@ -686,7 +756,13 @@ def test_a_piped_head_gets_its_line(home: Sandbox) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
 def test_closed_streams_stop_nobody(home: Sandbox, arguments: list[str], closed: str) -> None:
     command = shlex.join([sys.executable, str(home.archive), *arguments])
-    done = subprocess.run(["sh", "-c", f"{command} {closed}"], env=home.env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"],
+        env=home.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0
     assert "Traceback" not in done.stdout + done.stderr
     assert (home.root / "venvs").is_dir() is (arguments == ["init", "--yes"])
@@ -757,7 +833,9 @@ def test_a_waiting_run_can_be_interrupted(home: Sandbox, number: signal.Signals)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_at_the_question_ends_the_run_with_its_closing_block(sandbox: Sandbox, number: signal.Signals) -> None:
+def test_a_signal_at_the_question_ends_the_run_with_its_closing_block(
+    sandbox: Sandbox, number: signal.Signals
+) -> None:
     before = everything(sandbox.home)
     with Terminal([sys.executable, sandbox.archive, "init"], sandbox.env, sandbox.home) as terminal:
         terminal.wait_for("[Y/n]")

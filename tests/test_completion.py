@@ -80,8 +80,14 @@ class Shell:
         if self.name != "fish":
             setup = self.sandbox.home / f"setup.{self.name}"
             setup.write_text((BASH if self.name == "bash" else ZSH).format(script=self.script))
-            command = ["bash", "--norc", "--noprofile", "-i"] if self.name == "bash" else ["zsh", "-f", "-i"]
-            self.terminal = Terminal(command, self.sandbox.env, cwd=self.sandbox.home, columns=2000, rows=50)
+            command = (
+                ["bash", "--norc", "--noprofile", "-i"]
+                if self.name == "bash"
+                else ["zsh", "-f", "-i"]
+            )
+            self.terminal = Terminal(
+                command, self.sandbox.env, cwd=self.sandbox.home, columns=2000, rows=50
+            )
             self.terminal.send(f". {setup}\r")
             self.terminal.wait_for("ready>")
         return self
@@ -96,18 +102,26 @@ class Shell:
         *given, last = line.split(" ")[1:]
         if not self.terminal:
             command = f"source {self.script}; complete -C {line!r}"
-            done = subprocess.run(["fish", "-N", "-c", command], env=self.sandbox.env, capture_output=True, text=True)
+            done = subprocess.run(
+                ["fish", "-N", "-c", command], env=self.sandbox.env, capture_output=True, text=True
+            )
             assert (done.returncode, done.stderr) == (0, "")
             return {each.partition("\t")[0] for each in done.stdout.splitlines()}
         self.asked += 1
         self.terminal.send(f"{line}\x1b*\r")
         self.terminal.wait_for("<end>", times=self.asked)
-        printed = [each for each in self.terminal.lines if re.fullmatch("<.*><end>", each)][self.asked - 1]
+        printed = [each for each in self.terminal.lines if re.fullmatch("<.*><end>", each)][
+            self.asked - 1
+        ]
         words = re.findall("<(.*?)>", printed)[:-1]
         assert words[: len(given)] == given, printed
         # Of several that bash would show, which go on behind an @, it inserts all but the first as shown.
         head = last.rpartition("@")[0] if self.name == "bash" else ""
-        return {head + word if head and word[0] == "@" else word for word in words[len(given) :] if word != last}
+        return {
+            head + word if head and word[0] == "@" else word
+            for word in words[len(given) :]
+            if word != last
+        }
 
 
 SHELLS = ["bash", "zsh", "fish"]
@@ -115,7 +129,16 @@ COMMANDS = set(tlc.COMMANDS)
 STAGES = set(tlc.UP)
 GROUPS = {group.replace(" ", "-") for group in tlc.GROUPS}
 NAMES = {
-    *("odoo", "odoo/odoo", "odoo/odoo@17.0", "odoo/odoo@18.0", "web", "oca/web", "oca/web@17.0", "oca/web@18.0"),
+    *(
+        "odoo",
+        "odoo/odoo",
+        "odoo/odoo@17.0",
+        "odoo/odoo@18.0",
+        "web",
+        "oca/web",
+        "oca/web@17.0",
+        "oca/web@18.0",
+    ),
     *("oca-port", "oca/oca-port", "oca/oca-port@main"),
 }
 # what was typed -> what is offered, options aside
@@ -144,7 +167,17 @@ LINES: dict[str, set[str]] = {
     "tlc config ": {"schema"},
 }
 OPTIONS = {
-    "tlc --": {"--help", "--version", "--json", "--no-newcomer", "--yes", "--dry-run", "--jobs", "--color", "--quiet"},
+    "tlc --": {
+        "--help",
+        "--version",
+        "--json",
+        "--no-newcomer",
+        "--yes",
+        "--dry-run",
+        "--jobs",
+        "--color",
+        "--quiet",
+    },
     "tlc pull-repos --": {"--force", "--filter", "--json", "--dry-run"},
     "tlc doctor --": {"--offline", "--fix", "--json"},
     "tlc up --s": {"--skip"},
@@ -176,13 +209,17 @@ def test_names_that_a_shell_could_take_for_something_else(sandbox: Sandbox, name
     config = tlc.parse_config(STRANGE)
     with Shell(name, sandbox, STRANGE) as shell:
         items = {f"Org.x-1/{each}" for each in ("_a.b-c", "status", "status@17.0", "status@master")}
-        items |= {f"Org.x-1/_a.b-c@{branch}" for branch in ("17.0-fix/x+y@z=1#2", "up", "feature/#1")}
+        items |= {
+            f"Org.x-1/_a.b-c@{branch}" for branch in ("17.0-fix/x+y@z=1#2", "up", "feature/#1")
+        }
         assert items <= {f"{each.organisation}/{each.name}" for each in config.repositories} | {
             each.item for each in config.repositories
         }
         assert shell.offers("tlc pull-repos -f Org") == items
         assert shell.offers("tlc pull-repos -f Org.x-1/_a.b-c@fe") == {"Org.x-1/_a.b-c@feature/#1"}
-        assert shell.offers("tlc pull-repos -f Org.x-1/_a.b-c@17.0-fix/x+y@z=") == {"Org.x-1/_a.b-c@17.0-fix/x+y@z=1#2"}
+        assert shell.offers("tlc pull-repos -f Org.x-1/_a.b-c@17.0-fix/x+y@z=") == {
+            "Org.x-1/_a.b-c@17.0-fix/x+y@z=1#2"
+        }
         # A repository called as a command is none.
         assert plain(shell.offers("tlc pull-repos -f status -f oca/d")) == {
             *("oca/doctor", "oca/doctor@17.0", "oca/doctor@master")
@@ -243,8 +280,14 @@ def test_the_schema_is_one(sandbox: Sandbox, validator: jsonschema.Draft202012Va
 def words_of(schema: dict[str, Any]) -> set[str]:
     """The keywords of a schema and all in it."""
     found = set(schema)
-    inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", []), *schema.get("prefixItems", [])]
-    inner += [schema[key] for key in ("items", "propertyNames", "additionalProperties") if key in schema]
+    inner = [
+        *schema.get("properties", {}).values(),
+        *schema.get("anyOf", []),
+        *schema.get("prefixItems", []),
+    ]
+    inner += [
+        schema[key] for key in ("items", "propertyNames", "additionalProperties") if key in schema
+    ]
     for each in inner:
         if isinstance(each, dict):
             found |= words_of(each)
@@ -295,7 +338,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_it_refuses_what_tlc_refuses_or_warns_of(validator: jsonschema.Draft202012Validator, text: str) -> None:
+def test_it_refuses_what_tlc_refuses_or_warns_of(
+    validator: jsonschema.Draft202012Validator, text: str
+) -> None:
     assert not validator.is_valid(tomllib.loads(text))
     with contextlib.suppress(tlc.ConfigError):
         assert tlc.parse_config(text).warnings

@@ -61,7 +61,10 @@ WRONG_STRINGS = {
     "repos.oca[0]": ("[repos]\noca = [VALUE]", r". .. web.git .git a/b 'a\b' 'a b' é a:b"),
     "repos.oca[0][0]": ('[repos]\noca = [[VALUE, ["main"]]]', ".. a.git a/b"),
     "repos.oca[0].name": ("[repos]\noca = [{ name = VALUE }]", ".. a.git a/b"),
-    "repos.oca[0].branches[0]": ('[repos]\noca = [{ name = "a", branches = [VALUE] }]', "../x a..b a.lock"),
+    "repos.oca[0].branches[0]": (
+        '[repos]\noca = [{ name = "a", branches = [VALUE] }]',
+        "../x a..b a.lock",
+    ),
     "repos.oca[0][1][0]": (
         '[repos]\noca = [["web", [VALUE]]]',
         r".. ../x a..b /a a/ a//b a.lock a.lock/b .a a/.b a. 'a b' 'a\b' a@{b a~1 a^ a:b a? a* a[b HEAD",
@@ -73,7 +76,10 @@ WRONG_STRINGS = {
         '[venvs]\npython = { "18.0" = VALUE }',
         "3 2.7 -3.12 '3.12 ' /usr/bin/python3 python3.12 ٣.١٢",
     ),
-    "postgres.user": ("[postgres]\nuser = VALUE", f"0x 'a b' 'a;b' \"a'b\" é {'a' * 64} pg_x public none"),
+    "postgres.user": (
+        "[postgres]\nuser = VALUE",
+        f"0x 'a b' 'a;b' \"a'b\" é {'a' * 64} pg_x public none",
+    ),
     "postgres.host": ("[postgres]\nhost = VALUE", "'a b' /tmp a@b é"),
 }
 
@@ -124,7 +130,8 @@ def test_a_script_comes_over_https_only(url: str) -> None:
 
 
 WRONG_ORGANISATIONS = {
-    name: f'"{name}"' for name in ("", ".", "..", ".x", "a.git", "a/b", "../a", "/a", "~", "a b", "é", "config.toml")
+    name: f'"{name}"'
+    for name in ("", ".", "..", ".x", "a.git", "a/b", "../a", "/a", "~", "a b", "é", "config.toml")
 } | {"-x": "-x", "a\n": '"a\\n"', "a\x1b": '"a\\u001b"', "venvs": "venvs", "conf": "conf"}
 
 
@@ -196,7 +203,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("fragment", "said"), REFUSED.items())
-def test_a_wrong_value_is_refused_with_what_was_found_and_what_is_allowed(fragment: str, said: str) -> None:
+def test_a_wrong_value_is_refused_with_what_was_found_and_what_is_allowed(
+    fragment: str, said: str
+) -> None:
     [line] = problems(VERSIONS + fragment)
     assert line.startswith(f"config.toml:{2 + fragment.count(chr(10))}: {said}")
     assert re.search(r"; (allowed: \S|write |name it once)", line)
@@ -220,7 +229,11 @@ WRONG_VERSIONS = [
     ('versions = ["16.0\\n"]', 'versions[0]: found "16.0\\n"; allowed: a version such as'),
     *(
         (f'versions = ["{version}"]', f'versions[0]: found "{version}"; allowed: a version such as')
-        for version in ["", "16.0 ", *"16 16.0.1 v16.0 saas-17.4 Master 16.0-x ../16.0 -16.0 ١٦.٠".split()]
+        for version in [
+            "",
+            "16.0 ",
+            *"16 16.0.1 v16.0 saas-17.4 Master 16.0-x ../16.0 -16.0 ١٦.٠".split(),
+        ]
     ),
 ]
 
@@ -269,21 +282,32 @@ def test_a_right_value_is_accepted_without_a_warning(fragment: str) -> None:
     assert tlc.parse_config(VERSIONS + fragment).warnings == []
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("protocol = 'htps'", "https"), ("layout = 'worktree'", "worktrees")])
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("protocol = 'htps'", "https"), ("layout = 'worktree'", "worktrees")]
+)
 def test_the_nearest_allowed_word_is_named(wrong: str, near: str) -> None:
     [line] = problems(f"{VERSIONS}git.{wrong}")
     assert line.endswith(f'; did you mean "{near}"?')
 
 
 def test_all_kinds_of_versions_keep_their_order() -> None:
-    assert tlc.parse_config('versions = ["18.0", "master", "9.0"]').versions == ["18.0", "master", "9.0"]
+    assert tlc.parse_config('versions = ["18.0", "master", "9.0"]').versions == [
+        "18.0",
+        "master",
+        "9.0",
+    ]
 
 
 def test_what_is_not_said_has_the_documented_default() -> None:
     data = tlc.parse_config(VERSIONS).data
     assert data["create_launcher"] is True
     assert data["git"] == {"protocol": "ssh", "depth": 1, "layout": "clones"}
-    assert data["postgres"] == {"user": "odoo", "password": "odoo", "host": "localhost", "port": 5432}
+    assert data["postgres"] == {
+        "user": "odoo",
+        "password": "odoo",
+        "host": "localhost",
+        "port": 5432,
+    }
     assert data["venvs"] == {"preset": "demo", "python": {}}
     assert data["tools"] == {"uv": [], "npm": [], "system_packages": [], "script": []}
 
@@ -321,14 +345,26 @@ def test_a_name_alone_means_every_version() -> None:
 
 
 MISPLACED = [
-    ('oca = ["web", "web"]', "repos.oca[1]: oca/web@17.0 would stand where oca/web@17.0 does; name it once"),
-    ('oca = ["web", ["web", ["17.0"]]]', "repos.oca[1]: oca/web@17.0 would stand where oca/web@17.0 does"),
+    (
+        'oca = ["web", "web"]',
+        "repos.oca[1]: oca/web@17.0 would stand where oca/web@17.0 does; name it once",
+    ),
+    (
+        'oca = ["web", ["web", ["17.0"]]]',
+        "repos.oca[1]: oca/web@17.0 would stand where oca/web@17.0 does",
+    ),
     (
         'oca = [["web", ["main"]], { name = "web", branches = ["main"] }]',
         "repos.oca[1]: oca/web@main would stand",
     ),
-    ('x = [["a", ["b"]], ["c", ["b/a"]]]', "repos.x[1]: x/c@b/a would stand inside the checkout of x/a@b"),
-    ('x = [["c", ["b/a"]], ["a", ["b"]]]', "repos.x[0]: x/c@b/a would stand inside the checkout of x/a@b"),
+    (
+        'x = [["a", ["b"]], ["c", ["b/a"]]]',
+        "repos.x[1]: x/c@b/a would stand inside the checkout of x/a@b",
+    ),
+    (
+        'x = [["c", ["b/a"]], ["a", ["b"]]]',
+        "repos.x[0]: x/c@b/a would stand inside the checkout of x/a@b",
+    ),
     (
         'odoo = [["odoo", ["a", "a/b"]]]',
         "repos.odoo[0]: odoo/odoo@a/b would stand inside the checkout of odoo/odoo@a",
@@ -345,11 +381,16 @@ def test_two_checkouts_never_share_a_place(repos: str, said: str) -> None:
 @pytest.mark.parametrize("path", ["oca/17.0/web", "oca/17.0/web/addons", "oca/17.0/web/a/b"])
 def test_no_directory_of_the_tree_stands_inside_a_checkout(path: str) -> None:
     [line] = problems(f'{VERSIONS}init_dirs = ["x", "{path}"]\n[repos]\noca = ["web"]')
-    assert line == f"config.toml:2: init_dirs[1]: {path} would stand inside the checkout of oca/web@17.0"
+    assert (
+        line
+        == f"config.toml:2: init_dirs[1]: {path} would stand inside the checkout of oca/web@17.0"
+    )
 
 
 def test_a_directory_beside_or_around_checkouts_is_fine() -> None:
-    tlc.parse_config(f'{VERSIONS}init_dirs = ["oca", "oca/17.0", "oca/17.0/web2"]\n[repos]\noca = ["web"]')
+    tlc.parse_config(
+        f'{VERSIONS}init_dirs = ["oca", "oca/17.0", "oca/17.0/web2"]\n[repos]\noca = ["web"]'
+    )
 
 
 BRANCHES = ["17.0", "main", "feature/a_b+c@d#1", "17.0-fix", "a=b", "a.b/c-d", "x/lock", "@x", "0"]
@@ -358,7 +399,9 @@ BRANCHES = ["17.0", "main", "feature/a_b+c@d#1", "17.0-fix", "a=b", "a.b/c-d", "
 @pytest.mark.parametrize("name", BRANCHES)
 def test_an_accepted_branch_is_one_that_git_accepts(name: str) -> None:
     tlc.parse_config(f'{VERSIONS}[repos]\noca = [["web", ["{name}"]]]')
-    subprocess.run(["git", "check-ref-format", "--branch", name], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["git", "check-ref-format", "--branch", name], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 # --- secrets
@@ -398,7 +441,10 @@ UNKNOWN = [
     ("[tool]\nuv = []", 'tool: unknown key, ignored; did you mean "tools"?'),
     ('[git]\nprotcol = "x"', 'git.protcol: unknown key, ignored; did you mean "protocol"?'),
     ('[postgres]\nhots = "x"', 'postgres.hots: unknown key, ignored; did you mean "host"?'),
-    ('[repos]\nx = [{ name = "y", branch = "z" }]', "repos.x[0].branch: unknown key, ignored; did you mean"),
+    (
+        '[repos]\nx = [{ name = "y", branch = "z" }]',
+        "repos.x[0].branch: unknown key, ignored; did you mean",
+    ),
     (
         '[[tools.script]]\nurl = "https://x/y"\nsha265 = "z"',
         "tools.script[0].sha265: unknown key, ignored; did you mean",
@@ -426,7 +472,8 @@ DOCUMENTS = {
         ["4: repos.x[1].name", "5: repos.x[1].branches[0]"],
     ),
     "an array of tables": (
-        VERSIONS + '[[tools.script]]\nurl = "https://x/y"\n\n[[tools.script]]\nurl = "http://x/y"\n[[tools.script]]\n',
+        VERSIONS
+        + '[[tools.script]]\nurl = "https://x/y"\n\n[[tools.script]]\nurl = "http://x/y"\n[[tools.script]]\n',
         ["6: tools.script[1].url", "7: tools.script[2].url"],
     ),
     "dotted keys": (
@@ -442,11 +489,13 @@ DOCUMENTS = {
         ["3: versions[1]", "5: jobs"],
     ),
     "strings over several lines": (
-        VERSIONS + '[postgres]\npassword = """\na\n[x]\n# b = \\"""\n"""\nhost = \'\'\'\n-\'\'\'\nport = 0\n',
+        VERSIONS
+        + '[postgres]\npassword = """\na\n[x]\n# b = \\"""\n"""\nhost = \'\'\'\n-\'\'\'\nport = 0\n',
         ["3: postgres.password", "8: postgres.host", "10: postgres.port"],
     ),
     "strings that look like TOML": (
-        VERSIONS + 'init_dirs = ["a]", "#", "\\"", \'\\\', "[["]\njobs = 0 # = [\n[git]\ndepth = -1',
+        VERSIONS
+        + 'init_dirs = ["a]", "#", "\\"", \'\\\', "[["]\njobs = 0 # = [\n[git]\ndepth = -1',
         ["2: init_dirs[3]", "3: jobs", "5: git.depth"],
     ),
     "tables out of order": (
@@ -550,7 +599,9 @@ def test_a_directory_in_its_place_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_reached_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert load_error(tmp_path / "file" / "config.toml").endswith("/file/config.toml cannot be read: Not a directory.")
+    assert load_error(tmp_path / "file" / "config.toml").endswith(
+        "/file/config.toml cannot be read: Not a directory."
+    )
 
 
 def test_a_missing_file_is_told_in_one_line_with_the_two_ways_out(tmp_path: Path) -> None:
@@ -565,7 +616,9 @@ def test_a_missing_file_is_told_in_one_line_with_the_two_ways_out(tmp_path: Path
 LITERALS = "1 -1 +1_000 0xff 0o7 1.5 6e-7 -inf nan true 1979-05-27 07:32:00 1979-05-27T07:32:00.5+01:00".split()
 SCALARS = st.one_of(
     st.sampled_from([*LITERALS, "1979-05-27 07:32:00Z"]).map(lambda text: ("literal", text)),
-    st.text(st.sampled_from("ab \"'\\#[]{}=,.\n\té"), max_size=6).map(lambda text: ("string", text)),
+    st.text(st.sampled_from("ab \"'\\#[]{}=,.\n\té"), max_size=6).map(
+        lambda text: ("string", text)
+    ),
 )
 KEYS = st.one_of(
     st.sampled_from("a b c-d_1 1 17.0 x]y [z = # , { é".split()),
@@ -595,7 +648,9 @@ class Document:
         self.space()
         self.table((), data)
         if self.one_of(False, True):
-            self.text = self.text.rstrip("\n")  # never inside a string, as lines are ended with a comment then
+            self.text = self.text.rstrip(
+                "\n"
+            )  # never inside a string, as lines are ended with a comment then
         if self.one_of(False, True):
             self.text = self.text.replace("\n", "\r\n")
 
@@ -676,19 +731,29 @@ class Document:
         if "'" not in text and "\n" not in text:
             styles.append(f"'{text}'")
         if "'''" not in text:
-            styles += [f"'''\n{text}'''", f"'''{text}'''"] if text[:1] != "\n" and text[-3:] != "'''" else []
+            styles += (
+                [f"'''\n{text}'''", f"'''{text}'''"]
+                if text[:1] != "\n" and text[-3:] != "'''"
+                else []
+            )
         if '"""' not in text and text[:1] != "\n":
             escaped = text.replace("\\", "\\\\")
             styles += [f'"""{escaped}"""', f'"""\n{escaped}"""', f'"""\\\n \n{escaped}"""']
         style: str = self.one_of(*styles)
         return style
 
-    def table(self, path: tuple[str | int, ...], table: dict[str, Any], headers_only: bool = False) -> None:
+    def table(
+        self, path: tuple[str | int, ...], table: dict[str, Any], headers_only: bool = False
+    ) -> None:
         """The pairs of a table, then its tables with headers of their own."""
         later: list[str] = []
         for name, value in table.items():
-            is_tables = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
-            if (isinstance(value, dict) or is_tables) and (headers_only or self.one_of(False, True)):
+            is_tables = (
+                isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+            )
+            if (isinstance(value, dict) or is_tables) and (
+                headers_only or self.one_of(False, True)
+            ):
                 later.append(name)
             else:
                 for _ in self.pairs(path, [name], value):
@@ -701,7 +766,9 @@ class Document:
                     self.table((*below, index), item)
                 continue
             implicit = (
-                bool(value) and all(isinstance(item, dict) for item in value.values()) and self.one_of(False, True)
+                bool(value)
+                and all(isinstance(item, dict) for item in value.values())
+                and self.one_of(False, True)
             )
             if not implicit:
                 self.header(below, "[", "]")
@@ -726,7 +793,13 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[tuple[str | int, ...], int]]:
 
 def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         yield from paths(item, (*path, key))
 
@@ -789,11 +862,19 @@ def test_nothing_a_config_says_leads_out_of_the_code_root(
 BROKEN = 'versions = [\n  "17.0",\n  18.0,\n]\njobs = 0\n[repos]\noca = ["..", { nam = "web" }]\n'
 
 
-def test_a_run_with_a_broken_config_tells_all_problems_and_touches_nothing(sandbox: Sandbox) -> None:
+def test_a_run_with_a_broken_config_tells_all_problems_and_touches_nothing(
+    sandbox: Sandbox,
+) -> None:
     sandbox.config(BROKEN)
     run = sandbox.tlc("pull-repos", "--dry-run")
     assert run.code == 1
-    for place in ("3: versions[1]", "5: jobs", "7: repos.oca[0]", "7: repos.oca[1].name", "7: repos.oca[1].nam"):
+    for place in (
+        "3: versions[1]",
+        "5: jobs",
+        "7: repos.oca[0]",
+        "7: repos.oca[1].name",
+        "7: repos.oca[1].nam",
+    ):
         assert f"config.toml:{place}: " in run.err
     assert "A short valid example:" in run.err
     assert re.search(r"^→ .*code/config\.toml$", run.err, re.MULTILINE)
@@ -811,8 +892,12 @@ def test_a_broken_config_is_an_error_document_with_json(sandbox: Sandbox) -> Non
     assert document["error"]["fix"].endswith("code/config.toml")
 
 
-@pytest.mark.parametrize("arguments", [["pull-repos"], ["pull-repos", "--dry-run"], ["--yes", "pull-repos"]])
-def test_a_run_without_a_config_names_the_two_ways_to_one(sandbox: Sandbox, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["pull-repos"], ["pull-repos", "--dry-run"], ["--yes", "pull-repos"]]
+)
+def test_a_run_without_a_config_names_the_two_ways_to_one(
+    sandbox: Sandbox, arguments: list[str]
+) -> None:
     run = sandbox.tlc(*arguments)
     assert run.code == 1
     assert "There is no ~/code/config.toml yet" in run.err

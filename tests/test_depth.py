@@ -23,7 +23,9 @@ def upstream(sandbox: Sandbox, tmp_path: Path) -> Upstream:
     return upstream
 
 
-def pull(sandbox: Sandbox, depth: int, web: str = '"web"', layout: str = "clones") -> tuple[bool, dict[str, int]]:
+def pull(
+    sandbox: Sandbox, depth: int, web: str = '"web"', layout: str = "clones"
+) -> tuple[bool, dict[str, int]]:
     """Pull at the config's `depth`, `web` being that repository's entry.
 
     Return whether anything changed, and how many commits each checkout has.
@@ -33,7 +35,9 @@ def pull(sandbox: Sandbox, depth: int, web: str = '"web"', layout: str = "clones
     )
     run = sandbox.tlc("--yes", "--json", "pull-repos")
     assert run.code == 0, run.out
-    return run.json()["changed"], {name: commits(sandbox.root / "oca/17.0" / name) for name in ("web", "queue")}
+    return run.json()["changed"], {
+        name: commits(sandbox.root / "oca/17.0" / name) for name in ("web", "queue")
+    }
 
 
 def commits(checkout: Path) -> int:
@@ -57,14 +61,18 @@ def test_a_depth_that_grows_deepens_and_one_that_shrinks_takes_nothing_away(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_repositorys_own_depth_goes_before_the_general_one(sandbox: Sandbox, upstream: Upstream, layout: str) -> None:
+def test_a_repositorys_own_depth_goes_before_the_general_one(
+    sandbox: Sandbox, upstream: Upstream, layout: str
+) -> None:
     for own, expected in ((2, 2), (4, 4), (1, 4), (0, 5)):
         web = f'{{ name = "web", depth = {own} }}'
         assert pull(sandbox, 1, web, layout)[1] == {"web": expected, "queue": 1}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_move_upstream_keeps_what_history_there_is(sandbox: Sandbox, upstream: Upstream, layout: str) -> None:
+def test_a_move_upstream_keeps_what_history_there_is(
+    sandbox: Sandbox, upstream: Upstream, layout: str
+) -> None:
     assert pull(sandbox, 3, layout=layout)[1]["web"] == 3
     tip = upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
     assert pull(sandbox, 1, layout=layout)[1]["web"] >= 3
@@ -89,5 +97,7 @@ def test_a_branch_of_ones_own_can_be_rebased_after_an_update(
     assert pull(sandbox, 1, layout=layout)[0]
     upstream.git("checkout", "-q", "fix/origin/this", cwd=web)
     upstream.git("rebase", "-q", "17.0", cwd=web)
-    assert upstream.git("rev-list", "--count", "17.0..fix/origin/this", cwd=web) == str(int(with_work))
+    assert upstream.git("rev-list", "--count", "17.0..fix/origin/this", cwd=web) == str(
+        int(with_work)
+    )
     assert (web / "module/models.py").read_text() == "moved = 1\n"

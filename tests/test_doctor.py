@@ -89,7 +89,10 @@ def fence(sandbox: Sandbox) -> None:
     (admin / "status").write_text("\n".join(map(stanza.format, dict.fromkeys(names))))
     sandbox.env |= {"DPKG_ADMINDIR": str(admin), "npm_config_prefix": str(sandbox.home / "npm")}
     for program in ("apt-get", "apt", "dpkg", "dnf", "pacman", "brew", "sudo"):
-        script(sandbox.home / "bin" / program, f'#!/bin/sh\necho "{program} $*" >>"$HOME/../fence"; exit 77\n')
+        script(
+            sandbox.home / "bin" / program,
+            f'#!/bin/sh\necho "{program} $*" >>"$HOME/../fence"; exit 77\n',
+        )
     if not shutil.which("gh"):  # nobody asks it for more than its version
         script(sandbox.home / "bin/gh", "#!/bin/sh\necho gh version 2.99.0\n")
     sandbox.env["PATH"] = f"{sandbox.home}/bin:{sandbox.env['PATH']}"
@@ -101,15 +104,24 @@ class Machine:
     GitHub is a directory, the package index uv's cache, PostgreSQL `server`, all packages are installed.
     """
 
-    def __init__(self, sandbox: Sandbox, tools: Tools, server: PostgresServer, more: str = "") -> None:
-        self.sandbox, self.server, self.home, self.root = sandbox, server, sandbox.home, sandbox.root
+    def __init__(
+        self, sandbox: Sandbox, tools: Tools, server: PostgresServer, more: str = ""
+    ) -> None:
+        self.sandbox, self.server, self.home, self.root = (
+            sandbox,
+            server,
+            sandbox.home,
+            sandbox.root,
+        )
         fence(sandbox)
         (self.home / "bin/python3").symlink_to(os.path.realpath(sys.executable))
         script(self.home / "bin/ssh-keygen", SSH_KEYGEN.format(real=shutil.which("ssh-keygen")))
         (self.home / ".local/bin").mkdir(parents=True)
         sandbox.archive = Path(shutil.copy(sandbox.archive, self.home / ".local/bin/tlc"))
         sandbox.archive.chmod(0o755)
-        sandbox.env["PATH"] = f"{self.home}/.local/bin:{self.home}/bin:{tools.bin}:{sandbox.env['PATH']}"
+        sandbox.env["PATH"] = (
+            f"{self.home}/.local/bin:{self.home}/bin:{tools.bin}:{sandbox.env['PATH']}"
+        )
         # All that is asked for is in the cache.
         sandbox.env |= {"UV_CACHE_DIR": str(tools.cache), "UV_OFFLINE": "1", **server.env}
         self.upstream = Upstream(self.home / "github", sandbox)
@@ -123,7 +135,9 @@ class Machine:
         self.sure = False  # whether it is as the config wants it
         planned = self.tlc("--json", "--dry-run", "up").json()["results"]
         beyond = {"package", "program", "apt source", "script"}
-        wanted = [each for each in planned if each["status"] == "planned" and each["kind"] in beyond]
+        wanted = [
+            each for each in planned if each["status"] == "planned" and each["kind"] in beyond
+        ]
         assert not wanted, f"up would change this machine: {wanted}"
 
     @property
@@ -159,7 +173,9 @@ class Machine:
 def findings(run: Run) -> dict[tuple[str, str], dict[str, Any]]:
     """Group and name of each item -> its result, the worst where there are several of that name."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for result in sorted(run.json()["results"], key=lambda each: ["OK", "WARN", "FAIL"].index(each["status"])):
+    for result in sorted(
+        run.json()["results"], key=lambda each: ["OK", "WARN", "FAIL"].index(each["status"])
+    ):
         found[result["kind"], result["name"]] = result
     return found
 
@@ -185,7 +201,9 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def empty(sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer) -> Iterator[Machine]:
+def empty(
+    sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer
+) -> Iterator[Machine]:
     """A machine with a config, on which nothing was done yet."""
     machine = Machine(sandbox, request.getfixturevalue("tools"), server)
     yield machine
@@ -211,7 +229,11 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def machine(
-    shelf: Shelf, server: PostgresServer, archive: Path, request: pytest.FixtureRequest, tmp_path_factory: Any
+    shelf: Shelf,
+    server: PostgresServer,
+    archive: Path,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: Any,
 ) -> Iterator[Machine]:
     """A machine that is well. It is the next story's as well, unless this one fails."""
     machine, shelf.machine = shelf.machine, None
@@ -240,13 +262,18 @@ def test_a_machine_that_is_well(machine: Machine) -> None:
     found = machine.doctor()
     assert {group for group, _ in found} == set(GROUPS)
     # What a machine may lack that tests on it for want of root cannot bring.
-    assert {name for (_, name), each in found.items() if each["status"] != "OK"} <= {"C compiler", "wkhtmltopdf"}
+    assert {name for (_, name), each in found.items() if each["status"] != "OK"} <= {
+        "C compiler",
+        "wkhtmltopdf",
+    }
     assert all(bool(each["fix"]) == (each["status"] != "OK") for each in found.values())
     machine.sure = True
 
 
 def test_it_changes_nothing(machine: Machine) -> None:
-    for cache in [each for place in (machine.root, machine.home) for each in place.rglob("__pycache__")]:
+    for cache in [
+        each for place in (machine.root, machine.home) for each in place.rglob("__pycache__")
+    ]:
         shutil.rmtree(cache, ignore_errors=True)
     before = listing(machine.home)
     for options in ([], ["--offline"], ["--json"], ["--verbose"], ["--fix", "--dry-run"]):
@@ -256,8 +283,12 @@ def test_it_changes_nothing(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--offline"], ["--fix", "--dry-run"]])
-@pytest.mark.parametrize("config", ["", SMALL, "versions = [\n"], ids=["no root", "empty root", "broken config"])
-def test_it_changes_nothing_on_a_bare_machine(sandbox: Sandbox, config: str, options: list[str]) -> None:
+@pytest.mark.parametrize(
+    "config", ["", SMALL, "versions = [\n"], ids=["no root", "empty root", "broken config"]
+)
+def test_it_changes_nothing_on_a_bare_machine(
+    sandbox: Sandbox, config: str, options: list[str]
+) -> None:
     fence(sandbox)
     sandbox.env["UV_OFFLINE"] = "1"
     if config:
@@ -287,7 +318,9 @@ def test_exit_codes_and_groups(sandbox: Sandbox) -> None:
     assert (warned["status"], 'did you mean "git"' in warned["message"]) == ("WARN", True)
 
 
-@pytest.mark.parametrize("name", ["Virtual Environments", "virtual-environments", "VIRTUAL ENVIRONMENTS"])
+@pytest.mark.parametrize(
+    "name", ["Virtual Environments", "virtual-environments", "VIRTUAL ENVIRONMENTS"]
+)
 def test_a_group_however_it_is_written(sandbox: Sandbox, name: str) -> None:
     sandbox.config(SMALL)
     found = findings(sandbox.tlc("doctor", "--json", "--offline", name, "configuration"))
@@ -405,7 +438,9 @@ def without(*patterns: str) -> Break:
 
     def remove(machine: Machine) -> None:
         site = machine.site_packages.relative_to(machine.home)
-        found = [path for pattern in patterns for path in machine.home.glob(pattern.format(site=site))]
+        found = [
+            path for pattern in patterns for path in machine.home.glob(pattern.format(site=site))
+        ]
         assert found, patterns
         for path in found:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -446,24 +481,56 @@ def file_in_the_way(machine: Machine) -> None:
 TOML = "code/venvs/18.0/.odoo-venv.toml"
 # what is broken -> how, the item that doctor names for it, and what it says
 BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
-    "directory missing": (without("code/trobz/packages"), ("Configuration", "trobz/packages"), "FAIL missing"),
-    "file in the way of a directory": (file_in_the_way, ("Configuration", "trobz/projects"), "FAIL .*in the way"),
+    "directory missing": (
+        without("code/trobz/packages"),
+        ("Configuration", "trobz/packages"),
+        "FAIL missing",
+    ),
+    "file in the way of a directory": (
+        file_in_the_way,
+        ("Configuration", "trobz/projects"),
+        "FAIL .*in the way",
+    ),
     "unknown key": (
         instead("code/config.toml", "[venvs]", "[gti]\n[venvs]"),
         ("Configuration", "config.toml"),
         'WARN .*gti.*did you mean "git"',
     ),
-    "broken config": (instead("code/config.toml", "versions", "version"), ("Configuration", "config.toml"), "FAIL "),
+    "broken config": (
+        instead("code/config.toml", "versions", "version"),
+        ("Configuration", "config.toml"),
+        "FAIL ",
+    ),
     "no host key": (without(".ssh/known_hosts"), ("Connectivity", "github.com"), "FAIL not known"),
     "wrong host key": (other_host_key, ("Connectivity", "github.com"), "FAIL .*not GitHub's"),
-    "open .ssh": (lambda machine: (machine.home / ".ssh").chmod(0o755), ("Connectivity", "github.com"), "FAIL .*open"),
+    "open .ssh": (
+        lambda machine: (machine.home / ".ssh").chmod(0o755),
+        ("Connectivity", "github.com"),
+        "FAIL .*open",
+    ),
     "uv tool missing": (no_tool, ("Tools", "odoo-venv"), "FAIL not installed"),
     "no role": (sql("DROP ROLE odoo"), ("PostgreSQL", "odoo"), "FAIL .*not there"),
-    "role without CREATEDB": (sql("ALTER ROLE odoo NOCREATEDB"), ("PostgreSQL", "odoo"), "FAIL .*not create"),
-    "role without LOGIN": (sql("ALTER ROLE odoo NOLOGIN"), ("PostgreSQL", "odoo"), "FAIL .*not log in"),
-    "other password": (sql("ALTER ROLE odoo PASSWORD 'x'"), ("PostgreSQL", "odoo"), "FAIL .*password"),
+    "role without CREATEDB": (
+        sql("ALTER ROLE odoo NOCREATEDB"),
+        ("PostgreSQL", "odoo"),
+        "FAIL .*not create",
+    ),
+    "role without LOGIN": (
+        sql("ALTER ROLE odoo NOLOGIN"),
+        ("PostgreSQL", "odoo"),
+        "FAIL .*not log in",
+    ),
+    "other password": (
+        sql("ALTER ROLE odoo PASSWORD 'x'"),
+        ("PostgreSQL", "odoo"),
+        "FAIL .*password",
+    ),
     "superuser": (sql("ALTER ROLE odoo SUPERUSER"), ("PostgreSQL", "odoo"), "WARN .*superuser"),
-    "checkout missing": (without("code/oca/18.0/web"), ("Repositories", "oca/web@18.0"), "FAIL not there"),
+    "checkout missing": (
+        without("code/oca/18.0/web"),
+        ("Repositories", "oca/web@18.0"),
+        "FAIL not there",
+    ),
     "checkout behind": (moved_on, ("Repositories", "oca/web@18.0"), "WARN behind"),
     "changed file": (
         lambda machine: instead("code/oca/18.0/web/module/models.py", "1", "2")(machine),
@@ -487,8 +554,16 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
     ),
     "unfinished merge": (merging, ("Repositories", "oca/web@18.0"), "WARN .*unfinished merge"),
     "half cloned": (half_cloned, ("Repositories", "oca/web@18.0"), "FAIL not there"),
-    "no HEAD": (without("code/oca/18.0/web/.git/HEAD"), ("Repositories", "oca/web@18.0"), "FAIL not a git"),
-    "no .git": (without("code/oca/18.0/web/.git"), ("Repositories", "oca/web@18.0"), "FAIL not a git"),
+    "no HEAD": (
+        without("code/oca/18.0/web/.git/HEAD"),
+        ("Repositories", "oca/web@18.0"),
+        "FAIL not a git",
+    ),
+    "no .git": (
+        without("code/oca/18.0/web/.git"),
+        ("Repositories", "oca/web@18.0"),
+        "FAIL not a git",
+    ),
     "no commit": (
         lambda machine: git(machine, "checkout", "-q", "--orphan", "new"),
         ("Repositories", "oca/web@18.0"),
@@ -521,7 +596,11 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
         ("Virtual Environments", "import odoo, 18.0"),
         "FAIL .*No module named 'passlib'",
     ),
-    "no launcher": (without(".local/bin/odoo-v18"), ("Virtual Environments", "odoo-v18"), "FAIL .*missing"),
+    "no launcher": (
+        without(".local/bin/odoo-v18"),
+        ("Virtual Environments", "odoo-v18"),
+        "FAIL .*missing",
+    ),
     "launcher of something else": (
         instead(".local/bin/odoo-v18", 'VENV_DIR="', 'VENV_DIR="/elsewhere'),
         ("Virtual Environments", "odoo-v18"),
@@ -556,11 +635,16 @@ def test_the_directory_of_programs_on_path(machine: Machine, story: str) -> None
     other = script(machine.home / "other/odoo-v18", "#!/bin/sh\n").parent
     path = path.replace(f"{local}:", "") if story == "not on PATH" else f"{other}:{path}"
     found = machine.doctor("tools", "--offline", env={"PATH": path})["Tools", "~/.local/bin"]
-    assert (found["status"], ("not on PATH" if story == "not on PATH" else "odoo-v18") in found["message"]) == (
+    assert (
+        found["status"],
+        ("not on PATH" if story == "not on PATH" else "odoo-v18") in found["message"],
+    ) == (
         "WARN",
         True,
     )
-    shell = machine.paste(f"export PATH='{path}'", found["fix"], "tlc --json doctor tools --offline")
+    shell = machine.paste(
+        f"export PATH='{path}'", found["fix"], "tlc --json doctor tools --offline"
+    )
     assert findings(Run(0, shell.stdout, ""))["Tools", "~/.local/bin"]["status"] == "OK"
     machine.sure = True
 
@@ -592,16 +676,28 @@ def person(sandbox: Sandbox, tmp_path: Path) -> Iterator[Person]:
     for repository in ("odoo/odoo", "odoo/enterprise", "OCA/web"):
         upstream.create(repository, "18.0")
     with SshServer(tmp_path / "sshd", upstream.directory) as server:
-        sandbox.config('versions = ["18.0"]\n[repos]\nodoo = ["odoo", "enterprise"]\noca = ["web"]\n')
+        sandbox.config(
+            'versions = ["18.0"]\n[repos]\nodoo = ["odoo", "enterprise"]\noca = ["web"]\n'
+        )
         person = Person(sandbox.home, sandbox.env, server)
-        must("git", "config", "--global", "--unset", f"url.ssh://{USER}@github.com/.insteadOf", env=sandbox.env)
+        must(
+            "git",
+            "config",
+            "--global",
+            "--unset",
+            f"url.ssh://{USER}@github.com/.insteadOf",
+            env=sandbox.env,
+        )
         real = shutil.which("ssh", path=os.environ["PATH"])
         script(person.ssh, AS_GIT.format(user=USER, real=real, config=person.directory / "config"))
         yield person
 
 
 def test_a_login_that_is_refused(sandbox: Sandbox, person: Person) -> None:
-    items = [("Connectivity", name) for name in ("ssh to github.com", "access to odoo/enterprise", "access to oca")]
+    items = [
+        ("Connectivity", name)
+        for name in ("ssh to github.com", "access to odoo/enterprise", "access to oca")
+    ]
 
     def doctor() -> dict[tuple[str, str], dict[str, Any]]:
         return findings(sandbox.tlc("doctor", "connectivity", "--json"))
@@ -612,7 +708,10 @@ def test_a_login_that_is_refused(sandbox: Sandbox, person: Person) -> None:
     found = doctor()
     for item in items:
         refused = found[item]
-        assert (refused["status"], refused["message"]) == ("FAIL", "github.com accepts none of your ssh keys")
+        assert (refused["status"], refused["message"]) == (
+            "FAIL",
+            "github.com accepts none of your ssh keys",
+        )
         assert refused["fix"] == tlc.LOGIN
     person.new_key()
     found = doctor()
@@ -642,7 +741,9 @@ def test_offline_asks_nobody(sandbox: Sandbox, person: Person) -> None:
 
 def breakages(machine: Machine) -> None:
     """Break a few things, of several groups."""
-    without("code/trobz/packages", ".ssh/known_hosts", "code/oca/18.0/web", "code/conf/odoo-18.0.conf")(machine)
+    without(
+        "code/trobz/packages", ".ssh/known_hosts", "code/oca/18.0/web", "code/conf/odoo-18.0.conf"
+    )(machine)
     machine.server.sql("ALTER ROLE odoo NOCREATEDB")
 
 
@@ -712,12 +813,20 @@ COMMAND_LINES = {
 @pytest.mark.parametrize("command", tlc.COMMANDS)
 def test_the_keys_of_each_commands_document_are_frozen(machine: Machine, command: str) -> None:
     run = machine.tlc(
-        "--json", "--dry-run", command, *COMMAND_LINES[command], env={"https_proxy": "http://127.0.0.1:9"}
+        "--json",
+        "--dry-run",
+        command,
+        *COMMAND_LINES[command],
+        env={"https_proxy": "http://127.0.0.1:9"},
     )
     document = run.json()
     assert (set(document), document["command"]) == (DOCUMENT, command)
     assert all(set(result) == RESULT for result in document["results"])
-    allowed = {"OK", "WARN", "FAIL"} if command == "doctor" else set("ok changed kept skipped failed planned".split())
+    allowed = (
+        {"OK", "WARN", "FAIL"}
+        if command == "doctor"
+        else set("ok changed kept skipped failed planned".split())
+    )
     assert {result["status"] for result in document["results"]} <= allowed
     if command == "doctor":
         assert {result["kind"] for result in document["results"]} <= set(GROUPS)
@@ -769,7 +878,8 @@ def test_the_readmes_ansible_task(machine: Machine) -> None:
         )
         variables = {fields["register"]: {"stdout": done.stdout, "rc": done.returncode}}
         return {
-            name: conditions.compile_expression(fields[name])(variables) for name in ("changed_when", "failed_when")
+            name: conditions.compile_expression(fields[name])(variables)
+            for name in ("changed_when", "failed_when")
         }
 
     without("code/trobz/packages")(machine)

@@ -62,14 +62,44 @@ def warm(home: Path) -> str:
         (home / "bin" / f"python{minor}").symlink_to(path)
     make_odoo(home / "odoo", "18.0")
     make_oca(home / "oca" / "web", "18.0")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("UV_CACHE", "XDG_", "VIRTUAL_"))}
-    env |= {"PATH": f"{home / 'bin'}:/usr/bin:/bin", "HOME": str(home), "UV_CACHE_DIR": str(home / "cache")}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("UV_CACHE", "XDG_", "VIRTUAL_"))
+    }
+    env |= {
+        "PATH": f"{home / 'bin'}:/usr/bin:/bin",
+        "HOME": str(home),
+        "UV_CACHE_DIR": str(home / "cache"),
+    }
     for minor in filter(None, {MINE, OTHER}):
-        command = ["uv", "tool", "run", "--from", ODOO_VENV, "odoo-venv", "create", "--preset", "demo"]
-        command += ["--odoo-dir", "odoo", "--addons-path", "oca/web", "--venv-dir", "venv", "--force"]
+        command = [
+            "uv",
+            "tool",
+            "run",
+            "--from",
+            ODOO_VENV,
+            "odoo-venv",
+            "create",
+            "--preset",
+            "demo",
+        ]
+        command += [
+            "--odoo-dir",
+            "odoo",
+            "--addons-path",
+            "oca/web",
+            "--venv-dir",
+            "venv",
+            "--force",
+        ]
         for _ in range(3):  # all that follows hangs on one answer of the package index
             done = subprocess.run(
-                [*command, "--python-version", minor], env=env, cwd=home, capture_output=True, text=True
+                [*command, "--python-version", minor],
+                env=env,
+                cwd=home,
+                capture_output=True,
+                text=True,
             )
             if done.returncode == 0:
                 break
@@ -105,7 +135,12 @@ class Desk:
         sandbox.env["PATH"] = f"{tools.bin}:{sandbox.env['PATH']}"
 
     def config(
-        self, *versions: str, python: str = MINE, preset: str = "common", more: str = "", role: str = ""
+        self,
+        *versions: str,
+        python: str = MINE,
+        preset: str = "common",
+        more: str = "",
+        role: str = "",
     ) -> None:
         """Write a config of these versions; `more` comes before the first table, `role` is that of PostgreSQL."""
         pythons = ", ".join(f'"{version}" = "{python}"' for version in versions)
@@ -119,7 +154,11 @@ class Desk:
     def odoo(self, *versions: str, **options: Any) -> None:
         """Have an Odoo of each version; master reads 20.0a1."""
         for version in versions:
-            make_odoo(self.root / "odoo/odoo" / version, "20.0a1" if version == "master" else version, **options)
+            make_odoo(
+                self.root / "odoo/odoo" / version,
+                "20.0a1" if version == "master" else version,
+                **options,
+            )
 
     def addons(self, path: str, *packages: str) -> str:
         """Have a checkout with an addon that needs these packages, below the code root; return its path."""
@@ -157,14 +196,18 @@ class Desk:
 
     def run_odoo(self, *command: str | Path) -> str:
         """What the stand-in prints that a command starts."""
-        done = subprocess.run(command, env=self.sandbox.env, cwd=self.sandbox.home, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=self.sandbox.env, cwd=self.sandbox.home, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def works(self, version: str = "18.0") -> bool:
         """Whether the environment's Python starts Odoo."""
         python = self.venvs / version / "bin/python"
-        return "Odoo Server" in self.run_odoo(python, self.venvs / version / "bin/odoo", "--version")
+        return "Odoo Server" in self.run_odoo(
+            python, self.venvs / version / "bin/odoo", "--version"
+        )
 
     def conf(self, version: str = "18.0") -> dict[str, str]:
         """The options in the configuration file of a version."""
@@ -188,12 +231,18 @@ def desk(sandbox: Sandbox, tools: Tools) -> Desk:
 
 def statuses(run: Run, kind: str = "venv") -> dict[str, str]:
     """Name of each item -> its status."""
-    return {result["name"]: result["status"] for result in run.json()["results"] if result["kind"] == kind}
+    return {
+        result["name"]: result["status"]
+        for result in run.json()["results"]
+        if result["kind"] == kind
+    }
 
 
 def result_of(run: Run, version: str = "18.0") -> dict[str, str]:
     """The result of one environment."""
-    [result] = [each for each in run.json()["results"] if (each["kind"], each["name"]) == ("venv", version)]
+    [result] = [
+        each for each in run.json()["results"] if (each["kind"], each["name"]) == ("venv", version)
+    ]
     found: dict[str, str] = result
     return found
 
@@ -235,7 +284,10 @@ def test_from_nothing_to_a_second_run(desk: Desk) -> None:
     first = desk.create()
     assert (first.code, first.json()["changed"]) == (0, True)
     assert statuses(first) == {"17.0": "changed", "18.0": "changed"}
-    assert statuses(first, "configuration") == {"conf/odoo-17.0.conf": "changed", "conf/odoo-18.0.conf": "changed"}
+    assert statuses(first, "configuration") == {
+        "conf/odoo-17.0.conf": "changed",
+        "conf/odoo-18.0.conf": "changed",
+    }
     built = desk.built()
     assert (built["preset"], built["python_version"]) == ("demo", MINE)
     assert built["odoo_dir"] == str(desk.root / "odoo/odoo/18.0")
@@ -388,7 +440,9 @@ def test_killed_in_the_middle(desk: Desk, victims: str) -> None:
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
-def test_interrupted_while_rebuilding_the_old_one_is_back(desk: Desk, signal_: signal.Signals) -> None:
+def test_interrupted_while_rebuilding_the_old_one_is_back(
+    desk: Desk, signal_: signal.Signals
+) -> None:
     assert desk.create().code == 0
     before, inode = desk.toml().read_bytes(), desk.inode()
     process = desk.start("--force")
@@ -415,7 +469,9 @@ def test_killed_while_rebuilding(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("cause", ["unknown package", "missing header", "other Python"])
-def test_a_rebuilding_that_fails_puts_the_old_one_back(desk: Desk, tmp_path: Path, cause: str) -> None:
+def test_a_rebuilding_that_fails_puts_the_old_one_back(
+    desk: Desk, tmp_path: Path, cause: str
+) -> None:
     assert desk.create().code == 0
     before, launcher = desk.toml().read_bytes(), desk.launcher().read_bytes()
     if cause == "unknown package":
@@ -469,7 +525,11 @@ def test_something_else_in_its_place_is_not_removed(desk: Desk) -> None:
     for options in ([], ["--force"]):
         run = desk.create(*options)
         assert result_of(run)["status"] != "ok"
-        found = [path for path in desk.root.rglob("thesis.txt") if path.read_text() == "three years of work\n"]
+        found = [
+            path
+            for path in desk.root.rglob("thesis.txt")
+            if path.read_text() == "three years of work\n"
+        ]
         assert len(found) == 1, f"{run.out}{run.err}"
 
 
@@ -480,7 +540,9 @@ def test_a_config_that_declares_no_odoo(desk: Desk) -> None:
     desk.sandbox.config('versions = ["17.0"]\n')
     run = desk.create()
     assert run.code == 1
-    assert "config.toml   # [repos] odoo" in result_of(run, "17.0")["fix"], "pull-repos has none to pull"
+    assert "config.toml   # [repos] odoo" in result_of(run, "17.0")["fix"], (
+        "pull-repos has none to pull"
+    )
 
 
 def test_no_uv(desk: Desk, tmp_path: Path) -> None:
@@ -594,7 +656,9 @@ def test_the_configuration_file(desk: Desk) -> None:
     assert (again.code, again.json()["changed"]) == (0, False)
     assert "not yet with queue" in result_of(again)["message"]
     assert again.err.count("not yet with queue") == 2
-    subprocess.run(["sh", "-c", f"{result_of(again)['fix']} --yes"], env=desk.sandbox.env, check=True)
+    subprocess.run(
+        ["sh", "-c", f"{result_of(again)['fix']} --yes"], env=desk.sandbox.env, check=True
+    )
     assert queue in desk.built()["addons_path"]
     path.write_text(f"[options]\naddons_path = {enterprise},{web},{queue}\n")
     assert "not yet with" not in desk.create().err

@@ -24,7 +24,9 @@ PGDG_SOURCE = f"deb [signed-by=/etc/apt/keyrings/pgdg.asc] https://{PGDG} {{suit
 
 def found(it: Machine, *programs: str) -> list[str]:
     """Which of these programs are on the user's PATH."""
-    return [program for program in programs if it.run("sh", "-c", f"command -v {program}").code == 0]
+    return [
+        program for program in programs if it.run("sh", "-c", f"command -v {program}").code == 0
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,7 +59,9 @@ def test_a_machine_is_bare_and_leaves_nothing_behind(kind: str, tmp_path: Path) 
 
 def test_a_program_can_be_interrupted_and_a_hanging_one_ends_its_machine(tmp_path: Path) -> None:
     with machine(tmp_path, "debian-12") as it:
-        running = it.popen("sh", "-c", "trap 'echo bye; exit 7' INT; echo >ready; while :; do sleep 0.1; done")
+        running = it.popen(
+            "sh", "-c", "trap 'echo bye; exit 7' INT; echo >ready; while :; do sleep 0.1; done"
+        )
         soon(lambda: it.exists("/home/dev/ready"))
         running.signal(signal.SIGINT)
         assert (running.wait().code, it.processes()) == (7, [])
@@ -126,7 +130,9 @@ def test_a_machine_offers_tiny_packages_of_its_own(
 
 
 @pytest.mark.parametrize("kind", CODENAMES)
-def test_a_signed_archive_over_https_is_taken_with_the_right_key_only(kind: str, tmp_path: Path) -> None:
+def test_a_signed_archive_over_https_is_taken_with_the_right_key_only(
+    kind: str, tmp_path: Path
+) -> None:
     suite = f"{CODENAMES[kind]}-pgdg"
     archive, wrong = AptArchive(tmp_path / "archive", Key("right"), suite), Key("wrong")
     assert archive.key.fingerprint != wrong.fingerprint
@@ -137,7 +143,10 @@ def test_a_signed_archive_over_https_is_taken_with_the_right_key_only(kind: str,
         it.resolve(web.address, "apt.postgresql.org")
         it.write("/etc/apt/sources.list", PGDG_SOURCE.format(suite=suite))
         it.write("/etc/apt/keyrings/pgdg.asc", archive.key.public)
-        update, install = "apt-get -q update -o Acquire::Retries=0", "apt-get -q install -y postgresql-17"
+        update, install = (
+            "apt-get -q update -o Acquire::Retries=0",
+            "apt-get -q install -y postgresql-17",
+        )
         refused = it.run(*update.split(), user="root")
         assert "certificate" in refused.out + refused.err, "an authority it does not know"
         it.trust(web.authority)
@@ -151,7 +160,10 @@ def test_a_signed_archive_over_https_is_taken_with_the_right_key_only(kind: str,
         it.must(*update.split())
         it.must(*install.split())
         assert it.read("/var/tmp/postgresql") == "configured\n"
-        assert Request("https", "apt.postgresql.org", f"/pub/repos/apt/dists/{suite}/InRelease") in web.requests
+        assert (
+            Request("https", "apt.postgresql.org", f"/pub/repos/apt/dists/{suite}/InRelease")
+            in web.requests
+        )
 
 
 def test_a_web_server_of_all_hosts(tmp_path: Path) -> None:
@@ -172,7 +184,10 @@ def test_a_web_server_of_all_hosts(tmp_path: Path) -> None:
             "/broken": Answer("oh", status=503),
         }
         assert get("/here") == get("/moved") == get("/plain") == b"mine"
-        assert web.requests[-2:] == [Request("https", "localhost", "/plain"), Request("http", "localhost", "/here")]
+        assert web.requests[-2:] == [
+            Request("https", "localhost", "/plain"),
+            Request("http", "localhost", "/here"),
+        ]
         with pytest.raises(http.client.IncompleteRead):
             get("/cut")
         start = time.monotonic()
@@ -199,7 +214,9 @@ def test_tlc_runs_there(kind: str, tmp_path: Path, archive: Path) -> None:
         it.write("/home/dev/tlc.pyz", archive.read_bytes())
         run = it.run(python, "tlc.pyz", "--version")
         assert (run.code, run.err) == (0, "")
-        assert it.run(python, "-c", "import ssl, lzma, sqlite3, zlib, bz2, ctypes, hashlib").code == 0
+        assert (
+            it.run(python, "-c", "import ssl, lzma, sqlite3, zlib, bz2, ctypes, hashlib").code == 0
+        )
 
 
 @pytest.mark.parametrize("kind", ["debian-11", "debian-12"])
@@ -216,5 +233,14 @@ def test_pip_and_uv_reach_the_index(kind: str, tmp_path: Path) -> None:
 
 def test_npm_reaches_the_registry(tmp_path: Path) -> None:
     with machine(tmp_path, "debian-13", packages="npm") as it:
-        it.must("npm", "install", "-g", "--prefix", "/home/dev/.local", "rtlcss", user="dev", timeout=300)
+        it.must(
+            "npm",
+            "install",
+            "-g",
+            "--prefix",
+            "/home/dev/.local",
+            "rtlcss",
+            user="dev",
+            timeout=300,
+        )
         assert it.exists("/home/dev/.local/bin/rtlcss")

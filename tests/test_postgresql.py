@@ -45,14 +45,20 @@ def literal(text: str) -> str:
 class Desk:
     """A person with a PostgreSQL, and what they do with it."""
 
-    def __init__(self, sandbox: Sandbox, server: PostgresServer, python: str | Path = sys.executable) -> None:
+    def __init__(
+        self, sandbox: Sandbox, server: PostgresServer, python: str | Path = sys.executable
+    ) -> None:
         self.sandbox, self.server, self.python = sandbox, server, python
         self.account = ""  # who runs tlc, where that is another one
         sandbox.env |= server.env
         self.config()
 
     def config(
-        self, user: str = "odoo", password: str = PASSWORD, host: str = "localhost", versions: str = '"18.0"'
+        self,
+        user: str = "odoo",
+        password: str = PASSWORD,
+        host: str = "localhost",
+        versions: str = '"18.0"',
     ) -> None:
         """Write a config with this role."""
         self.sandbox.config(
@@ -60,7 +66,9 @@ class Desk:
             f'host = "{host}"\nport = {self.server.port}\n'
         )
 
-    def ensure(self, *options: str, env: Mapping[str, str] | None = None, as_json: bool = True) -> Run:
+    def ensure(
+        self, *options: str, env: Mapping[str, str] | None = None, as_json: bool = True
+    ) -> Run:
         """Run ensure-db-user; whatever comes of it, the password stands nowhere."""
         if self.account:
             own(self.sandbox.home, self.account)
@@ -73,7 +81,11 @@ class Desk:
     def login(self, user: str = "odoo", password: str = PASSWORD) -> bool:
         """Whether the role comes in over TCP."""
         done = subprocess.run(
-            [self.server.programs / "psql", *"-XqAtw -h 127.0.0.1 -d postgres -c".split(), "SELECT current_user"],
+            [
+                self.server.programs / "psql",
+                *"-XqAtw -h 127.0.0.1 -d postgres -c".split(),
+                "SELECT current_user",
+            ],
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PGPORT": str(self.server.port)}
             | {"PGUSER": user, "PGPASSWORD": password},
             capture_output=True,
@@ -83,8 +95,12 @@ class Desk:
 
     def role(self, user: str = "odoo") -> str:
         """Whether a role may log in, create databases, do everything; "" when there is none."""
-        roles = self.server.sql("SELECT rolname, rolcanlogin, rolcreatedb, rolsuper FROM pg_roles").splitlines()
-        return next((role.removeprefix(f"{user}|") for role in roles if role.startswith(f"{user}|")), "")
+        roles = self.server.sql(
+            "SELECT rolname, rolcanlogin, rolcreatedb, rolsuper FROM pg_roles"
+        ).splitlines()
+        return next(
+            (role.removeprefix(f"{user}|") for role in roles if role.startswith(f"{user}|")), ""
+        )
 
 
 READY = "t|t|f"
@@ -100,10 +116,14 @@ def python_for(account: str, directory: Path) -> Path:
     """Write a script that runs a Python as that account; return it."""
     for interpreter in pythons.supported():
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            subprocess.run([interpreter.path, "-c", ""], user=account, cwd="/", check=True, capture_output=True)
+            subprocess.run(
+                [interpreter.path, "-c", ""], user=account, cwd="/", check=True, capture_output=True
+            )
             script = directory / "python"
             become = f"--reuid={account} --regid={pwd.getpwnam(account).pw_gid} --clear-groups"
-            script.write_text(f'#!/bin/sh\nexec {shutil.which("setpriv")} {become} {interpreter.path} "$@"\n')
+            script.write_text(
+                f'#!/bin/sh\nexec {shutil.which("setpriv")} {become} {interpreter.path} "$@"\n'
+            )
             script.chmod(0o755)
             return script
     pytest.skip("no Python here that others than root may run: sudo apt-get install python3")
@@ -112,10 +132,16 @@ def python_for(account: str, directory: Path) -> Path:
 @contextlib.contextmanager
 def unprivileged(archive: Path, server: PostgresServer, account: str) -> Iterator[Desk]:
     """The desk of an account that may nothing; only root can make one for another."""
-    directory = Path(tempfile.mkdtemp(prefix="tlc-person-", dir="/tmp"))  # pytest's own are closed to others
+    directory = Path(
+        tempfile.mkdtemp(prefix="tlc-person-", dir="/tmp")
+    )  # pytest's own are closed to others
     try:
         directory.chmod(0o755)
-        desk = Desk(Sandbox(directory, Path(shutil.copy(archive, directory))), server, python_for(account, directory))
+        desk = Desk(
+            Sandbox(directory, Path(shutil.copy(archive, directory))),
+            server,
+            python_for(account, directory),
+        )
         own(directory, account)
         desk.account = account
         yield desk
@@ -316,7 +342,13 @@ def test_a_host_by_its_address(desk: Desk) -> None:
 def test_what_the_person_has_set_for_psql_does_not_matter(desk: Desk) -> None:
     psqlrc = desk.sandbox.home / ".psqlrc"
     psqlrc.write_text("\\set AUTOCOMMIT off\n\\pset format html\nSELECT 'hello';\n")
-    env = {"PGPORT": "1", "PGUSER": "me", "PGDATABASE": "mine", "PGPASSWORD": "mine", "PGSSLMODE": "allow"}
+    env = {
+        "PGPORT": "1",
+        "PGUSER": "me",
+        "PGDATABASE": "mine",
+        "PGPASSWORD": "mine",
+        "PGSSLMODE": "allow",
+    }
     env["PSQLRC"] = str(psqlrc)
     if os.getuid() != 0:
         del env["PGUSER"]  # it says who this person is there
@@ -378,7 +410,9 @@ def test_pg_hba_refuses_tcp(each_desk: Desk) -> None:
 def test_pg_hba_refuses_the_administrator(each_desk: Desk) -> None:
     each_desk.server.hba("local all all reject")
     run = each_desk.ensure()
-    left = os.getuid() == 0 and each_desk.account != "nobody"  # who is left then is `postgres`, else with sudo
+    left = (
+        os.getuid() == 0 and each_desk.account != "nobody"
+    )  # who is left then is `postgres`, else with sudo
     assert run.code in ([3] if left else [2, 3])
     each_desk.server.hba()
     assert each_desk.role() == ""
@@ -403,7 +437,9 @@ def test_a_postgresql_too_old_for_a_version(desk: Desk) -> None:
     assert ("16" in said and "master" in said) == old
 
 
-@pytest.mark.skipif(not ROOT, reason="needs another account's PostgreSQL: run the tests as root too")
+@pytest.mark.skipif(
+    not ROOT, reason="needs another account's PostgreSQL: run the tests as root too"
+)
 def test_somebody_without_sudo_is_told_what_to_run(archive: Path) -> None:
     if reason := missing():
         pytest.skip(reason)

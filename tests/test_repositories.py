@@ -77,7 +77,9 @@ def web(sandbox: Sandbox, upstream: Upstream) -> Path:
 def snapshot(directory: Path) -> dict[str, bytes | str]:
     """Every file below a directory but git's own -> its bytes, or where a link leads."""
     return {
-        str(path.relative_to(directory)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        str(path.relative_to(directory)): os.readlink(path)
+        if path.is_symlink()
+        else path.read_bytes()
         for path in sorted(directory.rglob("*"))
         if ".git" not in path.relative_to(directory).parts and (path.is_symlink() or path.is_file())
     }
@@ -95,7 +97,8 @@ def test_from_nothing_to_a_second_run(sandbox: Sandbox, upstream: Upstream) -> N
     first = pull(sandbox)
     assert first.code == 0
     assert statuses(first) == dict.fromkeys(
-        ["odoo/odoo@17.0", "odoo/odoo@18.0", "oca/web@17.0", "oca/web@18.0", "oca/queue@17.0"], "changed"
+        ["odoo/odoo@17.0", "odoo/odoo@18.0", "oca/web@17.0", "oca/web@18.0", "oca/queue@17.0"],
+        "changed",
     )
     for path, repository, branch in (
         ("odoo/odoo/18.0", "odoo/odoo", "18.0"),
@@ -106,7 +109,10 @@ def test_from_nothing_to_a_second_run(sandbox: Sandbox, upstream: Upstream) -> N
         assert upstream.git("rev-parse", "HEAD", cwd=checkout) == upstream.tip(repository, branch)
         assert upstream.git("rev-parse", "--abbrev-ref", "HEAD", cwd=checkout) == branch
         assert upstream.git("rev-list", "--count", "HEAD", cwd=checkout) == "1"  # shallow
-        assert upstream.git("config", "remote.origin.url", cwd=checkout) == f"git@github.com:{repository}.git"
+        assert (
+            upstream.git("config", "remote.origin.url", cwd=checkout)
+            == f"git@github.com:{repository}.git"
+        )
 
     again = pull(sandbox)
     assert again.code == 0
@@ -153,7 +159,9 @@ def test_fetched_by_hand_and_force_pushed_is_not_the_persons_work(
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
 
 
-def test_history_a_person_deepened_is_not_cut_short(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+def test_history_a_person_deepened_is_not_cut_short(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
     upstream.git("fetch", "--quiet", "--unshallow", "origin", "17.0", cwd=web)
     for _ in range(2):
         assert pull(sandbox, "-f", "web@17.0").code == 0
@@ -278,14 +286,24 @@ def symlink(web: Path) -> None:
 
 def git(where: Path, *arguments: str, fails: bool = False) -> str:
     """Run git as the person who works in a checkout."""
-    names = {f"GIT_{role}_{field}": "me@example.com" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+    names = {
+        f"GIT_{role}_{field}": "me@example.com"
+        for role in ("AUTHOR", "COMMITTER")
+        for field in ("NAME", "EMAIL")
+    }
     env = {**os.environ, **names, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_EDITOR": "true"}
-    done = subprocess.run(["git", "-C", str(where), *arguments], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "-C", str(where), *arguments], env=env, capture_output=True, text=True
+    )
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done.stdout
 
 
-UNFINISHED = ("interactive rebase in progress", "You are currently rebasing", "You have unmerged paths")
+UNFINISHED = (
+    "interactive rebase in progress",
+    "You are currently rebasing",
+    "You have unmerged paths",
+)
 
 
 def state(web: Path) -> dict[str, object]:
@@ -295,9 +313,13 @@ def state(web: Path) -> dict[str, object]:
         "index": git(web, "ls-files", "--stage"),
         "head": git(web, "rev-parse", "HEAD"),
         "on": git(web, "rev-parse", "--abbrev-ref", "HEAD"),
-        "branches": git(web, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/stash"),
+        "branches": git(
+            web, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/stash"
+        ),
         "status": git(web, "status", "--porcelain=v2"),
-        "unfinished": [line for line in git(web, "status").splitlines() if line.startswith(UNFINISHED)],
+        "unfinished": [
+            line for line in git(web, "status").splitlines() if line.startswith(UNFINISHED)
+        ],
     }
 
 
@@ -358,7 +380,9 @@ def test_work_is_kept_and_with_force_comes_back(
     assert state(web) == before
 
 
-def test_versions_of_one_repository_are_recorded_apart(sandbox: Sandbox, upstream: Upstream) -> None:
+def test_versions_of_one_repository_are_recorded_apart(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
     assert pull(sandbox, "-f", "oca/web", "-f", "odoo").code == 0
     checkouts = {
         f"{name}@{version}": sandbox.root / path.format(version)
@@ -370,7 +394,12 @@ def test_versions_of_one_repository_are_recorded_apart(sandbox: Sandbox, upstrea
     forced = pull(sandbox, "--force", "-f", "oca/web", "-f", "odoo")
     for name, path in checkouts.items():
         assert git(path, "status", "--porcelain") == ""
-        subprocess.run(["sh", "-c", result_of(forced, name)["fix"]], env=sandbox.env, check=True, capture_output=True)
+        subprocess.run(
+            ["sh", "-c", result_of(forced, name)["fix"]],
+            env=sandbox.env,
+            check=True,
+            capture_output=True,
+        )
         assert (path / "README.md").read_text() == f"mine in {name}\n"
 
 
@@ -397,7 +426,16 @@ def test_a_submodule_that_the_update_would_replace_is_kept(
     upstream.git("checkout", "--quiet", "17.0", cwd=work)
     source = str(upstream.directory / "acme/inner.git")
     upstream.git(
-        "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "-b", "main", source, "sub", cwd=work
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        "-b",
+        "main",
+        source,
+        "sub",
+        cwd=work,
     )
     upstream.commit("OCA/web", "17.0", {})
     assert pull(sandbox, "-f", "web@17.0").code == 0
@@ -408,18 +446,25 @@ def test_a_submodule_that_the_update_would_replace_is_kept(
     upstream.commit("OCA/web", "17.0", {arrives: "upstream\n"})
     before = snapshot(web)
     kept = pull(sandbox, "-f", "web@17.0", *force)
-    assert (result_of(kept)["status"], "submodule sub" in result_of(kept)["message"]) == ("kept", True)
+    assert (result_of(kept)["status"], "submodule sub" in result_of(kept)["message"]) == (
+        "kept",
+        True,
+    )
     assert snapshot(web) == before
 
 
-def test_other_untracked_files_do_not_matter(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+def test_other_untracked_files_do_not_matter(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
     (web / "notes.txt").write_text("mine\n")
     upstream.commit("OCA/web", "17.0", {"arriving.py": "upstream\n"})
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
     assert (web / "notes.txt").read_text() == "mine\n"
 
 
-def test_force_where_there_is_no_work_just_updates(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+def test_force_where_there_is_no_work_just_updates(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
     upstream.commit("OCA/web", "17.0", {"arriving.py": "upstream\n"})
     run = pull(sandbox, "-f", "web@17.0", "--force")
     assert (result_of(run)["status"], result_of(run)["fix"]) == ("changed", "")
@@ -437,7 +482,9 @@ def test_a_repository_inside_that_the_update_would_write_into_stops_even_force(
     assert (web / "nested" / "mine.txt").read_text() == "mine\n"
 
 
-def test_the_plan_says_what_is_found_and_what_force_would_do(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+def test_the_plan_says_what_is_found_and_what_force_would_do(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
     edit(web)
     plain = sandbox.tlc("pull-repos", "-n", "-f", "web@17.0").out
     forced = sandbox.tlc("pull-repos", "-n", "-f", "web@17.0", "--force").out
@@ -460,7 +507,9 @@ def test_a_branch_that_upstream_lacks_is_skipped(
     assert not (sandbox.root / "oca/18.0/queue").exists()
 
 
-def test_a_branch_that_upstream_dropped_is_skipped_and_stays(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+def test_a_branch_that_upstream_dropped_is_skipped_and_stays(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
     upstream.git("branch", "-D", "17.0", cwd=upstream.directory / "OCA/web.git")
     before = state(web)
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "skipped"}
@@ -507,7 +556,11 @@ def a_clone_of_something_else(path: Path) -> None:
 )
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "force"])
 def test_what_is_not_the_checkout_is_not_touched(
-    sandbox: Sandbox, upstream: Upstream, there: Callable[[Path], None], message: str, force: list[str]
+    sandbox: Sandbox,
+    upstream: Upstream,
+    there: Callable[[Path], None],
+    message: str,
+    force: list[str],
 ) -> None:
     git(sandbox.root, "init", "--quiet")  # a repository around it must not be taken for it
     path = sandbox.root / "oca/17.0/web"
@@ -530,9 +583,19 @@ def test_what_is_not_the_checkout_is_not_touched(
         "gh:OCA/web",
     ],
 )
-def test_spellings_of_one_origin_are_one(sandbox: Sandbox, upstream: Upstream, web: Path, url: str) -> None:
-    upstream.git("config", "--global", "--add", f"url.file://{upstream.directory}/.insteadOf", "gh:")
-    upstream.git("config", "--global", "--add", f"url.file://{upstream.directory}/.insteadOf", "ssh://git@github.com/")
+def test_spellings_of_one_origin_are_one(
+    sandbox: Sandbox, upstream: Upstream, web: Path, url: str
+) -> None:
+    upstream.git(
+        "config", "--global", "--add", f"url.file://{upstream.directory}/.insteadOf", "gh:"
+    )
+    upstream.git(
+        "config",
+        "--global",
+        "--add",
+        f"url.file://{upstream.directory}/.insteadOf",
+        "ssh://git@github.com/",
+    )
     (upstream.directory / "oca").symlink_to("OCA")
     git(web, "remote", "set-url", "origin", url)
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
@@ -552,7 +615,9 @@ def test_same_origin(url: str, same: str) -> None:
     assert tlc.host_of(url) == "github.com"
 
 
-def test_a_filter_that_matches_nothing_names_the_nearest(sandbox: Sandbox, upstream: Upstream) -> None:
+def test_a_filter_that_matches_nothing_names_the_nearest(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
     run = sandbox.tlc("--yes", "pull-repos", "-f", "wbe")
     assert run.code == 2
     assert "wbe" in run.err and "web" in run.err
@@ -568,7 +633,9 @@ def test_a_filter_that_matches_nothing_names_the_nearest(sandbox: Sandbox, upstr
         (["oca/web@18.0", "odoo@17.0"], {"oca/web@18.0", "odoo/odoo@17.0"}),
     ],
 )
-def test_filters(sandbox: Sandbox, upstream: Upstream, filters: list[str], expected: set[str]) -> None:
+def test_filters(
+    sandbox: Sandbox, upstream: Upstream, filters: list[str], expected: set[str]
+) -> None:
     options = [word for each in filters for word in ("--filter", each)]
     assert set(statuses(sandbox.tlc("--json", "pull-repos", "-n", *options))) == expected
 
@@ -601,7 +668,11 @@ def test_inside_a_git_hook_it_works_on_the_checkouts_all_the_same(
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     git(tmp_path, "init", "--quiet", str(elsewhere))
-    run = sandbox.tlc("--yes", "pull-repos", env={"GIT_DIR": str(elsewhere / ".git"), "GIT_WORK_TREE": str(elsewhere)})
+    run = sandbox.tlc(
+        "--yes",
+        "pull-repos",
+        env={"GIT_DIR": str(elsewhere / ".git"), "GIT_WORK_TREE": str(elsewhere)},
+    )
     assert run.code == 0
     assert os.listdir(elsewhere) == [".git"]
 
@@ -626,7 +697,9 @@ def test_half_a_clone_is_cloned_anew(sandbox: Sandbox, upstream: Upstream, name:
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
 
 
-def test_a_beginning_with_something_staged_is_not_half_a_clone(sandbox: Sandbox, upstream: Upstream) -> None:
+def test_a_beginning_with_something_staged_is_not_half_a_clone(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
     web = sandbox.root / "oca/17.0/web"
     half_clone(web)
     (web / "mine.py").write_text("mine\n")
@@ -639,7 +712,9 @@ def test_a_beginning_with_something_staged_is_not_half_a_clone(sandbox: Sandbox,
 def big_upstream(upstream: Upstream) -> None:
     """Make OCA/web's 17.0 large enough that a clone takes a while."""
     noise = random.Random(1)
-    upstream.commit("OCA/web", "17.0", {f"big/{n}.txt": noise.randbytes(40_000).hex() for n in range(150)})
+    upstream.commit(
+        "OCA/web", "17.0", {f"big/{n}.txt": noise.randbytes(40_000).hex() for n in range(150)}
+    )
 
 
 def descendants(pid: int) -> set[int]:
@@ -656,7 +731,9 @@ def descendants(pid: int) -> set[int]:
 
 
 @pytest.mark.parametrize("kill", ["tlc alone", "power failure"])
-def test_killed_at_any_moment_the_next_run_completes(sandbox: Sandbox, upstream: Upstream, kill: str) -> None:
+def test_killed_at_any_moment_the_next_run_completes(
+    sandbox: Sandbox, upstream: Upstream, kill: str
+) -> None:
     big_upstream(upstream)
     web = sandbox.root / "oca/17.0/web"
     moments = random.Random(f"{kill} {sandbox.home}")
@@ -687,7 +764,11 @@ def test_interrupted_it_stops_soon_tells_and_goes_on_next_time(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections and never answers
         url = f"url.https://127.0.0.1:{deaf.getsockname()[1]}/.insteadOf"
-        env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": url, "GIT_CONFIG_VALUE_0": "git@github.com:O"}
+        env = {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": url,
+            "GIT_CONFIG_VALUE_0": "git@github.com:O",
+        }
         process = sandbox.start("--yes", "pull-repos", env=env)
         deaf.settimeout(30)
         with deaf.accept()[0]:
@@ -704,7 +785,9 @@ def own(found: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in found.items() if name != "branches"}
 
 
-def test_layouts_turn_into_each_other_and_lose_nothing(sandbox: Sandbox, upstream: Upstream, layout: str) -> None:
+def test_layouts_turn_into_each_other_and_lose_nothing(
+    sandbox: Sandbox, upstream: Upstream, layout: str
+) -> None:
     other = {"clones": "worktrees", "worktrees": "clones"}
     assert pull(sandbox).code == 0
     web, queue = sandbox.root / "oca/17.0/web", sandbox.root / "oca/17.0/queue"
@@ -725,28 +808,46 @@ def test_layouts_turn_into_each_other_and_lose_nothing(sandbox: Sandbox, upstrea
         }
         assert {path: own(state(path)) for path in (web, queue)} == before
         assert (web / ".git").is_file() == (wanted == "worktrees")
-        assert (queue / ".git").is_file() == (layout == "worktrees")  # there is work in it: it stays what it was
+        assert (queue / ".git").is_file() == (
+            layout == "worktrees"
+        )  # there is work in it: it stays what it was
         assert git(web, "config", "remote.origin.url") == "git@github.com:OCA/web.git\n"
         assert git(web, "fsck", "--connectivity-only") == ""
         again = pull(sandbox)
-        assert {name for name, status in statuses(again).items() if status != "ok"} == {"oca/queue@17.0"}
+        assert {name for name, status in statuses(again).items() if status != "ok"} == {
+            "oca/queue@17.0"
+        }
         upstream.commit("OCA/web", "17.0", {"module/models.py": f"{wanted} = 1\n"})
         assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
         assert (web / "module/models.py").read_text() == f"{wanted} = 1\n"
         before[web] = own(state(web))
-    assert (sandbox.root / ".stores/oca/web.git").exists()  # never removed: worktrees of a person's own may need it
+    assert (
+        sandbox.root / ".stores/oca/web.git"
+    ).exists()  # never removed: worktrees of a person's own may need it
 
 
-def test_what_a_killed_change_to_a_clone_left_in_the_store_is_forgotten(sandbox: Sandbox, upstream: Upstream) -> None:
+def test_what_a_killed_change_to_a_clone_left_in_the_store_is_forgotten(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
     sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
     assert pull(sandbox).code == 0
     shutil.copytree(sandbox.root / ".stores/oca/web.git/worktrees", sandbox.home / "worktrees")
     sandbox.config(CONFIG)
-    assert statuses(pull(sandbox, "-f", "web")) == {"oca/web@17.0": "changed", "oca/web@18.0": "changed"}
-    shutil.copytree(sandbox.home / "worktrees", sandbox.root / ".stores/oca/web.git/worktrees", dirs_exist_ok=True)
+    assert statuses(pull(sandbox, "-f", "web")) == {
+        "oca/web@17.0": "changed",
+        "oca/web@18.0": "changed",
+    }
+    shutil.copytree(
+        sandbox.home / "worktrees",
+        sandbox.root / ".stores/oca/web.git/worktrees",
+        dirs_exist_ok=True,
+    )
     sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
     for status in ("changed", "ok"):
-        assert statuses(pull(sandbox, "-f", "web")) == {"oca/web@17.0": status, "oca/web@18.0": status}
+        assert statuses(pull(sandbox, "-f", "web")) == {
+            "oca/web@17.0": status,
+            "oca/web@18.0": status,
+        }
 
 
 def test_settings_of_a_persons_own_do_not_stand_in_the_way(
@@ -761,7 +862,9 @@ def test_settings_of_a_persons_own_do_not_stand_in_the_way(
         assert set(statuses(pull(sandbox)).values()) == {"ok"}
 
 
-def test_a_worktree_becomes_a_clone_while_git_works_for_another(sandbox: Sandbox, upstream: Upstream) -> None:
+def test_a_worktree_becomes_a_clone_while_git_works_for_another(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
     sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
     assert pull(sandbox).code == 0
     (sandbox.root / ".stores/oca/web.git/shallow.lock").touch()
@@ -793,18 +896,30 @@ def a_setting(web: Path) -> None:
 
 
 def attributes(web: Path) -> None:
-    path = Path(git(web, "rev-parse", "--path-format=absolute", "--git-path", "info/attributes").strip())
+    path = Path(
+        git(web, "rev-parse", "--path-format=absolute", "--git-path", "info/attributes").strip()
+    )
     path.parent.mkdir(exist_ok=True)
     path.write_text("*.po merge=union\n")
 
 
 def a_submodule_of_theirs(web: Path) -> None:
-    (Path(git(web, "rev-parse", "--absolute-git-dir").strip()) / "modules" / "sub").mkdir(parents=True)
+    (Path(git(web, "rev-parse", "--absolute-git-dir").strip()) / "modules" / "sub").mkdir(
+        parents=True
+    )
 
 
 @pytest.mark.parametrize(
     "more",
-    [stash, a_branch_of_their_own, a_hook, a_worktree_of_their_own, a_setting, attributes, a_submodule_of_theirs],
+    [
+        stash,
+        a_branch_of_their_own,
+        a_hook,
+        a_worktree_of_their_own,
+        a_setting,
+        attributes,
+        a_submodule_of_theirs,
+    ],
 )
 def test_a_checkout_with_more_than_upstreams_stays_what_it_is(
     sandbox: Sandbox, upstream: Upstream, web: Path, layout: str, more: Callable[[Path], None]
@@ -813,7 +928,9 @@ def test_a_checkout_with_more_than_upstreams_stays_what_it_is(
     if layout == "worktrees" and more is a_worktree_of_their_own:
         return  # it lives on the store, which stays
     before = state(web)
-    sandbox.config(f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n')
+    sandbox.config(
+        f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n'
+    )
     run = pull(sandbox, "-f", "web@17.0")
     assert (run.code, result_of(run)["status"]) == (0, "kept")
     assert "it has" in result_of(run)["message"]
@@ -826,7 +943,9 @@ def test_force_and_another_layout_at_once_tell_how_to_get_the_work_back(
     sandbox: Sandbox, upstream: Upstream, web: Path, layout: str
 ) -> None:
     edit(web)
-    sandbox.config(f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n')
+    sandbox.config(
+        f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n'
+    )
     forced = result_of(pull(sandbox, "-f", "web@17.0", "--force"))
     assert forced["status"] == "changed"
     subprocess.run(["sh", "-c", forced["fix"]], env=sandbox.env, check=True, capture_output=True)
@@ -855,12 +974,20 @@ def test_a_code_root_that_was_moved_is_repaired_by_the_printed_command_and_loses
     for version in ("17.0", "18.0"):
         fix = result_of(moved, f"oca/moved@{version}")["fix"]
         subprocess.run(["sh", "-c", fix], env=sandbox.env, check=True, capture_output=True)
-    assert statuses(pull(sandbox)) == {"oca/moved@16.0": "ok", "oca/moved@17.0": "kept", "oca/moved@18.0": "ok"}
+    assert statuses(pull(sandbox)) == {
+        "oca/moved@16.0": "ok",
+        "oca/moved@17.0": "kept",
+        "oca/moved@18.0": "ok",
+    }
     assert git(sandbox.root / "oca/17.0/moved", "rev-parse", "HEAD") == commit
 
 
-def test_versions_of_one_repository_share_a_store_and_a_fetch(sandbox: Sandbox, upstream: Upstream) -> None:
-    sandbox.config('versions = ["17.0", "18.0"]\n[repos]\nodoo = ["odoo"]\n[git]\nlayout = "worktrees"\n')
+def test_versions_of_one_repository_share_a_store_and_a_fetch(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
+    sandbox.config(
+        'versions = ["17.0", "18.0"]\n[repos]\nodoo = ["odoo"]\n[git]\nlayout = "worktrees"\n'
+    )
     run = sandbox.tlc("--yes", "--verbose", "pull-repos")
     assert run.err.count(" fetch ") == 1
     assert os.listdir(sandbox.root / ".stores/odoo") == ["odoo.git"]
@@ -879,7 +1006,9 @@ def test_a_store_that_git_cannot_read_is_left_alone(sandbox: Sandbox, upstream: 
     assert state(web) == before
 
 
-def test_an_old_git_directory_beside_the_new_one_is_removed(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+def test_an_old_git_directory_beside_the_new_one_is_removed(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
     (web / ".git.tlc-old").mkdir()
     (web / ".git.tlc-old" / "HEAD").write_text("old\n")
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
@@ -910,8 +1039,18 @@ def test_a_worktree_that_was_deleted_by_hand_comes_back_and_its_commits_are_reco
 @pytest.fixture
 def half_updated(sandbox: Sandbox, upstream: Upstream, web: Path) -> str:
     """What is left when git is killed in the middle of a checkout for tlc; the commit it was on its way to."""
-    tip = upstream.commit("OCA/web", "17.0", {"module/models.py": "upstream\n", "arriving.py": "upstream\n"})
-    git(web, "-c", f"url.file://{upstream.directory}/.insteadOf=git@github.com:", "fetch", "--quiet", "origin", "17.0")
+    tip = upstream.commit(
+        "OCA/web", "17.0", {"module/models.py": "upstream\n", "arriving.py": "upstream\n"}
+    )
+    git(
+        web,
+        "-c",
+        f"url.file://{upstream.directory}/.insteadOf=git@github.com:",
+        "fetch",
+        "--quiet",
+        "origin",
+        "17.0",
+    )
     directory = Path(git(web, "rev-parse", "--absolute-git-dir").strip())
     mark = {"head": git(web, "rev-parse", "HEAD").strip(), "target": tip, "restore": ""}
     (directory / "tlc-checking-out").write_text(json.dumps(mark))
@@ -921,7 +1060,9 @@ def half_updated(sandbox: Sandbox, upstream: Upstream, web: Path) -> str:
     return tip
 
 
-def test_an_update_that_was_cut_off_is_completed(sandbox: Sandbox, web: Path, half_updated: str) -> None:
+def test_an_update_that_was_cut_off_is_completed(
+    sandbox: Sandbox, web: Path, half_updated: str
+) -> None:
     run = pull(sandbox, "-f", "web@17.0")
     assert (result_of(run)["status"], result_of(run)["fix"]) == ("changed", "")
     assert git(web, "rev-parse", "HEAD").strip() == half_updated
@@ -929,7 +1070,9 @@ def test_an_update_that_was_cut_off_is_completed(sandbox: Sandbox, web: Path, ha
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
 
 
-def test_what_was_staged_after_an_update_was_cut_off_is_kept(sandbox: Sandbox, web: Path, half_updated: str) -> None:
+def test_what_was_staged_after_an_update_was_cut_off_is_kept(
+    sandbox: Sandbox, web: Path, half_updated: str
+) -> None:
     Path(git(web, "rev-parse", "--absolute-git-dir").strip(), "index.lock").unlink()
     original = (web / "README.md").read_text()
     (web / "README.md").write_text("mine\n")
@@ -950,7 +1093,9 @@ def test_what_a_person_did_after_an_update_was_cut_off_is_kept(
     assert snapshot(web) == before
 
 
-def test_commits_made_after_an_update_was_cut_off_are_kept(sandbox: Sandbox, web: Path, half_updated: str) -> None:
+def test_commits_made_after_an_update_was_cut_off_are_kept(
+    sandbox: Sandbox, web: Path, half_updated: str
+) -> None:
     Path(git(web, "rev-parse", "--absolute-git-dir").strip(), "index.lock").unlink()
     (web / "README.md").write_text("mine\n")
     git(web, "commit", "--quiet", "-m", "mine", "README.md")
@@ -959,10 +1104,14 @@ def test_commits_made_after_an_update_was_cut_off_are_kept(sandbox: Sandbox, web
     assert git(web, "rev-parse", "HEAD") == head
 
 
-def test_a_checkout_that_fails_half_way_is_completed_later(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+def test_a_checkout_that_fails_half_way_is_completed_later(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
     files = {f"a/{number}.py": "upstream\n" for number in range(30)}
     tip = upstream.commit(
-        "OCA/web", "17.0", {**files, ".gitattributes": "z/* filter=broken\n", "z/last.bin": "upstream\n"}
+        "OCA/web",
+        "17.0",
+        {**files, ".gitattributes": "z/* filter=broken\n", "z/last.bin": "upstream\n"},
     )
     upstream.git("config", "--global", "filter.broken.smudge", "false")
     upstream.git("config", "--global", "filter.broken.required", "true")
@@ -975,7 +1124,9 @@ def test_a_checkout_that_fails_half_way_is_completed_later(sandbox: Sandbox, ups
     assert (web / "z/last.bin").read_text() == "upstream\n"
 
 
-def test_an_exchange_of_layouts_that_was_cut_off_is_undone(sandbox: Sandbox, upstream: Upstream, web: Path) -> None:
+def test_an_exchange_of_layouts_that_was_cut_off_is_undone(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
     (web / ".git").rename(web / ".git.tlc-old")
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
     assert not (web / ".git.tlc-old").exists()

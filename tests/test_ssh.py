@@ -39,7 +39,10 @@ class GitHub:
         names = [f"repo{number}" for number in range(count)]
         self.upstream.create("OCA/repo0", "17.0")
         for name in names[1:]:
-            shutil.copytree(self.upstream.directory / "OCA/repo0.git", self.upstream.directory / f"OCA/{name}.git")
+            shutil.copytree(
+                self.upstream.directory / "OCA/repo0.git",
+                self.upstream.directory / f"OCA/{name}.git",
+            )
         quoted = ", ".join(f'"{name}"' for name in names)
         self.sandbox.config(f'versions = ["17.0"]\n[repos]\noca = [{quoted}]\n')
         return [f"oca/{name}@17.0" for name in names]
@@ -48,7 +51,9 @@ class GitHub:
         """Have one repository with a pack of about 3 MB, in the config too; return its item's name."""
         [name] = self.repositories(1)
         noise = random.Random(1)
-        self.upstream.commit("OCA/repo0", "17.0", {f"big/{n}.txt": noise.randbytes(30_000).hex() for n in range(100)})
+        self.upstream.commit(
+            "OCA/repo0", "17.0", {f"big/{n}.txt": noise.randbytes(30_000).hex() for n in range(100)}
+        )
         return name
 
     def pull(self, *options: str) -> Run:
@@ -63,7 +68,13 @@ class GitHub:
 
     def terminal(self, *options: str) -> Terminal:
         """pull-repos on a terminal of its own."""
-        command: list[str | Path] = [sys.executable, self.sandbox.archive, "--yes", "pull-repos", *options]
+        command: list[str | Path] = [
+            sys.executable,
+            self.sandbox.archive,
+            "--yes",
+            "pull-repos",
+            *options,
+        ]
         return Terminal(command, self.sandbox.env, cwd=self.sandbox.home)
 
     def checkout(self, number: int) -> Path:
@@ -89,7 +100,9 @@ def github(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> 
     if reason := missing():
         pytest.skip(reason)
     upstream = Upstream(tmp_path / "github", sandbox, ["https://github.com/"])
-    with SshServer(tmp_path / "sshd", upstream.directory, **getattr(request, "param", {})) as server:
+    with SshServer(
+        tmp_path / "sshd", upstream.directory, **getattr(request, "param", {})
+    ) as server:
         github = GitHub(sandbox, upstream, server, Person(sandbox.home, sandbox.env, server))
         yield github
     for directory in github.sockets():  # a test that failed, or killed tlc, may leave some
@@ -123,7 +136,9 @@ def test_the_versions_of_a_repository_are_worktrees_that_come_in_one_fetch(githu
     for number in range(3):
         github.upstream.commit(f"OCA/repo{number}", "18.0", {"README.md": "18.0\n"})
     config = github.sandbox.root / "config.toml"
-    config.write_text(config.read_text().replace('["17.0"]', '["17.0", "18.0"]\n[git]\nlayout = "worktrees"', 1))
+    config.write_text(
+        config.read_text().replace('["17.0"]', '["17.0", "18.0"]\n[git]\nlayout = "worktrees"', 1)
+    )
     names = [f"oca/repo{number}@{version}" for number in range(3) for version in ("17.0", "18.0")]
     for status, most in (("changed", 2), ("ok", 1)):  # a look at upstream, and a fetch
         github.server.forget()
@@ -197,7 +212,9 @@ def test_killed_it_leaves_a_connection_that_ends_by_itself(github: GitHub) -> No
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         # That it does so is ssh's affair (ssh_config(5), ControlPersist): here only that it is told to.
-        [persist] = {word.partition("=")[2] for word in github.control() if "ControlPersist" in word}
+        [persist] = {
+            word.partition("=")[2] for word in github.control() if "ControlPersist" in word
+        }
         assert 1 <= int(persist) <= 90
         relay.set(delay=0)
         run = github.pull()
@@ -230,11 +247,17 @@ def own_ssh(github: GitHub) -> Path:
 def uses(own_ssh: Path) -> list[str]:
     """The fetches that went through it."""
     used = own_ssh.with_name("ssh.used")
-    return [line for line in used.read_text().splitlines() if "upload-pack" in line] if used.exists() else []
+    return (
+        [line for line in used.read_text().splitlines() if "upload-pack" in line]
+        if used.exists()
+        else []
+    )
 
 
 @pytest.mark.parametrize("variable", ["GIT_SSH", "GIT_SSH_COMMAND"])
-def test_an_ssh_from_the_environment_is_used_as_it_is(github: GitHub, own_ssh: Path, variable: str) -> None:
+def test_an_ssh_from_the_environment_is_used_as_it_is(
+    github: GitHub, own_ssh: Path, variable: str
+) -> None:
     names = github.repositories(3)
     github.sandbox.env[variable] = str(own_ssh)
     assert statuses(github.pull()) == dict.fromkeys(names, "changed")
@@ -257,13 +280,21 @@ def test_an_ssh_for_one_checkout_is_used_for_that_one_alone(github: GitHub, own_
     github.upstream.git("config", "core.sshCommand", str(own_ssh), cwd=github.checkout(1))
     github.upstream.commit("OCA/repo1", "17.0", {"module/models.py": "moved\n"})
     github.server.forget()
-    assert statuses(github.pull()) == {name: "changed" if "repo1@" in name else "ok" for name in names}
-    assert uses(own_ssh) and all("repo1.git" in use and "Control" not in use for use in uses(own_ssh))
+    assert statuses(github.pull()) == {
+        name: "changed" if "repo1@" in name else "ok" for name in names
+    }
+    assert uses(own_ssh) and all(
+        "repo1.git" in use and "Control" not in use for use in uses(own_ssh)
+    )
     assert github.server.visits().authentications == len(uses(own_ssh)) + 1
 
 
-@pytest.mark.parametrize("path", ["{home}/included", "included"], ids=["absolute", "relative to the file"])
-def test_an_ssh_for_a_directory_is_used_there_for_clones_too(github: GitHub, own_ssh: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["{home}/included", "included"], ids=["absolute", "relative to the file"]
+)
+def test_an_ssh_for_a_directory_is_used_there_for_clones_too(
+    github: GitHub, own_ssh: Path, path: str
+) -> None:
     names = github.repositories(3)
     home = github.sandbox.home
     github.upstream.git("config", "--file", str(home / "included"), "core.sshCommand", str(own_ssh))
@@ -277,11 +308,15 @@ def test_an_ssh_for_a_directory_is_used_there_for_clones_too(github: GitHub, own
 
 
 @pytest.mark.parametrize("master", ["auto", "no"])
-def test_the_persons_own_shared_connection_is_left_to_them(github: GitHub, master: str, tmp_path: Path) -> None:
+def test_the_persons_own_shared_connection_is_left_to_them(
+    github: GitHub, master: str, tmp_path: Path
+) -> None:
     names = github.repositories(3)
     # A socket's path may be no longer than about 100 bytes.
     path = Path("/tmp") / f"own-{os.getpid()}-{os.urandom(4).hex()}"
-    github.person.configure(github.server.port, f"ControlMaster {master}", f"ControlPath {path}", "ControlPersist 30")
+    github.person.configure(
+        github.server.port, f"ControlMaster {master}", f"ControlPath {path}", "ControlPersist 30"
+    )
     try:
         run = github.pull("-j1")
         assert statuses(run) == dict.fromkeys(names, "changed"), run.err
@@ -291,7 +326,9 @@ def test_the_persons_own_shared_connection_is_left_to_them(github: GitHub, maste
             soon(lambda: not github.server.live())
         assert path.exists() == bool(github.server.live()) == (master == "auto")  # theirs stays
     finally:
-        subprocess.run(["ssh", "-O", "exit", "github.com"], env=github.sandbox.env, capture_output=True)
+        subprocess.run(
+            ["ssh", "-O", "exit", "github.com"], env=github.sandbox.env, capture_output=True
+        )
 
 
 # --- what fails, why, and what mends it
@@ -330,11 +367,26 @@ def no_such_name(github: GitHub) -> None:
 REFUSALS: list[tuple[Callable[[GitHub], None], str, str, int]] = [
     (no_key, "github.com accepts none of your ssh keys", "ssh-add || gh auth login -p ssh", 2),
     (unknown_host, "the ssh host key of github.com is not known here", "ssh -T git@github.com", 2),
-    (changed_host, "github.com shows another ssh host key than the one known for it", "ssh-keygen -R github.com", 2),
-    (no_such_repository, "no such repository, or you have no access to it", "git ls-remote git@github.com:OCA/", 2),
+    (
+        changed_host,
+        "github.com shows another ssh host key than the one known for it",
+        "ssh-keygen -R github.com",
+        2,
+    ),
+    (
+        no_such_repository,
+        "no such repository, or you have no access to it",
+        "git ls-remote git@github.com:OCA/",
+        2,
+    ),
 ]
 FAILURES: list[tuple[Callable[[GitHub], None], str, str, int]] = [
-    (port_closed, "the connection to github.com failed or was cut", "pull-repos -f oca/repo0@17.0", 0),
+    (
+        port_closed,
+        "the connection to github.com failed or was cut",
+        "pull-repos -f oca/repo0@17.0",
+        0,
+    ),
     (no_such_name, "the name github.invalid cannot be resolved", "pull-repos -f oca/repo0@17.0", 0),
 ]
 
@@ -378,7 +430,9 @@ def test_a_connection_cut_in_the_middle_of_a_pack_is_tried_again(github: GitHub)
         run = github.pull()
         assert statuses(run) == {name: "changed"}, run.out
         assert relay.counts.cut == 1 and relay.counts.connections >= 2
-    assert github.upstream.git("rev-parse", "HEAD", cwd=github.checkout(0)) == github.upstream.tip("OCA/repo0", "17.0")
+    assert github.upstream.git("rev-parse", "HEAD", cwd=github.checkout(0)) == github.upstream.tip(
+        "OCA/repo0", "17.0"
+    )
     soon(github.nothing_left)
 
 
@@ -397,7 +451,9 @@ def test_a_connection_that_is_always_cut_fails_after_three_tries(github: GitHub)
 
 
 @pytest.mark.parametrize(("shared", "refused"), [(True, 1), (True, 2), (False, 3)])
-def test_a_connection_that_is_refused_sinks_nothing(github: GitHub, own_ssh: Path, shared: bool, refused: int) -> None:
+def test_a_connection_that_is_refused_sinks_nothing(
+    github: GitHub, own_ssh: Path, shared: bool, refused: int
+) -> None:
     names = github.repositories(20 if shared else 4)
     if not shared:
         github.sandbox.env["GIT_SSH"] = str(own_ssh)
@@ -415,11 +471,27 @@ def test_a_full_disk_is_told_as_such_and_the_next_run_completes(github: GitHub) 
     parent.mkdir(parents=True)
     # In a mount namespace of its own, so that nothing is left mounted however this test ends.
     script = f"mount -t tmpfs -o size=2m tmpfs {shlex.quote(str(parent))} && "
-    namespace = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"]), "sh", "-c"]
+    namespace = [
+        "unshare",
+        "--mount",
+        *([] if os.getuid() == 0 else ["--map-root-user"]),
+        "sh",
+        "-c",
+    ]
     if subprocess.run([*namespace, script + "true"], capture_output=True).returncode:
-        pytest.skip("a small disk needs a mount namespace: Linux, as root or with user namespaces allowed")
+        pytest.skip(
+            "a small disk needs a mount namespace: Linux, as root or with user namespaces allowed"
+        )
     done = subprocess.run(
-        [*namespace, script + 'exec "$@"', "sh", sys.executable, github.sandbox.archive, "--yes", "pull-repos"],
+        [
+            *namespace,
+            script + 'exec "$@"',
+            "sh",
+            sys.executable,
+            github.sandbox.archive,
+            "--yes",
+            "pull-repos",
+        ],
         env=github.sandbox.env,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -465,7 +537,9 @@ def test_on_a_terminal_a_passphrase_is_asked_once_before_the_work(github: GitHub
     soon(github.nothing_left)
 
 
-def test_a_passphrase_that_is_not_given_is_not_asked_for_again_for_each_repository(github: GitHub) -> None:
+def test_a_passphrase_that_is_not_given_is_not_asked_for_again_for_each_repository(
+    github: GitHub,
+) -> None:
     github.repositories(6)
     github.person.new_key("secret")
     asked = 0

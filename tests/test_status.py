@@ -66,7 +66,10 @@ def desk(sandbox: Sandbox) -> Desk:
 def test_all_is_clean(desk: Desk) -> None:
     lines = desk.status()
     assert list(lines) == ["odoo/odoo@17.0", WEB, "oca/web@18.0"]
-    assert {tuple(line.split()) for line in lines.values()} == {("17.0", "clean"), ("18.0", "clean")}
+    assert {tuple(line.split()) for line in lines.values()} == {
+        ("17.0", "clean"),
+        ("18.0", "clean"),
+    }
 
 
 def behind(desk: Desk) -> None:
@@ -109,7 +112,10 @@ def half_cloned(desk: Desk) -> None:
 
 STATES: dict[str, tuple[Callable[[Desk], object], str]] = {
     "changed": (lambda desk: (desk.web / "module/models.py").write_text(""), "17.0 +1 changed"),
-    "staged": (lambda desk: [desk.git("rm", "-q", "README.md"), desk.git("mv", "module", "x")], "17.0 +3 changed"),
+    "staged": (
+        lambda desk: [desk.git("rm", "-q", "README.md"), desk.git("mv", "module", "x")],
+        "17.0 +3 changed",
+    ),
     "untracked": (lambda desk: (desk.web / "new file").write_text(""), "17.0 +1 untracked"),
     "ignored": (lambda desk: (desk.web / "ignored").write_text(""), "17.0 +clean"),
     "ahead": (all_of(own, own), "17.0 +2 ahead"),
@@ -117,20 +123,32 @@ STATES: dict[str, tuple[Callable[[Desk], object], str]] = {
     "both": (all_of(behind, own), "17.0 +1 ahead, 2 behind"),
     "all of it": (
         all_of(
-            behind, own, lambda desk: (desk.web / "n").write_text(""), lambda desk: (desk.web / "README.md").unlink()
+            behind,
+            own,
+            lambda desk: (desk.web / "n").write_text(""),
+            lambda desk: (desk.web / "README.md").unlink(),
         ),
         "17.0 +1 ahead, 2 behind, 1 changed, 1 untracked",
     ),
-    "another branch": (lambda desk: desk.git("checkout", "-q", "-b", "feature/x"), "feature/x +clean"),
+    "another branch": (
+        lambda desk: desk.git("checkout", "-q", "-b", "feature/x"),
+        "feature/x +clean",
+    ),
     "detached": (lambda desk: desk.git("checkout", "-q", "--detach"), "no branch +clean"),
     "rebase": (lambda desk: desk.conflict("rebase", "-q"), "no branch +rebase, .*1 changed"),
     "merge": (lambda desk: desk.conflict("merge", "-q"), "17.0 +merge, 1 ahead, 1 changed"),
-    "cherry-pick": (lambda desk: desk.conflict("cherry-pick"), "17.0 +cherry-pick, 1 ahead, 1 changed"),
+    "cherry-pick": (
+        lambda desk: desk.conflict("cherry-pick"),
+        "17.0 +cherry-pick, 1 ahead, 1 changed",
+    ),
     "missing": (lambda desk: desk.web.rename(desk.web.with_name("x")), "not there"),
     "no git": (no_git, "not a git repository"),
     "half cloned": (half_cloned, "an unfinished clone"),
     # A person's beginning, with files in it.
-    "no commit": (lambda desk: desk.git("checkout", "-q", "--orphan", "new"), ".*(no commit|new  ).*"),
+    "no commit": (
+        lambda desk: desk.git("checkout", "-q", "--orphan", "new"),
+        ".*(no commit|new  ).*",
+    ),
 }
 
 
@@ -139,7 +157,8 @@ LINKED = ["changed", "both", "rebase", "missing", "no git"]
 
 
 @pytest.mark.parametrize(
-    ("layout", "state"), [*(("clones", state) for state in STATES), *(("worktrees", state) for state in LINKED)]
+    ("layout", "state"),
+    [*(("clones", state) for state in STATES), *(("worktrees", state) for state in LINKED)],
 )
 def test_each_state(sandbox: Sandbox, layout: str, state: str) -> None:
     desk = Desk(sandbox, f'{CONFIG}[git]\nlayout = "{layout}"\n')
@@ -153,7 +172,10 @@ def test_each_state(sandbox: Sandbox, layout: str, state: str) -> None:
 
 def test_a_filter(desk: Desk) -> None:
     assert list(desk.status("-f", "odoo")) == ["odoo/odoo@17.0"]
-    assert list(desk.status("-f", "web@18.0", "-f", "odoo/odoo")) == ["odoo/odoo@17.0", "oca/web@18.0"]
+    assert list(desk.status("-f", "web@18.0", "-f", "odoo/odoo")) == [
+        "odoo/odoo@17.0",
+        "oca/web@18.0",
+    ]
     run = desk.sandbox.tlc("status", "-f", "wbe", "--json")
     assert (run.code, "did you mean web" in run.json()["error"]["message"]) == (2, True)
     assert run.json()["error"]["fix"].endswith(" status -f web")

@@ -22,18 +22,29 @@ REPOSITORIES = VERSIONS + '[repos]\noca = ["web", "queue", "server-tools"]\n'
 LIVE = re.compile(r"\d+ of \d+ done|longest at work|━|Receiving objects|Counting objects")
 
 
-def tlc_in_terminal(sandbox: Sandbox, *arguments: str, columns: int = 100, rows: int = 40) -> Terminal:
-    return Terminal([sys.executable, sandbox.archive, *arguments], sandbox.env, sandbox.home, columns, rows)
+def tlc_in_terminal(
+    sandbox: Sandbox, *arguments: str, columns: int = 100, rows: int = 40
+) -> Terminal:
+    return Terminal(
+        [sys.executable, sandbox.archive, *arguments], sandbox.env, sandbox.home, columns, rows
+    )
 
 
 # --- the question
 
 
-@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("N", 1), ("no", 1), ("x", 1), ("y", 0), ("", 0), ("YES", 0)])
-def test_the_plan_is_shown_then_one_question_and_its_answer_counts(sandbox: Sandbox, answer: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("answer", "code"), [("n", 1), ("N", 1), ("no", 1), ("x", 1), ("y", 0), ("", 0), ("YES", 0)]
+)
+def test_the_plan_is_shown_then_one_question_and_its_answer_counts(
+    sandbox: Sandbox, answer: str, code: int
+) -> None:
     with tlc_in_terminal(sandbox, "init") as terminal:
         terminal.wait_for("Go ahead? [Y/n]")
-        assert terminal.lines[:2] == ["~/code/", "├── config.toml      what this machine should have, new"]
+        assert terminal.lines[:2] == [
+            "~/code/",
+            "├── config.toml      what this machine should have, new",
+        ]
         assert terminal.lines[-1] == "Go ahead? [Y/n]"
         assert not sandbox.root.exists()
         terminal.send(f"{answer}\r")
@@ -43,7 +54,9 @@ def test_the_plan_is_shown_then_one_question_and_its_answer_counts(sandbox: Sand
         assert (sandbox.root / "venvs").is_dir() is not bool(code)
 
 
-def test_ctrl_c_at_the_question_ends_with_the_closing_block_and_changes_nothing(sandbox: Sandbox) -> None:
+def test_ctrl_c_at_the_question_ends_with_the_closing_block_and_changes_nothing(
+    sandbox: Sandbox,
+) -> None:
     with tlc_in_terminal(sandbox, "init") as terminal:
         terminal.wait_for("[Y/n]")
         terminal.send("\x03")
@@ -82,8 +95,12 @@ def slow(sandbox: Sandbox, tmp_path: Path) -> Sandbox:
 
 
 @pytest.mark.parametrize("columns", [100, 40])
-def test_the_live_display_fits_the_screen_and_leaves_nothing_behind(slow: Sandbox, columns: int) -> None:
-    with tlc_in_terminal(slow, "--yes", "--color=always", "pull-repos", columns=columns) as terminal:
+def test_the_live_display_fits_the_screen_and_leaves_nothing_behind(
+    slow: Sandbox, columns: int
+) -> None:
+    with tlc_in_terminal(
+        slow, "--yes", "--color=always", "pull-repos", columns=columns
+    ) as terminal:
         terminal.wait_for("0 of 3 done, 1 s")
         shown = terminal.lines
         live = [number for number, line in enumerate(shown) if "of 3 done" in line]
@@ -191,7 +208,9 @@ def test_long_names_and_phases_are_cut_and_long_messages_are_not(redirection: st
         assert sum("of 3 done" in line for line in terminal.lines) == 1
         assert terminal.wait() == 0
         lines = terminal.lines
-    assert "".join(lines[:-1]).startswith("✗ failed  c: a message that is longer than the screen is wide a message")
+    assert "".join(lines[:-1]).startswith(
+        "✗ failed  c: a message that is longer than the screen is wide a message"
+    )
     assert lines[-1] == "said in between"
     assert not [line for line in lines if LIVE.search(line)]
 
@@ -200,8 +219,14 @@ def test_long_names_and_phases_are_cut_and_long_messages_are_not(redirection: st
 
 
 def test_a_tree_shows_each_directory_once_with_its_remarks_in_a_column() -> None:
-    entries = {"config.toml": "the config", "a/b/": "one", "a/c/d/": "", "e f/": "two", "a/b/g/": "three"}
-    assert tlc.tree("~/code", entries).splitlines() == [
+    entries = {
+        "config.toml": "the config",
+        "a/b/": "one",
+        "a/c/d/": "",
+        "e f/": "two",
+        "a/b/g/": "three",
+    }
+    assert tlc.render_tree("~/code", entries).splitlines() == [
         "~/code/",
         "├── config.toml  the config",
         "├── a/",
@@ -214,7 +239,7 @@ def test_a_tree_shows_each_directory_once_with_its_remarks_in_a_column() -> None
 
 
 def test_an_empty_tree_is_its_root() -> None:
-    assert tlc.tree("/x", {}) == "/x/"
+    assert tlc.render_tree("/x", {}) == "/x/"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +288,9 @@ def test_a_table_is_shown_as_toml() -> None:
     assert tomllib.loads(f"x = {tlc.toml_text(table)}") == {"x": table}
 
 
-@pytest.mark.parametrize("value", ["x" * 500, ["abc"] * 100, {f"key{number}": number for number in range(100)}])
+@pytest.mark.parametrize(
+    "value", ["x" * 500, ["abc"] * 100, {f"key{number}": number for number in range(100)}]
+)
 def test_a_long_value_is_shortened(value: object) -> None:
     assert len(tlc.toml_text(value)) == 60
     assert tlc.toml_text(value).endswith("...")

@@ -51,7 +51,9 @@ class Scripted(tlc.Runner):
     def which(self, program: str) -> str:
         return f"/usr/bin/{program}"
 
-    def run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **_options: Any) -> tlc.Completed:
+    def run(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **_options: Any
+    ) -> tlc.Completed:
         self.calls.append((list(argv), dict(env or {})))
         return tlc.Completed(list(argv), self.code, self.out, self.err, 0.0)
 
@@ -68,11 +70,31 @@ def test_a_uv_too_old_to_tell_what_it_has_is_not_one_without_tools() -> None:
     ("text", "manager", "codename"),
     [
         ("ID=debian VERSION_CODENAME=bookworm", "apt-get", "bookworm"),
-        ("ID=ubuntu ID_LIKE=debian VERSION_CODENAME=noble UBUNTU_CODENAME=noble", "apt-get", "noble"),
-        ("ID=linuxmint ID_LIKE=ubuntu,debian VERSION_CODENAME=virginia UBUNTU_CODENAME=jammy", "apt-get", "jammy"),
-        ("ID=linuxmint ID_LIKE=debian VERSION_CODENAME=faye DEBIAN_CODENAME=bookworm", "apt-get", "bookworm"),
-        ("ID=pop ID_LIKE=ubuntu,debian VERSION_CODENAME=jammy UBUNTU_CODENAME=jammy", "apt-get", "jammy"),
-        ("ID=elementary ID_LIKE=ubuntu VERSION_CODENAME=horus UBUNTU_CODENAME=jammy", "apt-get", "jammy"),
+        (
+            "ID=ubuntu ID_LIKE=debian VERSION_CODENAME=noble UBUNTU_CODENAME=noble",
+            "apt-get",
+            "noble",
+        ),
+        (
+            "ID=linuxmint ID_LIKE=ubuntu,debian VERSION_CODENAME=virginia UBUNTU_CODENAME=jammy",
+            "apt-get",
+            "jammy",
+        ),
+        (
+            "ID=linuxmint ID_LIKE=debian VERSION_CODENAME=faye DEBIAN_CODENAME=bookworm",
+            "apt-get",
+            "bookworm",
+        ),
+        (
+            "ID=pop ID_LIKE=ubuntu,debian VERSION_CODENAME=jammy UBUNTU_CODENAME=jammy",
+            "apt-get",
+            "jammy",
+        ),
+        (
+            "ID=elementary ID_LIKE=ubuntu VERSION_CODENAME=horus UBUNTU_CODENAME=jammy",
+            "apt-get",
+            "jammy",
+        ),
         ("ID=raspbian ID_LIKE=debian VERSION_CODENAME=bookworm", "apt-get", "bookworm"),
         ("ID=debian", "apt-get", ""),
         ("ID=fedora VERSION_CODENAME= VERSION_ID=42", "dnf", ""),
@@ -91,7 +113,10 @@ def test_a_uv_too_old_to_tell_what_it_has_is_not_one_without_tools() -> None:
 def test_os_release_tells_the_package_manager_and_the_release_below(
     text: str, manager: str, codename: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release = {name: value.replace(",", " ") for name, _, value in (word.partition("=") for word in text.split())}
+    release = {
+        name: value.replace(",", " ")
+        for name, _, value in (word.partition("=") for word in text.split())
+    }
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: release)
     found = tlc.get_os_info()
@@ -117,7 +142,13 @@ def test_no_os_release_and_macos(monkeypatch: pytest.MonkeyPatch) -> None:
 def gpg_home() -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory(prefix="gpg") as home:  # short enough for the agent's socket
         try:
-            yield ["gpg", "--homedir", home, *"--batch --quiet --pinentry-mode loopback --passphrase".split(), ""]
+            yield [
+                "gpg",
+                "--homedir",
+                home,
+                *"--batch --quiet --pinentry-mode loopback --passphrase".split(),
+                "",
+            ]
         finally:
             must("gpgconf", "--homedir", home, "--kill", "all")
 
@@ -128,7 +159,9 @@ def make_keys(*algorithms: str, subkey: str = "") -> tuple[bytes, list[str]]:
         for number, algorithm in enumerate(algorithms):
             must(*gpg, "--quick-generate-key", f"key {number}", algorithm, "sign", "never")
         lines = must(*gpg, "--with-colons", "--fingerprint").splitlines()
-        primary = [lines[at + 1].split(":")[9] for at, line in enumerate(lines) if line.startswith("pub:")]
+        primary = [
+            lines[at + 1].split(":")[9] for at, line in enumerate(lines) if line.startswith("pub:")
+        ]
         for fingerprint in primary if subkey else []:
             must(*gpg, "--quick-add-key", fingerprint, subkey, "sign", "never")
         return must(*gpg, "--armor", "--export").encode(), primary
@@ -160,7 +193,9 @@ def test_the_fingerprints_are_gpgs(algorithms: list[str], subkey: str) -> None:
     armoured, fingerprints = make_keys(*algorithms, subkey=subkey)
     assert tlc.key_fingerprints(armoured) == fingerprints
     assert tlc.key_fingerprints(armoured.replace(b"\n", b"\r\n")) == fingerprints
-    headed = armoured.replace(BEGIN + b"\n", BEGIN + b"\nVersion: GnuPG v1\nComment: with a comment\n")
+    headed = armoured.replace(
+        BEGIN + b"\n", BEGIN + b"\nVersion: GnuPG v1\nComment: with a comment\n"
+    )
     assert tlc.key_fingerprints(headed) == fingerprints
 
 
@@ -224,7 +259,8 @@ def armour(data: bytes) -> bytes:
         BEGIN + b"\n\n",
         BEGIN + b"\n\n" + END,
         BEGIN + b"\n\nnot base64!\n" + END,
-        b"\x99\x01\x0d\x04" + bytes(300),  # a binary key, which apt would not take from a file named .asc
+        b"\x99\x01\x0d\x04"
+        + bytes(300),  # a binary key, which apt would not take from a file named .asc
         armour(b"\xc6"),
         armour(b"\xc6\xff\xff"),
         armour(b"\xc6\xe0\x04"),  # partial lengths
@@ -272,7 +308,9 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpsServer
         yield web
 
 
-def test_a_download_follows_redirects_as_far_as_they_are_https(web: HttpsServer, runner: tlc.Runner) -> None:
+def test_a_download_follows_redirects_as_far_as_they_are_https(
+    web: HttpsServer, runner: tlc.Runner
+) -> None:
     web.files = {
         "/here": b"\x00\xff" * 100_000,
         "/empty": "",
@@ -296,7 +334,9 @@ def test_a_download_follows_redirects_as_far_as_they_are_https(web: HttpsServer,
 
 
 @pytest.mark.parametrize("size", [2, 1000, 1_000_000])
-def test_a_download_that_was_cut_off_is_none(web: HttpsServer, runner: tlc.Runner, size: int) -> None:
+def test_a_download_that_was_cut_off_is_none(
+    web: HttpsServer, runner: tlc.Runner, size: int
+) -> None:
     web.files = {"/cut": Answer("x" * size, cut=True)}
     with pytest.raises(tlc.TlcError):
         tlc.download(f"{web.url}/cut", runner)
@@ -315,7 +355,10 @@ def dripping(web: HttpsServer) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            with suppress(OSError), web.context.wrap_socket(listener.accept()[0], server_side=True) as client:
+            with (
+                suppress(OSError),
+                web.context.wrap_socket(listener.accept()[0], server_side=True) as client,
+            ):
                 client.recv(65536)
                 client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n")
                 for _ in range(200):
@@ -370,7 +413,10 @@ class Installer:
     """Installs all names of a call or none: it names those it does not know, and says nothing of the `broken`."""
 
     def __init__(
-        self, strange: Sequence[str] = (), broken: Sequence[str] = (), complaint: str = "E: it failed"
+        self,
+        strange: Sequence[str] = (),
+        broken: Sequence[str] = (),
+        complaint: str = "E: it failed",
     ) -> None:
         self.strange, self.broken, self.complaint = set(strange), set(broken), complaint
         self.installed: list[str] = []
@@ -391,7 +437,9 @@ UNKNOWN = tlc.MANAGERS["apt-get"].unknown
 
 @settings(deadline=None)
 @given(names=NAMES, strange=NAMES, broken=NAMES)
-def test_exactly_the_bad_ones_fail_wherever_they_stand(names: list[str], strange: list[str], broken: list[str]) -> None:
+def test_exactly_the_bad_ones_fail_wherever_they_stand(
+    names: list[str], strange: list[str], broken: list[str]
+) -> None:
     install = Installer(strange, broken)
     results = tlc.install_together(names, install, UNKNOWN)
     bad = (set(strange) | set(broken)) & set(names)
@@ -423,10 +471,19 @@ def test_a_good_list_costs_one_call_and_a_culprit_a_few() -> None:
     ("complaint", "cause"),
     [
         ("E: You don't have enough free space in /var/cache/apt/archives/.", "the disk is full"),
-        ("E: dpkg was interrupted, you must manually run 'sudo dpkg --configure -a' to correct", "cut off"),
-        ("E: Unmet dependencies. Try 'apt --fix-broken install' with no packages", "lacks what it depends on"),
+        (
+            "E: dpkg was interrupted, you must manually run 'sudo dpkg --configure -a' to correct",
+            "cut off",
+        ),
+        (
+            "E: Unmet dependencies. Try 'apt --fix-broken install' with no packages",
+            "lacks what it depends on",
+        ),
         ("E: Conflicting values set for option Signed-By regarding source", "two apt sources"),
-        ("E: Failed to fetch http://archive.example/x  Could not connect to archive.example:80", "cannot be reached"),
+        (
+            "E: Failed to fetch http://archive.example/x  Could not connect to archive.example:80",
+            "cannot be reached",
+        ),
         ("npm error code EACCES", "may not be"),
         ("npm error code ENOTFOUND", "cannot be reached"),
         ("error: failed retrieving file 'core.db' from mirror", "cannot be reached"),
@@ -482,10 +539,16 @@ def test_nothing_is_installed_where_nothing_is_said_of_it(name: str) -> None:
     ("name", "said"),
     [
         ("apt-get", "E: Unable to locate package nobody"),
-        ("apt-get", "Package nobody is not available, ...\nE: Package 'nobody' has no installation candidate"),
+        (
+            "apt-get",
+            "Package nobody is not available, ...\nE: Package 'nobody' has no installation candidate",
+        ),
         ("dnf", "No match for argument: nobody\nError: Unable to find a match: nobody"),
         ("pacman", "error: target not found: nobody"),
-        ("brew", 'Warning: No available formula or cask with the name "nobody". Did you mean body?'),
+        (
+            "brew",
+            'Warning: No available formula or cask with the name "nobody". Did you mean body?',
+        ),
     ],
 )
 def test_a_name_each_manager_does_not_know_is_left_out(name: str, said: str) -> None:
@@ -497,9 +560,10 @@ def test_a_name_each_manager_does_not_know_is_left_out(name: str, said: str) -> 
 
     results = tlc.install_together(["a", "nobody", "b"], install, tlc.MANAGERS[name].unknown)
     assert calls == [["a", "nobody", "b"], ["a", "b"]]
-    assert {each: result.status for each, result in results.items()} == {"a": "changed", "b": "changed"} | {
-        "nobody": "failed"
-    }
+    assert {each: result.status for each, result in results.items()} == {
+        "a": "changed",
+        "b": "changed",
+    } | {"nobody": "failed"}
 
 
 # Stands in for Homebrew, which cannot be had on Linux without a compiler and an hour: it keeps what is installed in a
@@ -543,7 +607,10 @@ def test_homebrew_which_a_script_plays(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("said", "names"),
     [
-        ("/usr/lib\n/usr/lib/node_modules/npm\n/usr/lib/node_modules/@scope/name\n", {"npm", "@scope/name"}),
+        (
+            "/usr/lib\n/usr/lib/node_modules/npm\n/usr/lib/node_modules/@scope/name\n",
+            {"npm", "@scope/name"},
+        ),
         ("Now using node v20\n/usr/lib\n/usr/lib/node_modules/npm\n", {"npm"}),
         ("/home/x/.local/lib\n", set()),
     ],
@@ -566,7 +633,10 @@ def test_an_npm_that_lists_no_place_is_an_error(said: str) -> None:
             "nosuch",
         ),
         ("npm ERR! 404  '@scope/nosuch@*' is not in this registry.", "@scope/nosuch"),
-        ("npm error 404  The requested resource 'nosuch@*' could not be found or you do not have", "nosuch"),
+        (
+            "npm error 404  The requested resource 'nosuch@*' could not be found or you do not have",
+            "nosuch",
+        ),
     ],
 )
 def test_npm_names_what_it_does_not_know(said: str, name: str) -> None:
@@ -615,9 +685,11 @@ ruff v0.5.0 [required: ==0.5.0]
         ("zope.interface!=6.0", FAIL, "zope-interface!=6.0"),
     ],
 )
-def test_a_uv_tool_is_there_when_it_was_asked_for_the_same_way(spec: str, status: str, asked: str | None) -> None:
+def test_a_uv_tool_is_there_when_it_was_asked_for_the_same_way(
+    spec: str, status: str, asked: str | None
+) -> None:
     runner = Scripted(LISTED)
-    tool = tlc.UvTool(spec, runner, tlc.Probe(lambda: tlc.UvTool.look(runner)))
+    tool = tlc.UvTool(spec, runner, tlc.Memo(lambda: tlc.UvTool.look(runner)))
     assert tool.check().status == status
     assert tool.name == spec
     runner.calls.clear()
@@ -629,24 +701,31 @@ def test_a_uv_tool_is_there_when_it_was_asked_for_the_same_way(spec: str, status
 
 def test_odoo_venv_without_a_version_is_not_good_enough() -> None:
     runner = Scripted("odoo-venv v1.0\n- odoo-venv\n")
-    tool = tlc.UvTool("odoo-venv", runner, tlc.Probe(lambda: tlc.UvTool.look(runner)))
+    tool = tlc.UvTool("odoo-venv", runner, tlc.Memo(lambda: tlc.UvTool.look(runner)))
     assert tool.check().status == FAIL
 
 
 @pytest.mark.parametrize("spec", ["no-such", "no-such>=1", "No.Such"])
 def test_a_uv_tool_nobody_has_is_named(spec: str) -> None:
     said = "Because no-such was not found in the package registry and you require no-such, we can conclude that your"
-    runner = Scripted(err=f"error: No solution found when resolving dependencies\n  cause: {said} ...\n", code=1)
-    result = tlc.UvTool(spec, runner, tlc.Probe(dict)).apply(NO_TASK)
+    runner = Scripted(
+        err=f"error: No solution found when resolving dependencies\n  cause: {said} ...\n", code=1
+    )
+    result = tlc.UvTool(spec, runner, tlc.Memo(dict)).apply(NO_TASK)
     assert (result.status, result.message) == ("failed", "no package of that name is known here")
 
 
 @pytest.mark.parametrize(
     "said",
-    ["Executable already exists: pre-commit (use `--force` to overwrite)", "Invalid environment at `/x`: missing"],
+    [
+        "Executable already exists: pre-commit (use `--force` to overwrite)",
+        "Invalid environment at `/x`: missing",
+    ],
 )
 def test_a_uv_tool_that_something_else_stands_in_the_way_of_has_a_mend(said: str) -> None:
-    result = tlc.UvTool("pre-commit", Scripted(err=f"error: {said}\n", code=2), tlc.Probe(dict)).apply(NO_TASK)
+    result = tlc.UvTool(
+        "pre-commit", Scripted(err=f"error: {said}\n", code=2), tlc.Memo(dict)
+    ).apply(NO_TASK)
     assert (result.status, said in result.message) == ("failed", True)
     assert result.fix == "uv tool install --force --reinstall -- pre-commit"
 

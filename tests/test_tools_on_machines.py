@@ -29,7 +29,10 @@ SCRIPTS = "scripts.example.com"
 PGDG = "apt.postgresql.org/pub/repos/apt"
 PGDG_KEY = "www.postgresql.org/media/keys/ACCC4CF8.asc"
 FINGERPRINT = "B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8"
-PGDG_FILES = ["/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc", "/etc/apt/sources.list.d/pgdg.sources"]
+PGDG_FILES = [
+    "/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc",
+    "/etc/apt/sources.list.d/pgdg.sources",
+]
 
 # Holds a lock as apt and dpkg do, for 5 seconds.
 HOLD = """
@@ -55,10 +58,19 @@ class Desk:
     def config(self, text: str = "", **tools: list[str]) -> None:
         """Write a config with these lists of [tools], and the text after them."""
         lines = [f"{name} = {values}\n" for name, values in tools.items()]
-        self.it.write(f"{self.home}/code/config.toml", f'versions = ["18.0"]\n[tools]\n{"".join(lines)}{text}')
+        self.it.write(
+            f"{self.home}/code/config.toml", f'versions = ["18.0"]\n[tools]\n{"".join(lines)}{text}'
+        )
 
     def words(self, *args: str) -> list[str]:
-        return [self.python, "/opt/tlc.pyz", "--yes", "install-tools", "--no-default-packages", *args]
+        return [
+            self.python,
+            "/opt/tlc.pyz",
+            "--yes",
+            "install-tools",
+            "--no-default-packages",
+            *args,
+        ]
 
     def run(self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 120) -> Run:
         """Run install-tools with only the config's packages. No traceback, and nothing left behind in /tmp."""
@@ -67,7 +79,9 @@ class Desk:
         assert self.it.must("find", "/tmp", "-name", "tlc-*") == ""
         return run
 
-    def results(self, *args: str, code: int = 0, env: Mapping[str, str] | None = None, timeout: float = 120) -> Results:
+    def results(
+        self, *args: str, code: int = 0, env: Mapping[str, str] | None = None, timeout: float = 120
+    ) -> Results:
         """The same; its results: name -> status, message."""
         run = self.run("--json", *args, env=env, timeout=timeout)
         assert run.code == code, run.out + run.err + self.log()
@@ -81,13 +95,20 @@ class Desk:
 
     def log(self) -> str:
         """The logs of all runs."""
-        find = self.it.run("find", f"{self.home}/.local/state/tlc", "-name", "*.log", user="root").out.split()
+        find = self.it.run(
+            "find", f"{self.home}/.local/state/tlc", "-name", "*.log", user="root"
+        ).out.split()
         return "".join(self.it.read(path) for path in sorted(find))
 
 
 @contextmanager
 def desk(
-    directory: Path, archive: Path, kind: str = "debian-12", user: str = "dev", packages: str = "python3", **more: Any
+    directory: Path,
+    archive: Path,
+    kind: str = "debian-12",
+    user: str = "dev",
+    packages: str = "python3",
+    **more: Any,
 ) -> Iterator[Desk]:
     """A bare machine whose package manager has nothing to offer yet."""
     with machine(directory, kind, packages="" if kind == "debian-11" else packages, **more) as it:
@@ -186,10 +207,15 @@ def test_a_package_that_cannot_be_set_up_sinks_only_itself(tmp_path: Path, archi
         assert run.code == 1
         for name in "abcd":
             assert me.it.exists(f"/usr/share/offered/{name}")
-        assert statuses(me.results(code=1)) == dict.fromkeys("abcd", "ok") | {"broken": "failed", "lonely": "failed"}
+        assert statuses(me.results(code=1)) == dict.fromkeys("abcd", "ok") | {
+            "broken": "failed",
+            "lonely": "failed",
+        }
 
 
-@pytest.mark.parametrize("lock", ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"])
+@pytest.mark.parametrize(
+    "lock", ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"]
+)
 def test_the_lock_of_another_one_is_waited_for(lock: str, tmp_path: Path, archive: Path) -> None:
     with desk(tmp_path, archive) as me:
         me.it.offer("tiny")
@@ -198,7 +224,9 @@ def test_the_lock_of_another_one_is_waited_for(lock: str, tmp_path: Path, archiv
         soon(lambda: me.it.exists("/var/tmp/held"))
         run = me.run()
         assert run.code == 0, run.err + me.log()
-        assert re.search(r"waiting for another package manager, process \d+ \(python3\)", run.err), run.err
+        assert re.search(
+            r"waiting for another package manager, process \d+ \(python3\)", run.err
+        ), run.err
         assert holder.wait().code == 0
         assert me.it.exists("/usr/share/offered/tiny")
 
@@ -207,8 +235,14 @@ def test_proxies_and_certificates_reach_what_sudo_runs(tmp_path: Path, archive: 
     with desk(tmp_path, archive) as me:
         offer(me.it, "nosy", postinst="env >/var/tmp/env")
         me.config(system_packages=["nosy"])
-        env = {"http_proxy": "http://proxy.example.com:3128", "HTTPS_PROXY": "http://proxy.example.com:3129"}
-        env |= {"no_proxy": "localhost,example.org", "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}
+        env = {
+            "http_proxy": "http://proxy.example.com:3128",
+            "HTTPS_PROXY": "http://proxy.example.com:3129",
+        }
+        env |= {
+            "no_proxy": "localhost,example.org",
+            "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+        }
         assert statuses(me.results(env=env)) == {"nosy": "changed"}
         seen = dict(line.partition("=")[::2] for line in me.it.read("/var/tmp/env").splitlines())
         assert {name: seen.get(name) for name in env} == env
@@ -220,7 +254,10 @@ def test_an_unknown_system_gets_the_names_and_the_rest(tmp_path: Path, archive: 
         me.it.write("/usr/lib/os-release", 'NAME=Gentoo\nID=gentoo\nPRETTY_NAME="Gentoo Linux"\n')
         reach(me.it, web)
         web.files = {"/one": "echo >~/done"}
-        me.config(f'[[tools.script]]\nurl = "https://{SCRIPTS}/one"\n', system_packages=["git", "libpq-dev"])
+        me.config(
+            f'[[tools.script]]\nurl = "https://{SCRIPTS}/one"\n',
+            system_packages=["git", "libpq-dev"],
+        )
         run = me.run()
         assert run.code == 0
         assert "git libpq-dev" in run.err
@@ -279,9 +316,13 @@ def version_of(it: Machine, name: str) -> str:
 
 def test_pgdg_is_added_with_the_published_key(tmp_path: Path, pgdg: Pgdg) -> None:
     with pgdg_desk(tmp_path, pgdg) as (me, _):
-        commands = [line.strip() for line in me.run("--dry-run").out.splitlines() if "sudo " in line]
+        commands = [
+            line.strip() for line in me.run("--dry-run").out.splitlines() if "sudo " in line
+        ]
         assert len(commands) == len(set(commands)) == 5
-        assert [path for path in PGDG_FILES if any(f" {path}" in command for command in commands[:2])] == PGDG_FILES
+        assert [
+            path for path in PGDG_FILES if any(f" {path}" in command for command in commands[:2])
+        ] == PGDG_FILES
         assert not any(map(me.it.exists, PGDG_FILES))
 
         results = me.results()
@@ -332,7 +373,9 @@ def test_pgdg_with_another_key_is_refused(tmp_path: Path, pgdg: Pgdg, archive: P
         ("", "cannot be had"),
     ],
 )
-def test_pgdg_with_a_stranger_among_its_keys_is_refused(key: str, reason: str, tmp_path: Path, pgdg: Pgdg) -> None:
+def test_pgdg_with_a_stranger_among_its_keys_is_refused(
+    key: str, reason: str, tmp_path: Path, pgdg: Pgdg
+) -> None:
     with pgdg_desk(tmp_path, pgdg) as (me, web):
         web.files[PGDG_KEY] = key.format(right=pgdg.key.public, wrong=pgdg.wrong.public)
         refused(me, reason)
@@ -352,7 +395,9 @@ def test_pgdg_that_apt_refuses_is_taken_out_again(kind: str, tmp_path: Path) -> 
         refused(me, "apt refuses it: .*", privileged=True)
 
 
-def test_pgdg_that_is_not_there_is_taken_out_again_and_a_key_of_others_stays(tmp_path: Path, pgdg: Pgdg) -> None:
+def test_pgdg_that_is_not_there_is_taken_out_again_and_a_key_of_others_stays(
+    tmp_path: Path, pgdg: Pgdg
+) -> None:
     with pgdg_desk(tmp_path, pgdg) as (me, web):
         del web.files[PGDG]
         offer(me.it, "postgresql-common", files={PGDG_FILES[0]: pgdg.key.public})
@@ -365,9 +410,15 @@ def test_pgdg_that_is_not_there_is_taken_out_again_and_a_key_of_others_stays(tmp
 
 
 @pytest.mark.parametrize("kind", CODENAMES)
-def test_pgdg_that_cannot_be_reached_is_taken_out_again(kind: str, tmp_path: Path, pgdg: Pgdg) -> None:
+def test_pgdg_that_cannot_be_reached_is_taken_out_again(
+    kind: str, tmp_path: Path, pgdg: Pgdg
+) -> None:
     with pgdg_desk(tmp_path, pgdg, kind=kind) as (me, web):
-        hosts = me.it.read("/etc/hosts").replace(f"{web.address} apt.", "127.9.9.9 apt.").replace(" www.", " unused.")
+        hosts = (
+            me.it.read("/etc/hosts")
+            .replace(f"{web.address} apt.", "127.9.9.9 apt.")
+            .replace(" www.", " unused.")
+        )
         me.it.write("/etc/hosts", f"{hosts}{web.address} www.postgresql.org\n")
         assert "127.9.9.9 apt.postgresql.org" in hosts
         refused(me, "apt refuses it: .*", privileged=True)
@@ -382,7 +433,9 @@ def test_pgdg_that_is_configured_already_or_not_needed(tmp_path: Path, pgdg: Pgd
         assert me.results("--dry-run")["PGDG"][0] == "planned"
 
         # Left from an upgrade, switched off, or a remark: apt has no such source.
-        me.it.write("/etc/apt/sources.list.d/x.list.save", f"deb https://{PGDG} bullseye-pgdg main\n")
+        me.it.write(
+            "/etc/apt/sources.list.d/x.list.save", f"deb https://{PGDG} bullseye-pgdg main\n"
+        )
         me.it.write("/etc/apt/sources.list.d/x.list", f"# deb https://{PGDG} bullseye-pgdg main\n")
         assert me.results("--dry-run")["PGDG"][0] == "planned"
 
@@ -401,7 +454,11 @@ def test_pgdg_on_a_derivative_is_that_of_its_base(tmp_path: Path) -> None:
     with pgdg_desk(tmp_path, pgdg) as (me, _):
         mint = 'ID=linuxmint\nID_LIKE="ubuntu debian"\nVERSION_CODENAME=virginia\nUBUNTU_CODENAME=jammy\n'
         me.it.write("/usr/lib/os-release", mint)
-        assert statuses(me.results()) == {"PGDG": "changed", "tiny": "changed", "postgresql": "changed"}
+        assert statuses(me.results()) == {
+            "PGDG": "changed",
+            "tiny": "changed",
+            "postgresql": "changed",
+        }
         assert "Suites: jammy-pgdg\n" in me.it.read(PGDG_FILES[1])
 
 
@@ -416,7 +473,9 @@ def test_pgdg_where_os_release_names_no_release(tmp_path: Path, pgdg: Pgdg) -> N
 def test_pgdg_is_taken_out_again_when_interrupted(user: str, tmp_path: Path, pgdg: Pgdg) -> None:
     with pgdg_desk(tmp_path, pgdg, user=user) as (me, web):
         release = "dists/bookworm-pgdg/InRelease"
-        web.files[f"{PGDG}/{release}"] = Answer((pgdg.archive.directory / release).read_bytes(), pause=8)
+        web.files[f"{PGDG}/{release}"] = Answer(
+            (pgdg.archive.directory / release).read_bytes(), pause=8
+        )
         running = me.start()
         soon(lambda: me.it.exists(PGDG_FILES[1]))
         time.sleep(0.5)
@@ -426,7 +485,11 @@ def test_pgdg_is_taken_out_again_when_interrupted(user: str, tmp_path: Path, pgd
         soon(lambda: not me.it.processes())
         assert not any(map(me.it.exists, PGDG_FILES))
         del web.files[f"{PGDG}/{release}"]
-        assert statuses(me.results()) == {"PGDG": "changed", "tiny": "changed", "postgresql": "changed"}
+        assert statuses(me.results()) == {
+            "PGDG": "changed",
+            "tiny": "changed",
+            "postgresql": "changed",
+        }
 
 
 # --- scripts
@@ -438,7 +501,9 @@ def script(path: str, **more: str) -> str:
     return "[[tools.script]]\n" + "".join(f'{name} = "{value}"\n' for name, value in fields.items())
 
 
-def test_scripts_run_once_in_their_order_and_say_why_they_failed(tmp_path: Path, archive: Path) -> None:
+def test_scripts_run_once_in_their_order_and_say_why_they_failed(
+    tmp_path: Path, archive: Path
+) -> None:
     with desk(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         reach(me.it, web)
         me.it.offer("tiny")
@@ -463,7 +528,11 @@ def test_scripts_run_once_in_their_order_and_say_why_they_failed(tmp_path: Path,
             + script("/wrong", name="wrong", sha256="0" * 64)
             + script("/plain", name="plain")
         )
-        bad += script("/cut", name="cut") + script("/large", name="large") + script("/nothing", name="nothing")
+        bad += (
+            script("/cut", name="cut")
+            + script("/large", name="large")
+            + script("/nothing", name="nothing")
+        )
         bad += '[[tools.script]]\nname = "down"\nurl = "https://127.0.0.1:9/x"\n'
         me.config(bad + good, system_packages=["tiny"])
         run = me.run("--json")
@@ -485,7 +554,9 @@ def test_scripts_run_once_in_their_order_and_say_why_they_failed(tmp_path: Path,
         assert not [request for request in web.requests if request.scheme == "http"]
         lines = [line for line in me.log().splitlines() if line.startswith("[the first]")]
         assert re.fullmatch(r"\[the first\] \$ /bin/sh /tmp/tlc-\S+/script\.sh", lines[0])
-        assert {"[the first] from the first", "[the first] /usr/bin/dash", "[the first] oh"} <= set(lines)
+        assert {"[the first] from the first", "[the first] /usr/bin/dash", "[the first] oh"} <= set(
+            lines
+        )
 
         count = len(web.requests)
         me.config(good, system_packages=["tiny"])
@@ -499,7 +570,9 @@ def test_scripts_run_once_in_their_order_and_say_why_they_failed(tmp_path: Path,
 
 
 @pytest.mark.parametrize("how", ["signal", "terminal"])
-def test_a_script_is_interrupted_with_all_it_started(how: str, tmp_path: Path, archive: Path) -> None:
+def test_a_script_is_interrupted_with_all_it_started(
+    how: str, tmp_path: Path, archive: Path
+) -> None:
     with desk(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         reach(me.it, web)
         me.it.offer("tiny")
@@ -583,7 +656,9 @@ def test_apt_is_interrupted_by_a_signal(
 
 @pytest.mark.parametrize("kind", CODENAMES)
 @pytest.mark.parametrize("user", ["root", "dev"])
-def test_apt_is_interrupted_on_a_terminal(user: str, kind: str, tmp_path: Path, archive: Path) -> None:
+def test_apt_is_interrupted_on_a_terminal(
+    user: str, kind: str, tmp_path: Path, archive: Path
+) -> None:
     with desk(tmp_path, archive, kind, user=user) as me:
         me.it.offer("tiny")
         offer(me.it, "slow", postinst=SLOW)
@@ -597,7 +672,9 @@ def test_apt_is_interrupted_on_a_terminal(user: str, kind: str, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("kind", CODENAMES)
-def test_an_installation_that_was_killed_is_completed(kind: str, tmp_path: Path, archive: Path) -> None:
+def test_an_installation_that_was_killed_is_completed(
+    kind: str, tmp_path: Path, archive: Path
+) -> None:
     with desk(tmp_path, archive, kind) as me:
         me.it.offer("tiny")
         offer(me.it, "slow", postinst=SLOW)
@@ -672,7 +749,9 @@ def by_hand(me: Desk, web: HttpsServer, code: int, said: str) -> None:
 
 
 @pytest.mark.parametrize("sudo", ["password", "refused", "missing"])
-def test_without_the_right_it_stops_before_anything_is_done(sudo: str, tmp_path: Path, archive: Path) -> None:
+def test_without_the_right_it_stops_before_anything_is_done(
+    sudo: str, tmp_path: Path, archive: Path
+) -> None:
     with desk(tmp_path, archive, sudo=sudo) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         reach(me.it, web)
         me.it.offer("tiny")
@@ -683,7 +762,9 @@ def test_without_the_right_it_stops_before_anything_is_done(sudo: str, tmp_path:
         run = me.run("--json")
         assert run.code == 1
         assert run.json()["error"]["code"] == "sudo"
-        assert run.json()["error"]["fix"].startswith("apt-get " if sudo == "missing" else "sudo apt-get ")
+        assert run.json()["error"]["fix"].startswith(
+            "apt-get " if sudo == "missing" else "sudo apt-get "
+        )
 
         with me.terminal() as terminal:
             if sudo == "password":
@@ -749,18 +830,28 @@ def test_npm_and_uv_are_missing(tmp_path: Path, archive: Path) -> None:
         run = me.run()
         assert run.code == 1
         assert me.it.exists("/usr/share/offered/tiny")
-        assert re.search(r"failed +rtlcss: npm is not installed.*\n.*sudo apt-get install -y npm", run.err), run.err
-        assert re.search(r"failed +pyjokes: uv is not installed.*\n.*bootstrap --only uv", run.err), run.err
+        assert re.search(
+            r"failed +rtlcss: npm is not installed.*\n.*sudo apt-get install -y npm", run.err
+        ), run.err
+        assert re.search(
+            r"failed +pyjokes: uv is not installed.*\n.*bootstrap --only uv", run.err
+        ), run.err
 
 
 def test_a_script_and_a_package_bring_what_later_stages_need(tmp_path: Path, archive: Path) -> None:
     with desk(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         reach(me.it, web)
         npm = '#!/bin/sh\n[ "$1" = install ] && echo >~/npm-ran\necho /home/dev/.local/lib\n'
-        me.it.offer("npm", files={"/usr/bin/npm": npm})  # a tiny one: only that it is found is told here
+        me.it.offer(
+            "npm", files={"/usr/bin/npm": npm}
+        )  # a tiny one: only that it is found is told here
         me.it.write("/opt/uv", Path(uv.find_uv_bin()).read_bytes(), 0o755)
-        web.files = {"/uv": "install -D /opt/uv ~/.local/bin/uv\n"}  # which is not on this person's PATH
-        me.config(script("/uv", name="uv itself"), uv=["pyjokes"], npm=["rtlcss"], system_packages=["npm"])
+        web.files = {
+            "/uv": "install -D /opt/uv ~/.local/bin/uv\n"
+        }  # which is not on this person's PATH
+        me.config(
+            script("/uv", name="uv itself"), uv=["pyjokes"], npm=["rtlcss"], system_packages=["npm"]
+        )
         assert set(statuses(me.results()).values()) == {"changed"}
         assert me.it.exists("/home/dev/.local/bin/pyjoke")
         assert me.it.exists("/home/dev/npm-ran")
@@ -769,14 +860,25 @@ def test_a_script_and_a_package_bring_what_later_stages_need(tmp_path: Path, arc
 def test_uv_tools_are_installed_side_by_side_each_once(tmp_path: Path, archive: Path) -> None:
     with desk(tmp_path, archive) as me:
         lay_uv(me.it)
-        tools = ["pyjokes", "PyCowsay", "black[d]>=24.0,<25", "odoo-venv", "nobody-knows-this-one-either", "six"]
+        tools = [
+            "pyjokes",
+            "PyCowsay",
+            "black[d]>=24.0,<25",
+            "odoo-venv",
+            "nobody-knows-this-one-either",
+            "six",
+        ]
         me.config(uv=tools)
         results = me.results("--jobs", "4", code=1)
-        assert statuses(results) == dict.fromkeys(tools, "changed") | dict.fromkeys(tools[-2:], "failed")
+        assert statuses(results) == dict.fromkeys(tools, "changed") | dict.fromkeys(
+            tools[-2:], "failed"
+        )
         assert results["nobody-knows-this-one-either"][1] == "no package of that name is known here"
         for program in ("pyjoke", "pycowsay", "black", "blackd", "odoo-venv"):
             assert me.it.exists(f"/home/dev/.local/bin/{program}")
-        listed = me.it.must("uv", "tool", "list", "--show-version-specifiers", "--show-extras", user="dev")
+        listed = me.it.must(
+            "uv", "tool", "list", "--show-version-specifiers", "--show-extras", user="dev"
+        )
         assert re.search(r"(?m)^odoo-venv v2\.\S+ \[required: >=2, <3\]", listed)
         assert me.log().count("uv tool install") == len(tools)
         assert me.it.privileged() == []
@@ -806,7 +908,9 @@ def test_another_distribution(kind: str, tmp_path: Path, archive: Path) -> None:
         before = standing(me.it)
         plan = me.run("--dry-run")
         commands = [line.strip() for line in plan.out.splitlines() if "sudo " in line]
-        install = {"arch": "sudo pacman -S --noconfirm --needed", "fedora": "sudo dnf install -y"}[kind]
+        install = {"arch": "sudo pacman -S --noconfirm --needed", "fedora": "sudo dnf install -y"}[
+            kind
+        ]
         assert commands[-1] == f"{install} -- tiny c++-other"
         assert len(commands) == len(set(commands))
         assert standing(me.it) == before
@@ -831,13 +935,17 @@ def test_another_distribution(kind: str, tmp_path: Path, archive: Path) -> None:
 
         me.config(system_packages=["newer"])
         # pacman's lock is a file; dnf's holds the number of a process.
-        lock = {"arch": "/var/lib/pacman/db.lck", "fedora": "/var/cache/dnf/metadata_lock.pid"}[kind]
+        lock = {"arch": "/var/lib/pacman/db.lck", "fedora": "/var/cache/dnf/metadata_lock.pid"}[
+            kind
+        ]
         words = f"echo $$ >{lock}; echo >/var/tmp/held; sleep 5; rm {lock}"
         holder = me.it.popen("sh", "-c", words, user="root")
         soon(lambda: me.it.exists("/var/tmp/held"))
         run = me.run()
         assert run.code == 0, run.err + me.log()
-        assert re.search("waiting for another package manager|Waiting for process", run.err + me.log())
+        assert re.search(
+            "waiting for another package manager|Waiting for process", run.err + me.log()
+        )
         assert holder.wait().code == 0
         assert me.it.exists("/usr/share/offered/newer")
 
@@ -849,7 +957,10 @@ def test_an_answer_in_the_persons_own_language_is_understood(tmp_path: Path, arc
         assert "Kein Paket" in me.it.run("rpm", "-q", "--whatprovides", "tiny", env=german).out
         me.it.offer("tiny")
         me.config(system_packages=["tiny", "nobody-knows"])
-        assert statuses(me.results(code=1, env=german)) == {"tiny": "changed", "nobody-knows": "failed"}
+        assert statuses(me.results(code=1, env=german)) == {
+            "tiny": "changed",
+            "nobody-knows": "failed",
+        }
         assert statuses(me.results(code=1, env=german)) == {"tiny": "ok", "nobody-knows": "failed"}
 
 
@@ -882,7 +993,9 @@ def test_the_whole_default_list_from_the_real_archives(tmp_path: Path, archive: 
 
 
 @contextmanager
-def database(directory: Path, archive: Path, user: str = "dev", sudo: str = "free") -> Iterator[Desk]:
+def database(
+    directory: Path, archive: Path, user: str = "dev", sudo: str = "free"
+) -> Iterator[Desk]:
     """A machine with a running PostgreSQL on a free port, and a config that leads there."""
     packages = "python3 postgresql postgresql-client"
     with desk(directory, archive, user=user, packages=packages, sudo=sudo) as me:
@@ -945,7 +1058,9 @@ def test_the_password_for_the_role_is_asked_for_once(tmp_path: Path, archive: Pa
 
 
 @pytest.mark.parametrize("sudo", ["refused", "missing"])
-def test_the_role_cannot_be_made_without_the_right(sudo: str, tmp_path: Path, archive: Path) -> None:
+def test_the_role_cannot_be_made_without_the_right(
+    sudo: str, tmp_path: Path, archive: Path
+) -> None:
     with database(tmp_path, archive, sudo=sudo) as me:
         run = me.it.run("python3", *ENSURE)
         assert run.code == 2, run.err

@@ -25,7 +25,9 @@ QUICK = ["--skip", "install-tools", "--skip", "bootstrap"]
 
 
 @pytest.fixture
-def machine(sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer) -> Iterator[Machine]:
+def machine(
+    sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer
+) -> Iterator[Machine]:
     """A machine with a config, on which nothing was done yet."""
     forget_role(server)
     yield Machine(sandbox, request.getfixturevalue("tools"), server)
@@ -35,13 +37,19 @@ def machine(sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresSe
 def statuses(run: Run, *kinds: str) -> dict[tuple[str, str], str]:
     """Kind and name of each item -> its status; only of these kinds, if any is given."""
     results = run.json()["results"]
-    return {(each["kind"], each["name"]): each["status"] for each in results if not kinds or each["kind"] in kinds}
+    return {
+        (each["kind"], each["name"]): each["status"]
+        for each in results
+        if not kinds or each["kind"] in kinds
+    }
 
 
 def built(machine: Machine) -> bool:
     """Whether all that the config declares is there."""
     conf, launcher = machine.root / "conf/odoo-18.0.conf", machine.home / ".local/bin/odoo-v18"
-    return all(path.exists() for path in (machine.venv / ".odoo-venv.toml", machine.web, conf, launcher))
+    return all(
+        path.exists() for path in (machine.venv / ".odoo-venv.toml", machine.web, conf, launcher)
+    )
 
 
 # --- all of it
@@ -52,7 +60,16 @@ def test_from_nothing_to_a_second_run(machine: Machine) -> None:
     assert planned.code == 0
     # Nothing is there, and nothing fails for it: an earlier stage will bring what a later one needs.
     assert "failed" not in statuses(planned).values()
-    for kind in ("directory", "repository", "role", "venv", "launcher", "configuration", "uv tool", "host key"):
+    for kind in (
+        "directory",
+        "repository",
+        "role",
+        "venv",
+        "launcher",
+        "configuration",
+        "uv tool",
+        "host key",
+    ):
         assert set(statuses(planned, kind).values()) == {"planned"}, kind
     assert {path.name for path in machine.root.iterdir()} == {"config.toml"}
     assert not machine.sandbox.state.exists()
@@ -69,10 +86,15 @@ def test_from_nothing_to_a_second_run(machine: Machine) -> None:
     before = listing(machine.root, machine.home / ".local/bin", machine.home / ".ssh")
     started = time.monotonic()
     again = machine.tlc("up", "--json", "--no-newcomer")
-    assert time.monotonic() - started < 6  # the bar, on a machine with nothing else to do, is in bench.py
+    assert (
+        time.monotonic() - started < 6
+    )  # the bar, on a machine with nothing else to do, is in bench.py
     assert (again.code, again.json()["changed"]) == (0, False)
     assert set(statuses(again).values()) == {"ok"}
-    assert changes(before, listing(machine.root, machine.home / ".local/bin", machine.home / ".ssh")) == []
+    assert (
+        changes(before, listing(machine.root, machine.home / ".local/bin", machine.home / ".ssh"))
+        == []
+    )
 
 
 def test_an_answer_of_no_and_none_at_all(machine: Machine) -> None:
@@ -84,13 +106,18 @@ def test_an_answer_of_no_and_none_at_all(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("profile", tlc.profiles())
-def test_a_dry_run_plans_all_on_an_empty_machine(sandbox: Sandbox, tmp_path: Path, profile: str) -> None:
+def test_a_dry_run_plans_all_on_an_empty_machine(
+    sandbox: Sandbox, tmp_path: Path, profile: str
+) -> None:
     """Without git, uv, npm, psql, a server or a directory: none of it is a failure yet."""
     sandbox.config(tlc.profiles()[profile])
     bare = tmp_path / "bare"
     bare.mkdir()
     for program in ("sh", "dpkg", "dpkg-query", "ssh-keygen"):
-        found = next((path for path in (f"/bin/{program}", f"/usr/bin/{program}") if os.path.exists(path)), "")
+        found = next(
+            (path for path in (f"/bin/{program}", f"/usr/bin/{program}") if os.path.exists(path)),
+            "",
+        )
         if found:
             (bare / program).symlink_to(found)
     sandbox.env["PATH"] = str(bare)
@@ -98,7 +125,16 @@ def test_a_dry_run_plans_all_on_an_empty_machine(sandbox: Sandbox, tmp_path: Pat
     run = sandbox.tlc("up", "--dry-run", "--json")
     assert run.code == 0
     assert "failed" not in statuses(run).values()
-    for kind in ("directory", "repository", "venv", "launcher", "configuration", "uv tool", "npm package", "role"):
+    for kind in (
+        "directory",
+        "repository",
+        "venv",
+        "launcher",
+        "configuration",
+        "uv tool",
+        "npm package",
+        "role",
+    ):
         assert set(statuses(run, kind).values()) == {"planned"}, kind
     assert changes(before, listing(sandbox.home)) == []
 
@@ -108,7 +144,16 @@ def test_no_config(sandbox: Sandbox) -> None:
     planned = sandbox.tlc("up", "--dry-run", "--skip", "pull-repos", *QUICK)
     assert "odoo-minimal" in planned.err
     assert not sandbox.root.exists()
-    wanted = ["up", *QUICK, "--skip", "pull-repos", "--skip", "create-venvs", "--skip", "ensure-db-user"]
+    wanted = [
+        "up",
+        *QUICK,
+        "--skip",
+        "pull-repos",
+        "--skip",
+        "create-venvs",
+        "--skip",
+        "ensure-db-user",
+    ]
     run = sandbox.tlc(*wanted, input="y\n")
     assert "starting from the odoo-minimal profile" in run.err
     assert (sandbox.root / "config.toml").read_text() == tlc.profiles()["odoo-minimal"]
@@ -190,10 +235,14 @@ def test_a_server_that_is_down_stops_the_role_only(machine: Machine) -> None:
     assert run.code == 1
     assert found["role", "odoo"] == "skipped"
     assert set(statuses(run, "server").values()) == {"failed"}
-    assert set(statuses(run, "venv", "repository", "launcher", "configuration").values()) == {"changed"}
+    assert set(statuses(run, "venv", "repository", "launcher", "configuration").values()) == {
+        "changed"
+    }
     assert "does not run" in run.err
     again = machine.up(*QUICK)
-    assert [item for item, status in statuses(again).items() if status == "changed"] == [("role", "odoo")]
+    assert [item for item, status in statuses(again).items() if status == "changed"] == [
+        ("role", "odoo")
+    ]
 
 
 def test_a_repository_that_fails_stops_what_is_built_from_it(machine: Machine) -> None:
@@ -253,7 +302,9 @@ SLOW = {
 
 
 @pytest.mark.parametrize("stage", SLOW)
-def test_interrupted_in_each_stage_and_run_again(machine: Machine, tmp_path: Path, stage: str) -> None:
+def test_interrupted_in_each_stage_and_run_again(
+    machine: Machine, tmp_path: Path, stage: str
+) -> None:
     if stage == "pull-repos, asking":
         assert machine.up("--only", "pull-repos").code == 0
     go = tmp_path / "go"
@@ -272,6 +323,8 @@ def test_interrupted_in_each_stage_and_run_again(machine: Machine, tmp_path: Pat
 
 def test_two_at_once(machine: Machine) -> None:
     runs = [machine.sandbox.start("--yes", "up") for _ in range(2)]
-    ended: list[tuple[Any, int]] = [(run.communicate(timeout=60)[1], run.returncode) for run in runs]
+    ended: list[tuple[Any, int]] = [
+        (run.communicate(timeout=60)[1], run.returncode) for run in runs
+    ]
     assert [code for _, code in ended] == [0, 0], ended
     assert built(machine)

@@ -16,7 +16,10 @@ class Upstream:
     """
 
     def __init__(
-        self, directory: Path, sandbox: Sandbox, addresses: Sequence[str] = ("git@github.com:", "https://github.com/")
+        self,
+        directory: Path,
+        sandbox: Sandbox,
+        addresses: Sequence[str] = ("git@github.com:", "https://github.com/"),
     ) -> None:
         self.directory, self.sandbox = directory, sandbox
         for address in addresses:
@@ -25,7 +28,9 @@ class Upstream:
     def git(self, *arguments: str, cwd: Path | None = None) -> str:
         """Run git as the sandbox's person; return its output, raise when it fails."""
         where = cwd or self.sandbox.home
-        done = subprocess.run(["git", *arguments], cwd=where, env=self.sandbox.env, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=where, env=self.sandbox.env, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"git {arguments}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
@@ -39,10 +44,16 @@ class Upstream:
                 branch,
                 {"README.md": f"{repository} {branch}\n", ".gitignore": "*.pyc\n/ignored\n"},
             )
-            self.commit(repository, branch, {"module/models.py": "first = 1\n", "module/data.xml": "<odoo/>\n"})
+            self.commit(
+                repository,
+                branch,
+                {"module/models.py": "first = 1\n", "module/data.xml": "<odoo/>\n"},
+            )
         return bare
 
-    def commit(self, repository: str, branch: str, files: Mapping[str, str | None], amend: bool = False) -> str:
+    def commit(
+        self, repository: str, branch: str, files: Mapping[str, str | None], amend: bool = False
+    ) -> str:
         """Commit files (text, or None to delete) to a branch, made if need be, and push; returns the commit."""
         bare, work = self.directory / f"{repository}.git", self.directory / f"{repository}.work"
         if not work.exists():
@@ -61,10 +72,20 @@ class Upstream:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
         self.git("add", "--all", "--force", cwd=work)
-        self.git("commit", "--quiet", "--allow-empty", "-m", "a change", *(["--amend"] if amend else []), cwd=work)
+        self.git(
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "-m",
+            "a change",
+            *(["--amend"] if amend else []),
+            cwd=work,
+        )
         self.git("push", "--quiet", "--force", "origin", branch, cwd=work)
         return self.git("rev-parse", "HEAD", cwd=work)
 
     def tip(self, repository: str, branch: str) -> str:
         """The commit a branch is at."""
-        return self.git("rev-parse", f"refs/heads/{branch}", cwd=self.directory / f"{repository}.git")
+        return self.git(
+            "rev-parse", f"refs/heads/{branch}", cwd=self.directory / f"{repository}.git"
+        )

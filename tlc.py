@@ -2,15 +2,15 @@
 """Set up a machine for Odoo development from one config.toml, and keep it so.
 
 Everything the config declares is a resource: a directory, a repository at a branch, and so on.
-A resource says how it stands (check) and can be brought about (apply). Commands, plans, dry runs,
-questions, progress, JSON and the closing block all read the same list of resources.
+check() says how a resource stands, apply() brings it about. Commands, plans, dry runs, questions,
+progress, JSON and the closing block all read the same list of resources.
 
-What tlc promises: a second run does only what is left; one item's failure stops no other; nothing
-a person wrote is overwritten, unless --force is given, and then it is recorded first.
-What it does not promise: to manage production servers, to be a git front end, or to understand
-what odoo-venv, uv, apt and git already do; it drives them.
+tlc promises: a second run does only what is left; one item's failure stops no other; what a person
+wrote is never overwritten, unless --force is given, and then it is backed up first.
+It does not promise to manage production servers, to be a git front end, or to understand what
+odoo-venv, uv, apt and git already do; it drives them.
 
-Sections, each knowing only those above it: constants, errors, terminal, platform, processes,
+Sections, each using only those above it: constants, errors, terminal, platform, processes,
 config, engine, files, repositories, tools, environments, postgresql, doctor, commands, command line.
 """
 
@@ -34,8 +34,9 @@ import shutil
 import threading
 import time
 
-# What else is imported stands where it is used: urllib, json, tomllib and the like cost more than Python itself.
-TYPE_CHECKING = False  # checkers know this name; importing typing would cost 6 ms at each start
+# What else is imported stands where it is used: urllib, json, tomllib and the like cost more than
+# Python itself. TYPE_CHECKING is a name that checkers know; importing typing would cost 3 ms.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -52,23 +53,23 @@ else:
 # ----------------------------------------------------------------------------------------------
 # constants
 # ----------------------------------------------------------------------------------------------
+# Tables and numbers that more than one section needs, each with its source.
+# A table that only one section uses stands in that section.
 
 __version__ = "0.1.0"
 
 DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
 MAX_JOBS = 64
-KEPT_LOGS = 10
-GRACE = (
-    1.5  # seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone
-)
+ADD_TO_PATH = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
+# Seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone.
+GRACE = 1.5
 LATER_ACTION = "look again, once the steps above are done"
 SHOWN = 10  # items named in one place, before "and 190 more"
 ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
 DOCTOR_CHECKS_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
-REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 
-# Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release notes and setup.py.
-# saas versions go with the .0 before them.
+# Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release
+# notes and setup.py. saas versions go with the .0 before them.
 ODOO_NEEDS: dict[str, tuple[str, float]] = {
     "12.0": ("3.7", 9.6),
     "13.0": ("3.7", 9.6),
@@ -87,30 +88,6 @@ PINNED_VERSIONS = {"odoo-venv": ">=2,<3"}
 
 NEWEST_ODOO = "20.0"
 SUPPORTED_ODOO = ["18.0", "19.0", "20.0"]  # Odoo supports its three newest versions
-
-# Variables that would point a child somewhere else than where tlc sends it: those of
-# `git rev-parse --local-env-vars` (set while a git hook runs), Python's own, what libpq takes before PGHOST, and what
-# people set for installations of their own with uv and pip.
-CLEANED_ENVIRONMENT = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_DIR GIT_GRAFT_FILE GIT_IMPLICIT_WORK_TREE "
-    "GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS GIT_OBJECT_DIRECTORY GIT_PREFIX "
-    "GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE PGHOSTADDR PGSERVICE PYTHONHOME PYTHONPATH PYTHONSTARTUP "
-    "PIP_PREFIX PIP_REQUIRE_HASHES PIP_TARGET UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON"
-).split()
-
-# What a child that runs as another user needs of the environment: the way to the network.
-HANDED_ENVIRONMENT = (
-    "http_proxy https_proxy ftp_proxy all_proxy no_proxy ssl_cert_file ssl_cert_dir curl_ca_bundle requests_ca_bundle"
-).split()
-
-# Where programs are that a shell may not know of: just installed ones, the administrator's, Homebrew's keg-only libpq.
-KEG_ONLY = [
-    f"{prefix}/opt/{keg}/bin"
-    for prefix in ("/opt/homebrew", "/usr/local")
-    for keg in ("libpq", "postgresql@16")
-]
-ADD_TO_PATH = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
-MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 
 # ID or ID_LIKE in os-release, or "macos" -> the package manager there
 FAMILIES = {
@@ -254,18 +231,6 @@ VENV_CAUSES = (
     (r"is a symbolic link", "the launcher is a link, which odoo-venv does not write through", "{again}"),
 )  # fmt: skip
 
-# Without these Odoo does not start: package in its requirements.txt -> module
-VITAL_PACKAGES = {
-    "psycopg2": "psycopg2",
-    "lxml": "lxml",
-    "werkzeug": "werkzeug",
-    "babel": "babel",
-    "pillow": "PIL",
-    "jinja2": "jinja2",
-    "passlib": "passlib",
-    "reportlab": "reportlab",
-}
-
 # Where the distribution leaves it to the person to make the first cluster: as whom, and how. Harmless where one is.
 FIRST_CLUSTER = {
     "dnf": ["root", "postgresql-setup", "--initdb"],
@@ -404,6 +369,9 @@ GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each nam
 # ----------------------------------------------------------------------------------------------
 # errors
 # ----------------------------------------------------------------------------------------------
+# What may go wrong and what to do about it: TlcError and its kinds, caught in one place, main().
+# Fix, Cause and Privileged carry it as data until it is shown; Record is the base of all records.
+# Uses nothing but the standard library.
 
 
 @dataclass_transform(frozen_default=True)
@@ -669,8 +637,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 # ----------------------------------------------------------------------------------------------
-# terminal: the only section that prints
+# terminal
 # ----------------------------------------------------------------------------------------------
+# The only section that prints: colours, the tree, progress, questions and reports.
+# It shows what it is given, knows results by the words of STATUS_STYLE, and decides nothing.
+
+REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -929,6 +901,8 @@ class Progress:
 # ----------------------------------------------------------------------------------------------
 # platform
 # ----------------------------------------------------------------------------------------------
+# Which system this is, its package manager, and what programs and headers are called there.
+# Looks at files only; starts no program.
 
 
 def bearable(jobs: int) -> int:
@@ -1072,8 +1046,38 @@ def install_hint(program: str, packages: Sequence[str] = ()) -> str:
 
 
 # ----------------------------------------------------------------------------------------------
-# processes: Runner.run() is the only door to a child process, but for the signal that ends one of root's
+# processes
 # ----------------------------------------------------------------------------------------------
+# Runner.run() is the only door to a child process, but for the signal that ends one of root's.
+# Every command goes to the log. Nothing here prints or asks, unless a child is given the terminal.
+
+KEPT_LOGS = 10
+
+# Variables that would lead a child elsewhere than where tlc sends it: `git rev-parse
+# --local-env-vars` (set while a git hook runs), Python's own, what libpq takes before PGHOST, and
+# what people set for installations of their own with uv and pip.
+CLEANED_ENVIRONMENT = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_DIR GIT_GRAFT_FILE GIT_IMPLICIT_WORK_TREE "
+    "GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS GIT_OBJECT_DIRECTORY GIT_PREFIX "
+    "GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE PGHOSTADDR PGSERVICE PYTHONHOME "
+    "PYTHONPATH PYTHONSTARTUP PIP_PREFIX PIP_REQUIRE_HASHES PIP_TARGET UV_PYTHON "
+    "UV_REQUIRE_HASHES UV_SYSTEM_PYTHON"
+).split()
+
+# Variables passed on through sudo: proxies and certificate files.
+HANDED_ENVIRONMENT = (
+    "http_proxy https_proxy ftp_proxy all_proxy no_proxy ssl_cert_file ssl_cert_dir "
+    "curl_ca_bundle requests_ca_bundle"
+).split()
+
+# Where programs are that a shell may not know of: just installed ones, the administrator's,
+# Homebrew's keg-only libpq.
+KEG_ONLY = [
+    f"{prefix}/opt/{keg}/bin"
+    for prefix in ("/opt/homebrew", "/usr/local")
+    for keg in ("libpq", "postgresql@16")
+]
+MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 
 
 def redact(text: str) -> str:
@@ -1420,6 +1424,8 @@ class Runner:
 # ----------------------------------------------------------------------------------------------
 # config
 # ----------------------------------------------------------------------------------------------
+# Settings say what options and environment want; SCHEMA holds the rules of config.toml.
+# Checks, defaults, messages with line numbers and `tlc config schema` all come from SCHEMA.
 
 
 class Settings(Record):
@@ -2065,8 +2071,16 @@ def load_config(path: str) -> Config:
 
 
 # ----------------------------------------------------------------------------------------------
-# engine: resources, plans, stages
+# engine
 # ----------------------------------------------------------------------------------------------
+# The one way from what a command lists to what it reports; no resource has a special case in it.
+#
+#   Stage       resources that are applied side by side, after the stages that it needs
+#   check()     every resource looks at how it stands and names its action -> CheckResult
+#   Step        a line of the plan: stage, resource, finding, action; shown, and asked about once
+#   apply()     brings it about, in parallel, a batch with one call -> TaskResult
+#   TaskResult  ok, changed, kept, skipped or failed, with a message and a fix
+#   Outcome     the same with kind, name and seconds: what the closing block and --json read
 
 
 class CheckStatus:
@@ -2936,8 +2950,9 @@ class Engine:
 
 
 # ----------------------------------------------------------------------------------------------
-# files: the directory tree and config.toml itself
+# files
 # ----------------------------------------------------------------------------------------------
+# Directories and config.toml itself as resources, and how a file is written whole or not at all.
 
 
 class Directory(Resource):
@@ -3048,8 +3063,10 @@ class ConfigFile(Resource):
 
 
 # ----------------------------------------------------------------------------------------------
-# repositories: git does git's work
+# repositories
 # ----------------------------------------------------------------------------------------------
+# Checkouts and worktrees as resources. What is found decides what is done, and never loses work.
+# All of git goes through this section; it knows the engine's Resource and nothing of commands.
 
 # Housekeeping in the background would write into a repository that is being read (git prints "shallow
 # file has changed since we read it"); recursing into submodules would reset work there.
@@ -4471,8 +4488,10 @@ def git_progress(task: Task) -> Callable[[str], None]:
 
 
 # ----------------------------------------------------------------------------------------------
-# tools: apt sources, scripts, system packages, npm packages, uv tools
+# tools
 # ----------------------------------------------------------------------------------------------
+# What install-tools and bootstrap install: apt sources, scripts, packages, npm packages, uv tools,
+# git, gh and uv themselves, GitHub's host key, and tlc's own archive. Downloads go through here.
 
 
 def download(url: str, runner: Runner) -> bytes:
@@ -5420,8 +5439,10 @@ class UvTool(Resource):
 
 
 # ----------------------------------------------------------------------------------------------
-# environments: odoo-venv builds them, uv has the Pythons
+# environments
 # ----------------------------------------------------------------------------------------------
+# Virtual environments by odoo-venv, and each version's launcher and configuration.
+# OdooVersion knows where all that belongs to a version is.
 
 
 def odoo_needs(version: str) -> tuple[str, float]:
@@ -5915,8 +5936,9 @@ class OdooConfiguration(Resource):
 
 
 # ----------------------------------------------------------------------------------------------
-# postgresql: psql does the talking
+# postgresql
 # ----------------------------------------------------------------------------------------------
+# The server and the role that Odoo logs in as, through psql and pg_isready only.
 
 
 class Database:
@@ -6230,8 +6252,22 @@ class DatabaseRole(Resource):
 
 
 # ----------------------------------------------------------------------------------------------
-# doctor: the checks that no command applies
+# doctor
 # ----------------------------------------------------------------------------------------------
+# The checks that no command applies: PATH, compiler, disk, access to GitHub.
+# Each is a function that returns a CheckResult, or None where there is nothing to say.
+
+# Without these Odoo does not start: package in its requirements.txt -> module
+VITAL_PACKAGES = {
+    "psycopg2": "psycopg2",
+    "lxml": "lxml",
+    "werkzeug": "werkzeug",
+    "babel": "babel",
+    "pillow": "PIL",
+    "jinja2": "jinja2",
+    "passlib": "passlib",
+    "reportlab": "reportlab",
+}
 
 
 class DoctorCheck(Resource):
@@ -6410,8 +6446,10 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
 
 
 # ----------------------------------------------------------------------------------------------
-# commands: which resources, in which stages
+# commands
 # ----------------------------------------------------------------------------------------------
+# One function for each command: it lists resources in stages, or returns the text to print.
+# @cli_command registers it; help, completion, `tlc up` and doctor are derived from COMMANDS.
 
 
 class Command(Record):
@@ -7252,6 +7290,7 @@ def cmd_self_update(context: Context) -> list[Stage]:
 # ----------------------------------------------------------------------------------------------
 # command line
 # ----------------------------------------------------------------------------------------------
+# From argv and the environment to Settings and the command's run; main() catches every error.
 
 ABOUT = "Set up a machine for Odoo development from one config.toml, and keep it so."
 ENVIRONMENT_HELP = """environment:

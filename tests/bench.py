@@ -1,6 +1,6 @@
 """Measure what the README promises: `make bench`, or `make bench ARGS=--strict` to fail when a bar is missed.
 
-A measure is a function that is given a Bench and returns rows: to add one, write it and name it in MEASURES.
+A measure is a function that is given a Measuring and returns rows: to add one, write it and name it in MEASURES.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import pythons
 from history import write_history
 from odoo_tree import make_odoo
 from relay import Relay
-from ssh_server import Person, SshServer, missing
+from ssh_server import SshAccess, SshServer, missing
 
 import build
 
@@ -60,7 +60,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Measuring:
     """Where the measures work: a directory of their own, the archive, and the Python that runs it."""
 
     directory: Path
@@ -134,7 +134,7 @@ def timed(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Finished
     return Finished(seconds, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024))
 
 
-def start(bench: Bench) -> list[Row]:
+def start(bench: Measuring) -> list[Row]:
     """What `--version` and `--help` cost, in starts of a Python that does nothing."""
     commands = {"--version": 2.5, "--help": 4.5}
     nothing, *figures = bench.seconds(
@@ -155,7 +155,7 @@ def start(bench: Bench) -> list[Row]:
     ]
 
 
-def plan(bench: Bench) -> list[Row]:
+def plan(bench: Measuring) -> list[Row]:
     """What planning 500 repositories x 4 versions costs where nothing is there yet."""
     env = bench.environment("plan")
     root = Path(env["HOME"], "code")
@@ -248,7 +248,7 @@ def named(count: int) -> list[str]:
     return [f"repository-{number}" for number in range(count)]
 
 
-def remotes_of(bench: Bench, names: Sequence[str]) -> Path:
+def remotes_of(bench: Measuring, names: Sequence[str]) -> Path:
     """Make small repositories OCA/name in a directory, those that are not there; return it."""
     remotes = bench.directory / "remotes"
     for name in names:
@@ -257,7 +257,7 @@ def remotes_of(bench: Bench, names: Sequence[str]) -> Path:
     return remotes
 
 
-def clone(bench: Bench, repositories: int = 24, rounds: int = 8) -> list[Row]:
+def clone(bench: Measuring, repositories: int = 24, rounds: int = 8) -> list[Row]:
     """What a first `pull-repos` costs, against the plainest thing that clones as many at once."""
     names = named(repositories)
     url = remotes_of(bench, names).as_uri()
@@ -289,7 +289,7 @@ def check_cloned(place: Path, count: int) -> None:
     assert cloned == count, f"{cloned} of {count} repositories in {place}"
 
 
-def packing(bench: Bench) -> list[Row]:
+def packing(bench: Measuring) -> list[Row]:
     """What each way of packing costs: its size, and its start as `tlc --help`."""
     archives = {
         name: bench.directory / f"{name}.pyz" for name in ("source only", "compiled", "shiv")
@@ -305,10 +305,10 @@ def packing(bench: Bench) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Line:
+class Route:
     """A person's home at the far end of a line to OCA's repositories; `relay` says how slow it is, and counts."""
 
-    bench: Bench
+    bench: Measuring
     env: dict[str, str]
     relay: Relay
 
@@ -335,15 +335,15 @@ class Line:
 
 
 @contextlib.contextmanager
-def line_to(bench: Bench, remotes: Path) -> Iterator[Line]:
+def line_to(bench: Measuring, remotes: Path) -> Iterator[Route]:
     """A line to a real sshd that serves `{remotes}/OCA/name.git`, for a `with`."""
     if reason := missing():
         sys.exit(reason)
     env = bench.environment("line")
     directory = bench.directory / "sshd"
     with SshServer(directory, remotes) as server, Relay(server.port, delay=ROUND_TRIP) as relay:
-        Person(Path(env["HOME"]), env, server).configure(relay.port)
-        yield Line(bench, env, relay)
+        SshAccess(Path(env["HOME"]), env, server).configure(relay.port)
+        yield Route(bench, env, relay)
 
 
 CLONE = "git clone --quiet --depth=1 --branch 17.0 git@github.com:OCA/{}.git plain/{}"
@@ -353,7 +353,7 @@ UPDATE = (
 )
 
 
-def ssh(bench: Bench, repositories: int = 24, clones: int = 4, updates: int = 6) -> list[Row]:
+def ssh(bench: Measuring, repositories: int = 24, clones: int = 4, updates: int = 6) -> list[Row]:
     """First clones, then updates where nothing moved, over a slow line; against the plain flow, 4 at once."""
     names = named(repositories)
     with line_to(bench, remotes_of(bench, names)) as line:
@@ -379,7 +379,7 @@ def ssh(bench: Bench, repositories: int = 24, clones: int = 4, updates: int = 6)
     ]
 
 
-def vcs(bench: Bench, repositories: int = 24, rounds: int = 3) -> list[Row]:
+def vcs(bench: Measuring, repositories: int = 24, rounds: int = 3) -> list[Row]:
     """Another tool for many repositories beside tlc, over the same line with as many workers."""
     names = named(repositories)
     venv = bench.directory / "vcs"
@@ -420,7 +420,7 @@ def vcs(bench: Bench, repositories: int = 24, rounds: int = 3) -> list[Row]:
     ]
 
 
-def worktrees(bench: Bench) -> list[Row]:
+def worktrees(bench: Measuring) -> list[Row]:
     """3 versions of one repository as worktrees of one store, against three clones: bytes over the wire, and kept."""
     versions = ["16.0", "17.0", "18.0"]
     remotes = bench.directory / "large"
@@ -479,7 +479,7 @@ finally:
 """
 
 
-def taken(line: Line, term: str, environ: Mapping[str, str]) -> dict[str, float]:
+def taken(line: Route, term: str, environ: Mapping[str, str]) -> dict[str, float]:
     """Run pull-repos on a terminal of that kind ("dumb" has no live display); return what TAKEN says."""
     report = line.home / "taken.json"
     python, *command = line.pull("-j4")
@@ -504,7 +504,7 @@ def taken(line: Line, term: str, environ: Mapping[str, str]) -> dict[str, float]
     return found
 
 
-def many(bench: Bench, few: int = 24, count: int = 200, rounds: int = 3) -> list[Row]:
+def many(bench: Measuring, few: int = 24, count: int = 200, rounds: int = 3) -> list[Row]:
     """What 200 repositories cost where nothing moved: time of each, memory, and the display's share of the CPU."""
     remotes = remotes_of(bench, named(few))
     for name in named(count)[few:]:
@@ -555,7 +555,7 @@ def many(bench: Bench, few: int = 24, count: int = 200, rounds: int = 3) -> list
     ]
 
 
-def environments(bench: Bench, rounds: int = 3) -> list[Row]:
+def environments(bench: Measuring, rounds: int = 3) -> list[Row]:
     """Three environments side by side against one after another, and a run that finds all complete."""
     versions = ["18.0", "19.0", "20.0"]
     # No wheel for these Pythons: one must be compiled, as psycopg2 and python-ldap are for Odoo.
@@ -613,7 +613,7 @@ def environments(bench: Bench, rounds: int = 3) -> list[Row]:
     ]
 
 
-def demo_of(bench: Bench) -> tuple[dict[str, str], Path]:
+def demo_of(bench: Measuring) -> tuple[dict[str, str], Path]:
     """A home whose code root is as `tlc up` leaves the demo's, but for what needs a server, a network or root."""
     env = {**os.environ, **bench.environment("demo")}
     root = Path(env["HOME"], "code")
@@ -654,7 +654,7 @@ def demo_of(bench: Bench) -> tuple[dict[str, str], Path]:
     return env, root
 
 
-def up_of(bench: Bench) -> list[str]:
+def up_of(bench: Measuring) -> list[str]:
     """The command up, for what needs neither a server nor root."""
     left = [
         word
@@ -664,7 +664,7 @@ def up_of(bench: Bench) -> list[str]:
     return [bench.python, str(bench.archive), "--yes", "up", *left]
 
 
-def doctor(bench: Bench, rounds: int = 9) -> list[Row]:
+def doctor(bench: Measuring, rounds: int = 9) -> list[Row]:
     """All of doctor's checks side by side against the slowest of them; and `up` where there is nothing to do."""
     env, root = demo_of(bench)
     command = [bench.python, str(bench.archive), "--json", "doctor", "--offline"]
@@ -692,7 +692,7 @@ def doctor(bench: Bench, rounds: int = 9) -> list[Row]:
     ]
 
 
-def status(bench: Bench, count: int = 200, rounds: int = 5) -> list[Row]:
+def status(bench: Measuring, count: int = 200, rounds: int = 5) -> list[Row]:
     """A line for each of 200 checkouts."""
     env = bench.environment("status")
     root = Path(env["HOME"], "code")
@@ -719,7 +719,7 @@ def status(bench: Bench, count: int = 200, rounds: int = 5) -> list[Row]:
     ]
 
 
-MEASURES: list[Callable[[Bench], list[Row]]] = [
+MEASURES: list[Callable[[Measuring], list[Row]]] = [
     start,
     plan,
     clone,
@@ -759,7 +759,7 @@ def main() -> int:
         archive = Path(given).resolve() if given else Path(directory, "tlc.pyz")
         if not given:
             build.write_archive(archive, build.zipapp_members(build.supported_pythons()))
-        bench = Bench(Path(directory), archive)
+        bench = Measuring(Path(directory), archive)
         rows = [row for m in MEASURES if m.__name__ in (args.measure or names) for row in m(bench)]
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {archive.name}")
     print(table([["measure", "figure", "bar", ""], *(row.cells() for row in rows)]))

@@ -19,6 +19,9 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+# What has fixtures that are dear to make: one for a session or a module.
+pytest_plugins = ["odoo_venv", "postgres_server"]
+
 # Kept from the parent's environment: what a machine behind a proxy or a mirror needs to reach the network.
 KEPT = re.compile(
     r"(https?|ftp|all|no)_proxy|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|GIT_SSL_CAINFO|NODE_EXTRA_CA_CERTS"

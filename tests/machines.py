@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 from apt_archive import AptArchive, Key
 from conftest import KEPT, Run
-from ssh_server import children, must
+from processes import children, must
 from terminal import Terminal
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlc-tests"
@@ -522,6 +522,44 @@ class Machine:
         self.write(f"/home/dev/.offer/{recipe}", text)
         for path, content in files.items():
             self.write(f"/home/dev/.offer/files{path}", content, 0o755)
+
+
+class MachineUser:
+    """A person at a machine: "dev", "root", or another account that is there."""
+
+    def __init__(self, it: Machine, user: str = "dev") -> None:
+        self.it, self.user = it, user
+        self.home = {"root": "/root", "postgres": "/var/lib/postgresql"}.get(user, "/home/dev")
+
+    def run(
+        self,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+        timeout: float = 60,
+        leaves: str = "*",
+    ) -> Run:
+        """Run a program. No traceback, and nothing of these names left in /tmp."""
+        run = self.it.run(*words, user=self.user, env=env, input=input, timeout=timeout)
+        assert "Traceback" not in run.out + run.err + self.logged()
+        assert self.it.must("find", "/tmp", "-mindepth", "1", "-name", leaves) == "", run.err
+        return run
+
+    def login(self, line: str, timeout: float = 60) -> Run:
+        """Run a line in a new login shell."""
+        return self.run("bash", "-lc", line, timeout=timeout)
+
+    def logged(self) -> str:
+        """Return the logs of all runs, "" where there is none."""
+        state = f"{self.home}/.local/state/tlc"
+        found = self.it.run("find", state, "-name", "*.log", user="root").out.split()
+        return "".join(self.it.read(path) for path in sorted(found))
+
+    def log(self) -> str:
+        """Return the logs of all runs; none at all is a failure."""
+        logged = self.logged()
+        assert logged, "no log was written"
+        return logged
 
 
 @contextmanager

@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ports import free_port
 
 # Debian keeps the server's programs off PATH, Homebrew those of a version that is not the default one.
@@ -230,3 +231,17 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all stories of a worker."""
+    if reason := missing():
+        pytest.skip(reason)
+    with PostgresServer() as server:
+        yield server
+
+
+def forget_role(server: PostgresServer) -> None:
+    """Have a PostgreSQL as after its installation."""
+    server.sql("DROP ROLE IF EXISTS odoo")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ports import free_port
+from processes import children, must
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
@@ -85,26 +86,11 @@ def missing() -> str:
     return "sshd is missing: sudo apt-get install openssh-server, or your system's package"
 
 
-def must(*command: str | Path, env: MutableMapping[str, str] | None = None) -> str:
-    """Run a command that succeeds; return its output."""
-    done = subprocess.run(
-        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def make_key(path: Path, passphrase: str = "") -> str:
     """Make a key pair `path`, `path`.pub anew; return the public line, without its comment."""
     path.unlink(missing_ok=True)
     must("ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", path)
     return " ".join(path.with_name(f"{path.name}.pub").read_text().split()[:2])
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process started and that still run."""
-    lines = (line.split() for line in must("ps", "-A", "-o", "pid=,ppid=").splitlines())
-    return [int(child) for child, parent in lines if int(parent) == pid]
 
 
 @dataclass(frozen=True)
@@ -204,7 +190,7 @@ class SshServer:
         self.forgotten = len(self._log())
 
 
-class Person:
+class SshAccess:
     """Someone whose git@github.com: is a server: a key of theirs, an ~/.ssh and an `ssh` that reads it.
 
     `env` gets that `ssh` as the first on its PATH. The real ssh looks for ~/.ssh in the home directory that the

@@ -57,8 +57,8 @@ def first_line(file: Path) -> str:
     return file.read_bytes().partition(b"\n")[0].decode()
 
 
-class Desk:
-    """A person's home, the programs on their PATH (`bin`), and a server (`web`) with a release."""
+class Newcomer:
+    """A person without tlc: their home, the programs on their PATH (`bin`), and a server (`web`) with a release."""
 
     def __init__(self, directory: Path, web: HttpsServer) -> None:
         self.web, self.home, self.bin, self.tmp = (
@@ -151,9 +151,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def me(tmp_path: Path) -> Iterator[Newcomer]:
     with HttpsServer(tmp_path / "web") as web:
-        yield Desk(tmp_path, web)
+        yield Newcomer(tmp_path, web)
 
 
 # --- the file
@@ -167,7 +167,7 @@ def test_it_is_short_and_clean() -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_download_that_was_cut_off_does_nothing(desk: Desk, shell: str) -> None:
+def test_a_download_that_was_cut_off_does_nothing(me: Newcomer, shell: str) -> None:
     """Cut at and around the end of each line and in many other places; all of them are tried on a machine."""
     script = SCRIPT.read_text()
     ends = [match.end() for match in re.finditer("\n", script)]
@@ -181,7 +181,7 @@ def test_a_download_that_was_cut_off_does_nothing(desk: Desk, shell: str) -> Non
             "stderr": subprocess.STDOUT,
             "text": True,
         }
-        done = subprocess.run([program], input=script[:cut], env=desk.env, cwd=desk.home, **options)
+        done = subprocess.run([program], input=script[:cut], env=me.env, cwd=me.home, **options)
         return cut, done.stdout
 
     with ThreadPoolExecutor(4) as pool:
@@ -190,7 +190,7 @@ def test_a_download_that_was_cut_off_does_nothing(desk: Desk, shell: str) -> Non
     assert {
         cut: text for cut, text in said.items() if text and not re.search(complaint, text)
     } == {}
-    assert (desk.files(), list(desk.tmp.iterdir()), desk.web.requests) == ([], [], [])
+    assert (me.files(), list(me.tmp.iterdir()), me.web.requests) == ([], [], [])
 
 
 # --- the way it goes
@@ -198,174 +198,174 @@ def test_a_download_that_was_cut_off_does_nothing(desk: Desk, shell: str) -> Non
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("downloader", DOWNLOADERS)
-def test_from_a_pipe_and_again(desk: Desk, shell: str, downloader: str) -> None:
-    desk.download_by(downloader)
-    run = desk.run("--only", "two words", shell=shell)
+def test_from_a_pipe_and_again(me: Newcomer, shell: str, downloader: str) -> None:
+    me.download_by(downloader)
+    run = me.run("--only", "two words", shell=shell)
     told = {
         "arguments": ["bootstrap", "--yes", "--only", "two words"],
         "terminal": False,
         "stdin": "",
     }
-    assert desk.handed_over(run) == told
-    assert f"tlc from {desk.web.url}/v9 is to be installed as {desk.tlc}" in run.err.splitlines()[0]
+    assert me.handed_over(run) == told
+    assert f"tlc from {me.web.url}/v9 is to be installed as {me.tlc}" in run.err.splitlines()[0]
     assert "tlc 9.9 is installed" in run.err
-    assert first_line(desk.tlc).removeprefix("#!").strip() == str(desk.bin / "python3")
-    assert [request.path for request in desk.web.requests] == ["/v9/tlc.pyz", "/v9/tlc.pyz.sha256"]
+    assert first_line(me.tlc).removeprefix("#!").strip() == str(me.bin / "python3")
+    assert [request.path for request in me.web.requests] == ["/v9/tlc.pyz", "/v9/tlc.pyz.sha256"]
 
-    before = desk.tlc.stat()
-    run = desk.run(shell=shell)
-    assert desk.handed_over(run)["arguments"] == ["bootstrap", "--yes"]
+    before = me.tlc.stat()
+    run = me.run(shell=shell)
+    assert me.handed_over(run)["arguments"] == ["bootstrap", "--yes"]
     assert "tlc 9.9 is there already" in run.err
-    assert desk.tlc.stat() == before or desk.tlc.stat().st_mtime_ns == before.st_mtime_ns
+    assert me.tlc.stat() == before or me.tlc.stat().st_mtime_ns == before.st_mtime_ns
 
 
 @pytest.mark.parametrize("downloader", DOWNLOADERS)
-def test_a_redirect_to_https_is_followed(desk: Desk, downloader: str) -> None:
-    desk.download_by(downloader)
-    desk.web.files["/v9/tlc.pyz"] = Answer(status=302, location=f"{desk.web.url}/store/1")
-    desk.web.files["/store/1"] = Answer(status=301, location=f"{desk.web.url}/store/2")
-    desk.web.files["/store/2"] = desk.release
-    desk.handed_over(desk.run())
+def test_a_redirect_to_https_is_followed(me: Newcomer, downloader: str) -> None:
+    me.download_by(downloader)
+    me.web.files["/v9/tlc.pyz"] = Answer(status=302, location=f"{me.web.url}/store/1")
+    me.web.files["/store/1"] = Answer(status=301, location=f"{me.web.url}/store/2")
+    me.web.files["/store/2"] = me.release
+    me.handed_over(me.run())
 
 
 @pytest.mark.parametrize("downloader", DOWNLOADERS)
-def test_a_redirect_to_http_is_not(desk: Desk, downloader: str) -> None:
-    desk.download_by(downloader)
-    desk.web.files["/v9/tlc.pyz"] = Answer(status=302, location=f"{desk.web.plain_url}/plain")
-    desk.web.files["/plain"] = desk.release
-    desk.refused(desk.run(), "cannot be fetched")
-    assert Request("http", "localhost", "/plain") not in desk.web.requests
+def test_a_redirect_to_http_is_not(me: Newcomer, downloader: str) -> None:
+    me.download_by(downloader)
+    me.web.files["/v9/tlc.pyz"] = Answer(status=302, location=f"{me.web.plain_url}/plain")
+    me.web.files["/plain"] = me.release
+    me.refused(me.run(), "cannot be fetched")
+    assert Request("http", "localhost", "/plain") not in me.web.requests
 
 
 @pytest.mark.parametrize("downloader", DOWNLOADERS)
 @pytest.mark.parametrize("what", ["cut off", "absent", "unknown authority", "server down"])
-def test_what_cannot_be_fetched_is_not_installed(desk: Desk, downloader: str, what: str) -> None:
-    desk.download_by(downloader)
+def test_what_cannot_be_fetched_is_not_installed(me: Newcomer, downloader: str, what: str) -> None:
+    me.download_by(downloader)
     match what:
         case "cut off":
-            desk.web.files["/v9/tlc.pyz"] = Answer(desk.release, cut=True)
+            me.web.files["/v9/tlc.pyz"] = Answer(me.release, cut=True)
         case "absent":
-            del desk.web.files["/v9/tlc.pyz.sha256"]
+            del me.web.files["/v9/tlc.pyz.sha256"]
         case "unknown authority":
-            with HttpsServer(desk.home.parent / "stranger") as web:
-                desk.env |= {**web.env, "WGETRC": "/dev/null"}
+            with HttpsServer(me.home.parent / "stranger") as web:
+                me.env |= {**web.env, "WGETRC": "/dev/null"}
         case _:
-            desk.env["TLC_DOWNLOAD_URL"] = "https://localhost:1/v9"
-    desk.refused(desk.run(), "cannot be fetched|has the sha256")
+            me.env["TLC_DOWNLOAD_URL"] = "https://localhost:1/v9"
+    me.refused(me.run(), "cannot be fetched|has the sha256")
 
 
 @pytest.mark.parametrize("url", ["http://localhost/v9", "file:///v9", "HTTPS.example.com"])
-def test_only_https(desk: Desk, url: str) -> None:
-    desk.refused(desk.run(TLC_DOWNLOAD_URL=url), "not https")
+def test_only_https(me: Newcomer, url: str) -> None:
+    me.refused(me.run(TLC_DOWNLOAD_URL=url), "not https")
 
 
 @pytest.mark.parametrize("tools", SHA256_TOOLS, ids=lambda tools: "-".join(tools) or "python")
-def test_the_checksum_counts_whatever_computes_it(desk: Desk, tools: list[str]) -> None:
-    (desk.bin / "sha256sum").unlink()
+def test_the_checksum_counts_whatever_computes_it(me: Newcomer, tools: list[str]) -> None:
+    (me.bin / "sha256sum").unlink()
     for tool in tools:
-        desk.have(tool)
-    right = sha256_file(desk.release)
+        me.have(tool)
+    right = sha256_file(me.release)
     for wrong in (
         "0" * 64 + "  tlc.pyz\n",
         *("", "\n", right[:63], "<html>", f"x{right}") * (tools == SHA256_TOOLS[0]),
     ):
-        desk.web.files["/v9/tlc.pyz.sha256"] = wrong
-        desk.refused(desk.run(), "has the sha256 [0-9a-f]{64}, not")
-    desk.web.files["/v9/tlc.pyz.sha256"] = right
-    desk.handed_over(desk.run())
+        me.web.files["/v9/tlc.pyz.sha256"] = wrong
+        me.refused(me.run(), "has the sha256 [0-9a-f]{64}, not")
+    me.web.files["/v9/tlc.pyz.sha256"] = right
+    me.handed_over(me.run())
 
 
 @pytest.mark.parametrize("broken", ["exit 1", "exit 0", "echo", "echo -"])
-def test_a_checksum_that_cannot_be_computed_is_no_checksum(desk: Desk, broken: str) -> None:
-    desk.have("sha256sum", f"#!/bin/sh\n{broken}\n")
-    desk.web.files["/v9/tlc.pyz.sha256"] = "\n"
-    desk.refused(desk.run(), "has the sha256")
+def test_a_checksum_that_cannot_be_computed_is_no_checksum(me: Newcomer, broken: str) -> None:
+    me.have("sha256sum", f"#!/bin/sh\n{broken}\n")
+    me.web.files["/v9/tlc.pyz.sha256"] = "\n"
+    me.refused(me.run(), "has the sha256")
 
 
-def test_interrupted_it_leaves_nothing(desk: Desk) -> None:
-    desk.web.files["/v9/tlc.pyz"] = Answer(desk.release, pause=30)
-    with desk.popen(str(desk.bin / "sh"), str(SCRIPT)) as it:
-        soon(lambda: desk.web.requests)
+def test_interrupted_it_leaves_nothing(me: Newcomer) -> None:
+    me.web.files["/v9/tlc.pyz"] = Answer(me.release, pause=30)
+    with me.popen(str(me.bin / "sh"), str(SCRIPT)) as it:
+        soon(lambda: me.web.requests)
         os.killpg(it.pid, signal.SIGINT)
         assert it.communicate(timeout=20)[0] == ""
     assert it.returncode == 130
-    assert (desk.files(), list(desk.tmp.iterdir())) == ([], [])
+    assert (me.files(), list(me.tmp.iterdir())) == ([], [])
 
 
 # --- places
 
 
-def test_a_home_with_all_sorts_of_signs(desk: Desk) -> None:
-    home = desk.home = desk.home.with_name('Ann\'s $(exit) "home" é')
+def test_a_home_with_all_sorts_of_signs(me: Newcomer) -> None:
+    home = me.home = me.home.with_name('Ann\'s $(exit) "home" é')
     home.mkdir()
-    desk.tlc = home / ".local" / "bin" / "tlc"
+    me.tlc = home / ".local" / "bin" / "tlc"
     (home.parent / "python's").mkdir()
     python = home.parent / "python's" / "python3"
     python.symlink_to(PYTHON)
-    (desk.bin / "python3").unlink()
-    path = f"{python.parent}:{desk.bin}"
+    (me.bin / "python3").unlink()
+    path = f"{python.parent}:{me.bin}"
     for _ in range(2):
-        desk.handed_over(desk.run(HOME=str(home), PATH=path))
-    with desk.popen(
-        str(desk.tlc), "pull-repos", "two  words", "", "'", HOME=str(home), PATH="/usr/bin:/bin"
+        me.handed_over(me.run(HOME=str(home), PATH=path))
+    with me.popen(
+        str(me.tlc), "pull-repos", "two  words", "", "'", HOME=str(home), PATH="/usr/bin:/bin"
     ) as it:
         out, err = it.communicate("", timeout=20)
     assert (json.loads(out)["arguments"], err) == (["pull-repos", "two  words", "", "'"], "")
 
 
-def test_a_python_with_a_long_path(desk: Desk) -> None:
-    place = desk.home.parent / ("long" * 40)
+def test_a_python_with_a_long_path(me: Newcomer) -> None:
+    place = me.home.parent / ("long" * 40)
     place.mkdir()
-    (desk.bin / "python3").rename(place / "python3")
-    desk.handed_over(desk.run(PATH=f"{desk.bin}:{place}"))
+    (me.bin / "python3").rename(place / "python3")
+    me.handed_over(me.run(PATH=f"{me.bin}:{place}"))
 
 
 @pytest.mark.parametrize("given", ["tools", "/elsewhere"])
-def test_another_directory(desk: Desk, given: str) -> None:
-    directory = desk.home / given if given == "tools" else desk.home.parent / "elsewhere"
-    run = desk.run(TLC_INSTALL_DIR=given if given == "tools" else str(directory))
+def test_another_directory(me: Newcomer, given: str) -> None:
+    directory = me.home / given if given == "tools" else me.home.parent / "elsewhere"
+    run = me.run(TLC_INSTALL_DIR=given if given == "tools" else str(directory))
     assert (run.code, run.json()["arguments"]) == (0, ["bootstrap", "--yes"])
     assert (directory / "tlc").exists()
     assert f'\n    export PATH="{directory}:$PATH"\n' in run.err
-    assert not (desk.home / ".local").exists()
+    assert not (me.home / ".local").exists()
 
 
-def test_what_path_says(desk: Desk, tmp_path: Path) -> None:
+def test_what_path_says(me: Newcomer, tmp_path: Path) -> None:
     advice, warning = "    export PATH=", "Another tlc comes first"
-    run = desk.run(PATH=f"{desk.bin}:{desk.tlc.parent}")
+    run = me.run(PATH=f"{me.bin}:{me.tlc.parent}")
     assert (advice in run.err, warning in run.err) == (False, False)
-    desk.have("tlc", "#!/bin/sh\nexit 7\n")
-    run = desk.run(PATH=f"{desk.bin}:{desk.tlc.parent}")
+    me.have("tlc", "#!/bin/sh\nexit 7\n")
+    run = me.run(PATH=f"{me.bin}:{me.tlc.parent}")
     assert (advice in run.err, warning in run.err) == (False, True)
     assert run.json()["arguments"] == ["bootstrap", "--yes"]
-    run = desk.run(PATH=f"{desk.tlc.parent}:{desk.bin}")
+    run = me.run(PATH=f"{me.tlc.parent}:{me.bin}")
     assert (advice in run.err, warning in run.err) == (False, False)
-    run = desk.run(GITHUB_PATH=str(tmp_path / "paths"))
+    run = me.run(GITHUB_PATH=str(tmp_path / "paths"))
     assert advice in run.err
-    assert (tmp_path / "paths").read_text() == f"{desk.tlc.parent}\n"
+    assert (tmp_path / "paths").read_text() == f"{me.tlc.parent}\n"
 
 
 def test_a_link_of_another_installer_is_replaced_and_a_directory_is_not(
-    desk: Desk, tmp_path: Path
+    me: Newcomer, tmp_path: Path
 ) -> None:
-    desk.tlc.parent.mkdir(parents=True)
+    me.tlc.parent.mkdir(parents=True)
     other = tmp_path / "other"
     other.write_text("#!/bin/sh\nexit 7\n")
-    desk.tlc.symlink_to(other)
-    run = desk.run()
-    assert desk.handed_over(run)["arguments"] == ["bootstrap", "--yes"]
+    me.tlc.symlink_to(other)
+    run = me.run()
+    assert me.handed_over(run)["arguments"] == ["bootstrap", "--yes"]
     assert f"a link to {other}" in run.err
     assert other.read_text() == "#!/bin/sh\nexit 7\n"
-    desk.tlc.unlink()
-    (desk.tlc / "kept").mkdir(parents=True)
-    desk.refused(desk.run(), "is a directory")
-    assert (desk.tlc / "kept").exists()
+    me.tlc.unlink()
+    (me.tlc / "kept").mkdir(parents=True)
+    me.refused(me.run(), "is a directory")
+    assert (me.tlc / "kept").exists()
 
 
-def test_a_place_that_cannot_be_written_to(desk: Desk) -> None:
+def test_a_place_that_cannot_be_written_to(me: Newcomer) -> None:
     # Permissions do not bind root; a path below a file binds everybody.
-    (desk.home.parent / "file").touch()
-    desk.refused(desk.run(TLC_INSTALL_DIR=f"{desk.home.parent}/file/bin"), "this failed: mkdir")
+    (me.home.parent / "file").touch()
+    me.refused(me.run(TLC_INSTALL_DIR=f"{me.home.parent}/file/bin"), "this failed: mkdir")
 
 
 # --- Pythons
@@ -375,35 +375,35 @@ OLD = "#!/bin/sh\nexit 1\n"
 SHIM = "#!/bin/sh\necho 'command not found' >&2\nexit 127\n"
 
 
-def test_without_a_python_it_says_what_to_install(desk: Desk) -> None:
-    desk.have("python3", OLD)
-    run = desk.run()
-    desk.refused(run, r"tlc needs Python 3\.11 or newer; there is none here")
+def test_without_a_python_it_says_what_to_install(me: Newcomer) -> None:
+    me.have("python3", OLD)
+    run = me.run()
+    me.refused(run, r"tlc needs Python 3\.11 or newer; there is none here")
     assert "→ install a python3.11 or newer with your package manager" in run.err
-    assert list(desk.home.iterdir()) == []
+    assert list(me.home.iterdir()) == []
 
 
-def test_shims_and_old_ones_are_passed_over(desk: Desk, tmp_path: Path) -> None:
-    desk.have("python3", OLD)
-    desk.have("python3.14", SHIM)
-    desk.have("python3.12", "not a program")
+def test_shims_and_old_ones_are_passed_over(me: Newcomer, tmp_path: Path) -> None:
+    me.have("python3", OLD)
+    me.have("python3.14", SHIM)
+    me.have("python3.12", "not a program")
     good = tmp_path / "good"
     good.mkdir()
     (good / "python3.12").symlink_to(PYTHON)
-    run = desk.run(PATH=f"{desk.bin}::{good}")
-    desk.handed_over(run)
+    run = me.run(PATH=f"{me.bin}::{good}")
+    me.handed_over(run)
     assert f"run by {good}/python3.12" in run.err
 
 
-def test_a_virtual_environment_is_not_what_tlc_hangs_on(desk: Desk, tmp_path: Path) -> None:
+def test_a_virtual_environment_is_not_what_tlc_hangs_on(me: Newcomer, tmp_path: Path) -> None:
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    desk.handed_over(desk.run(PATH=f"{tmp_path}/venv/bin:{desk.bin}"))
-    assert str(tmp_path / "venv") not in first_line(desk.tlc)
+    me.handed_over(me.run(PATH=f"{tmp_path}/venv/bin:{me.bin}"))
+    assert str(tmp_path / "venv") not in first_line(me.tlc)
 
 
 @pytest.mark.parametrize("place", ["on PATH", "where its installer puts it"])
-def test_a_python_of_uv(desk: Desk, tmp_path: Path, place: str) -> None:
-    desk.have("python3", OLD)
+def test_a_python_of_uv(me: Newcomer, tmp_path: Path, place: str) -> None:
+    me.have("python3", OLD)
     for part in ("bin", "lib"):  # the shape of what `uv python install` leaves
         link = (
             tmp_path
@@ -413,14 +413,14 @@ def test_a_python_of_uv(desk: Desk, tmp_path: Path, place: str) -> None:
         )
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(Path(sys.base_prefix) / part)
-    directory = desk.bin if place == "on PATH" else desk.tlc.parent
+    directory = me.bin if place == "on PATH" else me.tlc.parent
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "uv").symlink_to(pythons.uv())
-    desk.env |= {
+    me.env |= {
         "UV_PYTHON_INSTALL_DIR": str(tmp_path / "pythons"),
         "UV_CACHE_DIR": str(tmp_path / "cache"),
     }
-    run = desk.run()
+    run = me.run()
     assert (run.code, run.json()["arguments"]) == (0, ["bootstrap", "--yes"]), run.err
 
 
@@ -428,10 +428,10 @@ def test_a_python_of_uv(desk: Desk, tmp_path: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize("ci", ["", "true"])
-def test_a_question_can_be_answered_where_there_is_a_terminal(desk: Desk, ci: str) -> None:
+def test_a_question_can_be_answered_where_there_is_a_terminal(me: Newcomer, ci: str) -> None:
     piped = f"cat '{SCRIPT}' | sh -s -- --only ssh"
     with Terminal(
-        ["/bin/sh", "-c", piped], desk.env | {"CI": ci}, cwd=desk.home, columns=300
+        ["/bin/sh", "-c", piped], me.env | {"CI": ci}, cwd=me.home, columns=300
     ) as terminal:
         terminal.wait_for('"arguments"')
         assert terminal.wait() == 0
@@ -445,58 +445,58 @@ def test_a_question_can_be_answered_where_there_is_a_terminal(desk: Desk, ci: st
         assert (told["arguments"], told["terminal"]) == (["bootstrap", "--only", "ssh"], True)
 
 
-def test_from_a_checkout_without_network(desk: Desk, tmp_path: Path) -> None:
+def test_from_a_checkout_without_network(me: Newcomer, tmp_path: Path) -> None:
     checkout = tmp_path / "a checkout"
     checkout.mkdir()
     for name in ("tlc.py", "build.py", "bootstrap.sh"):
         shutil.copy(PROJECT / name, checkout)
-    del desk.env["TLC_DOWNLOAD_URL"]
-    run = desk.run("--only", "ssh", script=checkout / "bootstrap.sh")
+    del me.env["TLC_DOWNLOAD_URL"]
+    run = me.run("--only", "ssh", script=checkout / "bootstrap.sh")
     assert run.code == 0, run.err
     assert f"tlc from {checkout} is to be installed" in run.err
-    assert (desk.home / ".ssh" / "known_hosts").read_text().startswith("github.com ssh-ed25519 ")
+    assert (me.home / ".ssh" / "known_hosts").read_text().startswith("github.com ssh-ed25519 ")
     assert sorted(path.name for path in checkout.iterdir()) == [
         "bootstrap.sh",
         "build.py",
         "tlc.py",
     ]
-    before = desk.tlc.stat()
-    run = desk.run("--only", "ssh", script=checkout / "bootstrap.sh")
-    assert (run.code, "is there already" in run.err, desk.tlc.stat()) == (0, True, before)
-    assert desk.web.requests == []
+    before = me.tlc.stat()
+    run = me.run("--only", "ssh", script=checkout / "bootstrap.sh")
+    assert (run.code, "is there already" in run.err, me.tlc.stat()) == (0, True, before)
+    assert me.web.requests == []
 
     # One that says which release means that release.
-    run = desk.run(script=checkout / "bootstrap.sh", TLC_DOWNLOAD_URL=f"{desk.web.url}/v9")
+    run = me.run(script=checkout / "bootstrap.sh", TLC_DOWNLOAD_URL=f"{me.web.url}/v9")
     assert run.json()["arguments"] == ["bootstrap", "--yes"]
 
 
 @pytest.mark.parametrize("place", ["bin", "a place"])
 def test_what_it_installs_updates_itself(
-    desk: Desk, archive: Path, tmp_path: Path, place: str
+    me: Newcomer, archive: Path, tmp_path: Path, place: str
 ) -> None:
     """The lines before the archive are not the release's: they name this machine's Python, and stay."""
     if archive.name.startswith("tlc-shiv"):
         pytest.skip("releases are zipapps")
 
     def publish(release: bytes) -> None:
-        desk.web.files |= {"/v9/tlc.pyz": release, "/v9/tlc.pyz.sha256": sha256_file(release)}
+        me.web.files |= {"/v9/tlc.pyz": release, "/v9/tlc.pyz.sha256": sha256_file(release)}
 
     def update() -> tuple[int, str]:
-        with desk.popen(str(desk.tlc), "--yes", "--json", "self-update") as it:
+        with me.popen(str(me.tlc), "--yes", "--json", "self-update") as it:
             out, err = it.communicate("", timeout=60)
         assert out, err
         return it.returncode, json.loads(out)["results"][0]["status"]
 
     (tmp_path / place).mkdir(exist_ok=True)
-    (desk.bin / "python3").rename(tmp_path / place / "python3")
-    desk.env["PATH"] += f":{tmp_path / place}"
+    (me.bin / "python3").rename(tmp_path / place / "python3")
+    me.env["PATH"] += f":{tmp_path / place}"
     publish(archive.read_bytes())
-    assert desk.run("--only", "ssh").code == 0
-    before = desk.tlc.read_bytes()
+    assert me.run("--only", "ssh").code == 0
+    before = me.tlc.read_bytes()
     assert update() == (0, "ok")
-    assert desk.tlc.read_bytes() == before
-    publish(desk.release)
+    assert me.tlc.read_bytes() == before
+    publish(me.release)
     assert update() == (0, "changed")
-    with desk.popen(str(desk.tlc), "--version", PATH="/usr/bin:/bin") as it:
+    with me.popen(str(me.tlc), "--version", PATH="/usr/bin:/bin") as it:
         assert it.communicate("", timeout=20)[0] == "tlc 9.9\n"
-    assert before.startswith(desk.tlc.read_bytes().partition(b"PK")[0])
+    assert before.startswith(me.tlc.read_bytes().partition(b"PK")[0])

@@ -14,8 +14,8 @@ from typing import Any
 import jsonschema
 import pytest
 from conftest import Sandbox
+from readme import blocks
 from terminal import Terminal
-from test_readme import blocks
 
 import tlc
 

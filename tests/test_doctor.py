@@ -8,23 +8,23 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
+from checkouts import many_checkouts
 from conftest import Run, Sandbox
-from odoo_tree import odoo_files
-from postgres_server import PostgresServer
-from postgres_server import missing as no_postgres
-from ssh_server import USER, Person, SshServer, must
+from listing import changes, listing
+from postgres_server import PostgresServer, forget_role
+from processes import must
+from readme import README, blocks
+from results import findings
+from ssh_server import USER, SshAccess, SshServer
 from ssh_server import missing as no_sshd
-from test_environments import MINE, Tools
-from test_environments import tools as tools
-from test_readme import README, blocks
 from upstream import Upstream
+from workstation import Break, Workstation, breakages, fence, instead, script, without
 
 import tlc
 
@@ -33,29 +33,6 @@ DOCUMENT = {"tlc", "command", "ok", "changed", "results"}
 RESULT = {"kind", "name", "status", "message", "detail", "fix", "seconds"}
 
 SMALL = 'versions = ["17.0"]\n'  # needs nothing but directories
-
-CONFIG = """versions = ["18.0"]
-
-[repos]
-odoo = ["odoo"]
-oca = ["web"]
-
-[tools]
-uv = ["odoo-venv"]
-{more}
-[venvs]
-preset = "common"
-python = {{ "18.0" = "{python}" }}
-
-[postgres]
-port = {port}
-"""
-
-# The real one takes ~ from the password database, not from HOME.
-SSH_KEYGEN = """#!/bin/sh
-[ "$1" != -R ] || set -- "$@" -f "$HOME/.ssh/known_hosts"
-exec {real} "$@"
-"""
 
 
 # Whoever wants to be git at GitHub is let in as the one account that can be had here.
@@ -69,157 +46,21 @@ exec {real} -F {config} "$@"
 """
 
 
-def script(path: Path, text: str) -> Path:
-    """Write a program; return it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
-
-
-def fence(sandbox: Sandbox) -> None:
-    """Have all system packages that tlc may want, as the sandbox's dpkg and npm see it, and no way to install any.
-
-    The tests may run as root: whatever a bug makes tlc do, this machine's packages are out of its reach.
-    """
-    names = [*tlc.DEFAULT_PACKAGES["apt-get"].replace("|", " ").split(), "postgresql"]
-    admin = sandbox.home.parent / "dpkg"
-    admin.mkdir()
-    stanza = "Package: {}\nStatus: install ok installed\nArchitecture: all\nVersion: 1\nMaintainer: x\nDescription: x\n"
-    (admin / "status").write_text("\n".join(map(stanza.format, dict.fromkeys(names))))
-    sandbox.env |= {"DPKG_ADMINDIR": str(admin), "npm_config_prefix": str(sandbox.home / "npm")}
-    for program in ("apt-get", "apt", "dpkg", "dnf", "pacman", "brew", "sudo"):
-        script(
-            sandbox.home / "bin" / program,
-            f'#!/bin/sh\necho "{program} $*" >>"$HOME/../fence"; exit 77\n',
-        )
-    if not shutil.which("gh"):  # nobody asks it for more than its version
-        script(sandbox.home / "bin/gh", "#!/bin/sh\necho gh version 2.99.0\n")
-    sandbox.env["PATH"] = f"{sandbox.home}/bin:{sandbox.env['PATH']}"
-
-
-class Machine:
-    """A person's machine as the config wants it once `tlc up` has run; `tlc` is on PATH.
-
-    GitHub is a directory, the package index uv's cache, PostgreSQL `server`, all packages are installed.
-    """
-
-    def __init__(
-        self, sandbox: Sandbox, tools: Tools, server: PostgresServer, more: str = ""
-    ) -> None:
-        self.sandbox, self.server, self.home, self.root = (
-            sandbox,
-            server,
-            sandbox.home,
-            sandbox.root,
-        )
-        fence(sandbox)
-        (self.home / "bin/python3").symlink_to(os.path.realpath(sys.executable))
-        script(self.home / "bin/ssh-keygen", SSH_KEYGEN.format(real=shutil.which("ssh-keygen")))
-        (self.home / ".local/bin").mkdir(parents=True)
-        sandbox.archive = Path(shutil.copy(sandbox.archive, self.home / ".local/bin/tlc"))
-        sandbox.archive.chmod(0o755)
-        sandbox.env["PATH"] = (
-            f"{self.home}/.local/bin:{self.home}/bin:{tools.bin}:{sandbox.env['PATH']}"
-        )
-        # All that is asked for is in the cache.
-        sandbox.env |= {"UV_CACHE_DIR": str(tools.cache), "UV_OFFLINE": "1", **server.env}
-        self.upstream = Upstream(self.home / "github", sandbox)
-        for repository in ("odoo/odoo", "OCA/web"):
-            self.upstream.create(repository, "18.0")
-        self.upstream.commit("odoo/odoo", "18.0", odoo_files("18.0"))
-        self.config = sandbox.config(CONFIG.format(python=MINE, port=server.port, more=more))
-        self.good = self.config.read_text()
-        self.web = self.root / "oca/18.0/web"
-        self.venv = self.root / "venvs/18.0"
-        self.sure = False  # whether it is as the config wants it
-        planned = self.tlc("--json", "--dry-run", "up").json()["results"]
-        beyond = {"package", "program", "apt source", "script"}
-        wanted = [
-            each for each in planned if each["status"] == "planned" and each["kind"] in beyond
-        ]
-        assert not wanted, f"up would change this machine: {wanted}"
-
-    @property
-    def site_packages(self) -> Path:
-        [found] = self.venv.glob("lib/python*/site-packages")
-        return found
-
-    def tlc(self, *arguments: str, **options: Any) -> Run:
-        return self.sandbox.tlc(*arguments, **options)
-
-    def up(self, *arguments: str) -> Run:
-        return self.tlc("--json", "--yes", "up", *arguments)
-
-    def doctor(self, *arguments: str, **options: Any) -> dict[tuple[str, str], dict[str, Any]]:
-        """Group and name of each item -> what doctor says of it."""
-        return findings(self.tlc("--json", "doctor", *arguments, **options))
-
-    def paste(self, *lines: str) -> subprocess.CompletedProcess[str]:
-        """Run lines in a shell, as a person who answers yes and whose editor puts the good config back."""
-        (self.root.parent / "good.toml").write_text(self.good)
-        editor = script(self.home / "bin/editor", '#!/bin/sh\ncp "$HOME/good.toml" "$1"\n')
-        return subprocess.run(
-            ["bash", "-c", "\n".join(lines)],
-            env={**self.sandbox.env, "EDITOR": str(editor)},
-            cwd=self.home,
-            input="y\n" * 9,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-
-def findings(run: Run) -> dict[tuple[str, str], dict[str, Any]]:
-    """Group and name of each item -> its result, the worst where there are several of that name."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for result in sorted(
-        run.json()["results"], key=lambda each: ["OK", "WARN", "FAIL"].index(each["status"])
-    ):
-        found[result["kind"], result["name"]] = result
-    return found
-
-
-def listing(*directories: Path) -> dict[str, object]:
-    """All files below directories: what they are, with their contents and times."""
-    found: dict[str, object] = {}
-    for path in [each for directory in directories for each in (directory, *directory.rglob("*"))]:
-        if path.exists() or path.is_symlink():
-            at = path.lstat()
-            contents = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-            found[str(path)] = (at.st_mode, at.st_mtime_ns, at.st_ino, contents)
-    return found
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A PostgreSQL for all stories of a worker."""
-    if reason := no_postgres():
-        pytest.skip(reason)
-    with PostgresServer() as server:
-        yield server
-
-
 @pytest.fixture
 def empty(
     sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer
-) -> Iterator[Machine]:
+) -> Iterator[Workstation]:
     """A machine with a config, on which nothing was done yet."""
-    machine = Machine(sandbox, request.getfixturevalue("tools"), server)
+    machine = Workstation(sandbox, request.getfixturevalue("tools"), server)
     yield machine
     assert not (sandbox.home.parent / "fence").exists(), "a package manager was called"
-
-
-def forget_role(server: PostgresServer) -> None:
-    """Have a PostgreSQL as after its installation."""
-    server.sql("DROP ROLE IF EXISTS odoo")
 
 
 class Shelf:
     """Where a machine waits for the next story; one that a failed story may have left broken does not."""
 
     def __init__(self) -> None:
-        self.machine: Machine | None = None
+        self.machine: Workstation | None = None
 
 
 @pytest.fixture(scope="module")
@@ -234,13 +75,13 @@ def machine(
     archive: Path,
     request: pytest.FixtureRequest,
     tmp_path_factory: Any,
-) -> Iterator[Machine]:
+) -> Iterator[Workstation]:
     """A machine that is well. It is the next story's as well, unless this one fails."""
     machine, shelf.machine = shelf.machine, None
     if not machine:
         forget_role(server)
         sandbox = Sandbox(tmp_path_factory.mktemp("machine"), archive)
-        machine = Machine(sandbox, request.getfixturevalue("tools"), server)
+        machine = Workstation(sandbox, request.getfixturevalue("tools"), server)
         run = machine.up()
         assert run.code == 0, run.out
     machine.sure = False
@@ -253,7 +94,7 @@ def machine(
 # --- what it shows
 
 
-def test_a_machine_that_is_well(machine: Machine) -> None:
+def test_a_machine_that_is_well(machine: Workstation) -> None:
     run = machine.tlc("doctor")
     assert run.code == 0, run.out
     assert [line for line in run.out.splitlines() if line[:1].isalpha()] == GROUPS
@@ -270,7 +111,7 @@ def test_a_machine_that_is_well(machine: Machine) -> None:
     machine.sure = True
 
 
-def test_it_changes_nothing(machine: Machine) -> None:
+def test_it_changes_nothing(machine: Workstation) -> None:
     for cache in [
         each for place in (machine.root, machine.home) for each in place.rglob("__pycache__")
     ]:
@@ -297,11 +138,6 @@ def test_it_changes_nothing_on_a_bare_machine(
     assert sandbox.tlc("doctor", *options).code == 1
     assert changes(before, listing(sandbox.home)) == []
     assert sandbox.root.exists() == bool(config)
-
-
-def changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """The paths at which two listings differ."""
-    return [path for path in {**before, **after} if before.get(path) != after.get(path)]
 
 
 def test_exit_codes_and_groups(sandbox: Sandbox) -> None:
@@ -356,7 +192,7 @@ def test_a_broken_config_does_not_stop_the_rest(sandbox: Sandbox, text: str) -> 
     assert "config.toml:" in sandbox.tlc("doctor", "--offline").out
 
 
-def test_home_is_shown_as_a_tilde(empty: Machine) -> None:
+def test_home_is_shown_as_a_tilde(empty: Workstation) -> None:
     """Also in mends, where a shell understands it."""
     (empty.root / "conf").write_text("")
     (empty.root / "oca/18.0/web").mkdir(parents=True)
@@ -385,40 +221,21 @@ def test_200_repositories(sandbox: Sandbox, tmp_path: Path) -> None:
     assert len(shown.splitlines()) == 2 + 40
 
 
-def many_checkouts(sandbox: Sandbox, count: int) -> None:
-    """Have a config of so many repositories of OCA's, and their checkouts, at 17.0."""
-    upstream = Upstream(sandbox.home / "github", sandbox)
-    upstream.create("OCA/repository", "17.0")
-    names = [f"repository-{number}" for number in range(count)]
-    sandbox.config(f'versions = ["17.0"]\n[repos]\noca = {json.dumps(names)}\n')
-    first = sandbox.root / "oca/17.0" / names[0]
-    first.parent.mkdir(parents=True)
-    upstream.git("clone", "-q", "-b", "17.0", "git@github.com:OCA/repository.git", str(first))
-    upstream.git("branch", "-q", "--set-upstream-to", "origin/17.0", cwd=first)
-    for name in reversed(names):
-        if name != names[0]:
-            shutil.copytree(first, first.with_name(name), symlinks=True)
-        config = first.with_name(name) / ".git/config"
-        config.write_text(config.read_text().replace("OCA/repository.git", f"OCA/{name}.git"))
-
-
 # --- a machine broken in many ways, one at a time
 
-Break = Callable[[Machine], None]
 
-
-def git(machine: Machine, *words: str) -> None:
+def git(machine: Workstation, *words: str) -> None:
     """Run git in the checkout of web."""
     machine.upstream.git(*words, cwd=machine.web)
 
 
-def half_cloned(machine: Machine) -> None:
+def half_cloned(machine: Workstation) -> None:
     shutil.rmtree(machine.web)
     machine.upstream.git("init", "-q", str(machine.web))
     git(machine, "remote", "add", "origin", "git@github.com:OCA/web.git")
 
 
-def merging(machine: Machine) -> None:
+def merging(machine: Workstation) -> None:
     git(machine, "checkout", "-q", "-B", "mine")
     (machine.web / "module/models.py").write_text("first = 2\n")
     git(machine, "commit", "-qam", "mine")
@@ -429,38 +246,11 @@ def merging(machine: Machine) -> None:
         git(machine, "merge", "-q", "mine")
 
 
-def moved_on(machine: Machine) -> None:
+def moved_on(machine: Workstation) -> None:
     machine.upstream.commit("OCA/web", "18.0", {"module/new.py": f"x = {os.urandom(4).hex()!r}\n"})
 
 
-def without(*patterns: str) -> Break:
-    """Removes what matches these patterns below the home; {site} stands for the environment's packages."""
-
-    def remove(machine: Machine) -> None:
-        site = machine.site_packages.relative_to(machine.home)
-        found = [
-            path for pattern in patterns for path in machine.home.glob(pattern.format(site=site))
-        ]
-        assert found, patterns
-        for path in found:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-    return remove
-
-
-def instead(path: str, old: str, new: str) -> Break:
-    """Replaces text in a file below the home."""
-
-    def replace(machine: Machine) -> None:
-        file = machine.home / path
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new, 1))
-
-    return replace
-
-
-def other_host_key(machine: Machine) -> None:
+def other_host_key(machine: Workstation) -> None:
     key = tlc.GITHUB_KEY.split()
     Path(machine.home, ".ssh/known_hosts").write_text(f"{key[0]} {key[1]} {key[2][:-8]}AAAAAAAA\n")
 
@@ -469,11 +259,11 @@ def sql(query: str) -> Break:
     return lambda machine: print(machine.server.sql(query))
 
 
-def no_tool(machine: Machine) -> None:
+def no_tool(machine: Workstation) -> None:
     must("uv", "tool", "uninstall", "odoo-venv", env=machine.sandbox.env)
 
 
-def file_in_the_way(machine: Machine) -> None:
+def file_in_the_way(machine: Workstation) -> None:
     (machine.root / "trobz/projects").rmdir()
     (machine.root / "trobz/projects").write_text("")
 
@@ -615,7 +405,7 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_named_and_mended(machine: Machine, name: str) -> None:
+def test_broken_named_and_mended(machine: Workstation, name: str) -> None:
     broken, item, said = BROKEN[name]
     broken(machine)
     found = machine.doctor(item[0])[item]
@@ -630,7 +420,7 @@ def test_broken_named_and_mended(machine: Machine, name: str) -> None:
 
 
 @pytest.mark.parametrize("story", ["not on PATH", "shadowed"])
-def test_the_directory_of_programs_on_path(machine: Machine, story: str) -> None:
+def test_the_directory_of_programs_on_path(machine: Workstation, story: str) -> None:
     local, path = f"{machine.home}/.local/bin", machine.sandbox.env["PATH"]
     other = script(machine.home / "other/odoo-v18", "#!/bin/sh\n").parent
     path = path.replace(f"{local}:", "") if story == "not on PATH" else f"{other}:{path}"
@@ -649,7 +439,7 @@ def test_the_directory_of_programs_on_path(machine: Machine, story: str) -> None
     machine.sure = True
 
 
-def test_the_server_is_down(machine: Machine) -> None:
+def test_the_server_is_down(machine: Workstation) -> None:
     machine.server.stop()
     try:
         found = machine.doctor("postgresql")
@@ -668,7 +458,7 @@ def test_the_server_is_down(machine: Machine) -> None:
 
 
 @pytest.fixture
-def person(sandbox: Sandbox, tmp_path: Path) -> Iterator[Person]:
+def person(sandbox: Sandbox, tmp_path: Path) -> Iterator[SshAccess]:
     """Someone whose git@github.com: is an sshd with odoo and enterprise."""
     if reason := no_sshd():
         pytest.skip(reason)
@@ -679,7 +469,7 @@ def person(sandbox: Sandbox, tmp_path: Path) -> Iterator[Person]:
         sandbox.config(
             'versions = ["18.0"]\n[repos]\nodoo = ["odoo", "enterprise"]\noca = ["web"]\n'
         )
-        person = Person(sandbox.home, sandbox.env, server)
+        person = SshAccess(sandbox.home, sandbox.env, server)
         must(
             "git",
             "config",
@@ -693,7 +483,7 @@ def person(sandbox: Sandbox, tmp_path: Path) -> Iterator[Person]:
         yield person
 
 
-def test_a_login_that_is_refused(sandbox: Sandbox, person: Person) -> None:
+def test_a_login_that_is_refused(sandbox: Sandbox, person: SshAccess) -> None:
     items = [
         ("Connectivity", name)
         for name in ("ssh to github.com", "access to odoo/enterprise", "access to oca")
@@ -718,7 +508,7 @@ def test_a_login_that_is_refused(sandbox: Sandbox, person: Person) -> None:
     assert {found[item]["status"] for item in items} == {"OK"}
 
 
-def test_no_access_to_enterprise(sandbox: Sandbox, person: Person, tmp_path: Path) -> None:
+def test_no_access_to_enterprise(sandbox: Sandbox, person: SshAccess, tmp_path: Path) -> None:
     private = tmp_path / "github/odoo/enterprise.git"
     private.rename(tmp_path / "private.git")
     found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
@@ -730,7 +520,7 @@ def test_no_access_to_enterprise(sandbox: Sandbox, person: Person, tmp_path: Pat
     assert found["Connectivity", "access to odoo/enterprise"]["status"] == "OK"
 
 
-def test_offline_asks_nobody(sandbox: Sandbox, person: Person) -> None:
+def test_offline_asks_nobody(sandbox: Sandbox, person: SshAccess) -> None:
     sandbox.tlc("doctor", "--offline")
     assert person.server.visits().connections == 0
     assert "access to" not in sandbox.tlc("doctor", "--offline").out
@@ -739,15 +529,7 @@ def test_offline_asks_nobody(sandbox: Sandbox, person: Person) -> None:
 # --- --fix
 
 
-def breakages(machine: Machine) -> None:
-    """Break a few things, of several groups."""
-    without(
-        "code/trobz/packages", ".ssh/known_hosts", "code/oca/18.0/web", "code/conf/odoo-18.0.conf"
-    )(machine)
-    machine.server.sql("ALTER ROLE odoo NOCREATEDB")
-
-
-def test_fix_asks_and_does_nothing_without_an_answer(machine: Machine) -> None:
+def test_fix_asks_and_does_nothing_without_an_answer(machine: Workstation) -> None:
     breakages(machine)
     before = listing(machine.root)
     run = machine.tlc("doctor", "--fix", "--offline")
@@ -764,7 +546,7 @@ def test_fix_asks_and_does_nothing_without_an_answer(machine: Machine) -> None:
     machine.sure = True
 
 
-def test_fix_with_yes_and_json_is_one_document(machine: Machine) -> None:
+def test_fix_with_yes_and_json_is_one_document(machine: Workstation) -> None:
     breakages(machine)
     run = machine.tlc("doctor", "--fix", "--yes", "--json")
     document = run.json()
@@ -774,7 +556,7 @@ def test_fix_with_yes_and_json_is_one_document(machine: Machine) -> None:
     machine.sure = True
 
 
-def test_fix_of_one_group_leaves_the_others(machine: Machine) -> None:
+def test_fix_of_one_group_leaves_the_others(machine: Workstation) -> None:
     breakages(machine)
     assert machine.tlc("doctor", "--fix", "--yes", "connectivity", "--offline").code == 0
     found = machine.doctor("--offline")
@@ -785,7 +567,7 @@ def test_fix_of_one_group_leaves_the_others(machine: Machine) -> None:
     machine.sure = True
 
 
-def test_fix_where_nothing_is_wrong_asks_nothing(machine: Machine) -> None:
+def test_fix_where_nothing_is_wrong_asks_nothing(machine: Workstation) -> None:
     run = machine.tlc("doctor", "--fix", "Configuration", "Repositories", "PostgreSQL", "--offline")
     assert (run.code, "Go ahead?" in run.err) == (0, False)
     machine.sure = True
@@ -811,7 +593,7 @@ COMMAND_LINES = {
 
 
 @pytest.mark.parametrize("command", tlc.COMMANDS)
-def test_the_keys_of_each_commands_document_are_frozen(machine: Machine, command: str) -> None:
+def test_the_keys_of_each_commands_document_are_frozen(machine: Workstation, command: str) -> None:
     run = machine.tlc(
         "--json",
         "--dry-run",
@@ -844,7 +626,7 @@ def lines_with_jq() -> list[str]:
 
 
 @pytest.mark.parametrize("line", lines_with_jq())
-def test_the_readmes_lines_with_jq(machine: Machine, line: str) -> None:
+def test_the_readmes_lines_with_jq(machine: Workstation, line: str) -> None:
     if not shutil.which("jq"):
         pytest.skip("jq is missing: sudo apt-get install jq, or your system's package")
     instead("code/oca/18.0/web/module/models.py", "1", "2")(machine)
@@ -859,7 +641,7 @@ def test_the_readmes_lines_with_jq(machine: Machine, line: str) -> None:
     machine.sure = True
 
 
-def test_the_readmes_ansible_task(machine: Machine) -> None:
+def test_the_readmes_ansible_task(machine: Workstation) -> None:
     """Its command is run, and its conditions are asked of Jinja, as Ansible does."""
     [task] = blocks("yaml")
     fields = dict(re.findall(r"(?m)^  ([\w.]+): (.*)$", task))

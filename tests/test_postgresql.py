@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pythons
 from conftest import Run, Sandbox
+from person import Person
 from ports import free_port
 from postgres_server import PostgresServer, missing
+from results import results, results_by_kind, statuses_by_kind
 
 # Who runs tlc: whoever runs the tests; where that is root, who becomes `postgres` for it, others as well: `postgres`
 # itself, and one who owns the cluster.
@@ -42,13 +43,14 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-class Desk:
-    """A person with a PostgreSQL, and what they do with it."""
+class DatabaseOwner(Person):
+    """A person who may administer a PostgreSQL, as another account of this machine where one is named."""
 
     def __init__(
         self, sandbox: Sandbox, server: PostgresServer, python: str | Path = sys.executable
     ) -> None:
-        self.sandbox, self.server, self.python = sandbox, server, python
+        super().__init__(sandbox, python)
+        self.server = server
         self.account = ""  # who runs tlc, where that is another one
         sandbox.env |= server.env
         self.config()
@@ -73,9 +75,8 @@ class Desk:
         if self.account:
             own(self.sandbox.home, self.account)
         options = (*(["--json"] if as_json else []), "--yes", "-v", *options)
-        run = self.sandbox.tlc(*options, "ensure-db-user", env=env, python=self.python, timeout=60)
-        logs = "".join(path.read_text() for path in self.sandbox.state.rglob("*") if path.is_file())
-        assert "s3cr3t" not in run.out + run.err + logs
+        run = self.tlc(*options, "ensure-db-user", env=env)
+        assert "s3cr3t" not in run.out + run.err + self.logged()
         return run
 
     def login(self, user: str = "odoo", password: str = PASSWORD) -> bool:
@@ -130,77 +131,69 @@ def python_for(account: str, directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def unprivileged(archive: Path, server: PostgresServer, account: str) -> Iterator[Desk]:
-    """The desk of an account that may nothing; only root can make one for another."""
+def unprivileged(archive: Path, server: PostgresServer, account: str) -> Iterator[DatabaseOwner]:
+    """A person with an account that may nothing; only root can make one for another."""
     directory = Path(
         tempfile.mkdtemp(prefix="tlc-person-", dir="/tmp")
     )  # pytest's own are closed to others
     try:
         directory.chmod(0o755)
-        desk = Desk(
+        me = DatabaseOwner(
             Sandbox(directory, Path(shutil.copy(archive, directory))),
             server,
             python_for(account, directory),
         )
         own(directory, account)
-        desk.account = account
-        yield desk
+        me.account = account
+        yield me
     finally:
         shutil.rmtree(directory)
 
 
 @contextlib.contextmanager
-def desk_of(account: str, sandbox: Sandbox, archive: Path) -> Iterator[Desk]:
-    """The desk of an account that may administer a PostgreSQL, which has no role for Odoo; "" for our own."""
+def person_of(account: str, sandbox: Sandbox, archive: Path) -> Iterator[DatabaseOwner]:
+    """A person with an account that may administer a PostgreSQL, which has no role for Odoo; "" for our own."""
     if reason := missing():
         pytest.skip(reason)
     with PostgresServer(account) as server:
         if account:
-            with unprivileged(archive, server, account) as desk:
-                yield desk
+            with unprivileged(archive, server, account) as me:
+                yield me
         else:
-            yield Desk(sandbox, server)
+            yield DatabaseOwner(sandbox, server)
 
 
 @pytest.fixture
-def desk(sandbox: Sandbox, archive: Path) -> Iterator[Desk]:
+def me(sandbox: Sandbox, archive: Path) -> Iterator[DatabaseOwner]:
     """A person who may administer a PostgreSQL that has no role for Odoo."""
-    with desk_of("", sandbox, archive) as desk:
-        yield desk
+    with person_of("", sandbox, archive) as me:
+        yield me
 
 
 @pytest.fixture(params=WHO)
-def each_desk(request: pytest.FixtureRequest, sandbox: Sandbox, archive: Path) -> Iterator[Desk]:
+def anyone(
+    request: pytest.FixtureRequest, sandbox: Sandbox, archive: Path
+) -> Iterator[DatabaseOwner]:
     """The same, for stories that each kind of person has their own way through."""
-    with desk_of(request.param, sandbox, archive) as desk:
-        yield desk
-
-
-def results(run: Run) -> dict[str, dict[str, Any]]:
-    """Kind -> its result."""
-    return {result["kind"]: result for result in run.json()["results"]}
-
-
-def statuses(run: Run) -> dict[str, str]:
-    """Kind -> its result's status."""
-    return {kind: result["status"] for kind, result in results(run).items()}
+    with person_of(request.param, sandbox, archive) as me:
+        yield me
 
 
 # --- absent, present, mended
 
 
-def test_from_nothing_to_a_second_run(each_desk: Desk) -> None:
-    planned = each_desk.ensure("--dry-run")
-    assert (planned.code, statuses(planned)) == (0, {"server": "ok", "role": "planned"})
-    assert each_desk.role() == ""
+def test_from_nothing_to_a_second_run(anyone: DatabaseOwner) -> None:
+    planned = anyone.ensure("--dry-run")
+    assert (planned.code, statuses_by_kind(planned)) == (0, {"server": "ok", "role": "planned"})
+    assert anyone.role() == ""
 
-    first = each_desk.ensure()
-    assert (first.code, statuses(first)) == (0, {"server": "ok", "role": "changed"})
-    assert each_desk.role() == READY
-    assert each_desk.login()
+    first = anyone.ensure()
+    assert (first.code, statuses_by_kind(first)) == (0, {"server": "ok", "role": "changed"})
+    assert anyone.role() == READY
+    assert anyone.login()
 
-    again = each_desk.ensure()
-    assert (again.code, statuses(again)) == (0, {"server": "ok", "role": "ok"})
+    again = anyone.ensure()
+    assert (again.code, statuses_by_kind(again)) == (0, {"server": "ok", "role": "ok"})
     assert not again.json()["changed"]
 
 
@@ -214,29 +207,29 @@ def test_from_nothing_to_a_second_run(each_desk: Desk) -> None:
     ],
     ids=["no CREATEDB", "no LOGIN", "other password", "no password"],
 )
-def test_a_role_that_is_not_as_it_should_be(each_desk: Desk, attributes: str) -> None:
-    each_desk.server.sql(f"CREATE ROLE odoo {attributes} CONNECTION LIMIT 7")
-    run = each_desk.ensure()
-    assert (run.code, statuses(run)["role"]) == (0, "changed")
-    assert each_desk.role() == READY
-    assert each_desk.login()
-    assert each_desk.server.sql("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'odoo'") == "7"
-    assert not each_desk.ensure().json()["changed"]
+def test_a_role_that_is_not_as_it_should_be(anyone: DatabaseOwner, attributes: str) -> None:
+    anyone.server.sql(f"CREATE ROLE odoo {attributes} CONNECTION LIMIT 7")
+    run = anyone.ensure()
+    assert (run.code, statuses_by_kind(run)["role"]) == (0, "changed")
+    assert anyone.role() == READY
+    assert anyone.login()
+    assert anyone.server.sql("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'odoo'") == "7"
+    assert not anyone.ensure().json()["changed"]
 
 
-def test_a_superuser_is_left_and_told_about(each_desk: Desk) -> None:
-    each_desk.server.sql(f"CREATE ROLE odoo SUPERUSER LOGIN CREATEDB PASSWORD {literal(PASSWORD)}")
-    run = each_desk.ensure()
-    assert (run.code, statuses(run)["role"]) == (0, "ok")
-    assert "superuser" in results(run)["role"]["message"]
-    assert each_desk.role() == "t|t|t"
+def test_a_superuser_is_left_and_told_about(anyone: DatabaseOwner) -> None:
+    anyone.server.sql(f"CREATE ROLE odoo SUPERUSER LOGIN CREATEDB PASSWORD {literal(PASSWORD)}")
+    run = anyone.ensure()
+    assert (run.code, statuses_by_kind(run)["role"]) == (0, "ok")
+    assert "superuser" in results_by_kind(run)["role"]["message"]
+    assert anyone.role() == "t|t|t"
 
 
-def test_what_people_read(desk: Desk) -> None:
-    run = desk.ensure(as_json=False)
+def test_what_people_read(me: DatabaseOwner) -> None:
+    run = me.ensure(as_json=False)
     assert run.code == 0
     assert "odoo" in run.err
-    assert desk.login()
+    assert me.login()
 
 
 # --- names and passwords
@@ -257,39 +250,39 @@ def test_what_people_read(desk: Desk) -> None:
         ("postgresql://evil/x", "x"),
     ],
 )
-def test_nasty_names_and_passwords(desk: Desk, user: str, password: str) -> None:
+def test_nasty_names_and_passwords(me: DatabaseOwner, user: str, password: str) -> None:
     """Each either works as it is written, or is refused by the config; nothing else ever happens."""
-    desk.server.sql("CREATE ROLE victim")
-    before = desk.server.sql("SELECT rolname FROM pg_roles ORDER BY 1")
-    desk.config(user, password)
-    run = desk.ensure()
+    me.server.sql("CREATE ROLE victim")
+    before = me.server.sql("SELECT rolname FROM pg_roles ORDER BY 1")
+    me.config(user, password)
+    run = me.ensure()
     if run.code == 1:
         assert "postgres." in run.err + run.out
-        assert desk.server.sql("SELECT rolname FROM pg_roles ORDER BY 1") == before
+        assert me.server.sql("SELECT rolname FROM pg_roles ORDER BY 1") == before
     else:
         assert run.code == 0
-        assert desk.role(user) == READY
-        assert desk.login(user, password)
-        assert not desk.login(user, f"{password}x")
-        assert not desk.ensure().json()["changed"]
-    assert desk.role("victim")
-    assert not list(desk.sandbox.home.rglob("hacked"))
+        assert me.role(user) == READY
+        assert me.login(user, password)
+        assert not me.login(user, f"{password}x")
+        assert not me.ensure().json()["changed"]
+    assert me.role("victim")
+    assert not list(me.sandbox.home.rglob("hacked"))
 
 
-def test_ordinary_but_not_simple_passwords_are_no_reason_to_refuse(desk: Desk) -> None:
+def test_ordinary_but_not_simple_passwords_are_no_reason_to_refuse(me: DatabaseOwner) -> None:
     for password in (PASSWORD, "it's", 'a"b', "a b", "ünï", "a\\b", "a;b"):
-        desk.config(password=password)
-        assert desk.ensure().code == 0
-        assert desk.login(password=password)
+        me.config(password=password)
+        assert me.ensure().code == 0
+        assert me.login(password=password)
 
 
-def test_a_name_that_postgresql_would_cut(desk: Desk) -> None:
-    desk.config("o" * 64)
-    assert desk.ensure().code == 1
-    assert desk.role("o" * 63) == ""
+def test_a_name_that_postgresql_would_cut(me: DatabaseOwner) -> None:
+    me.config("o" * 64)
+    assert me.ensure().code == 1
+    assert me.role("o" * 63) == ""
 
 
-def test_no_password_in_any_argument_list(each_desk: Desk) -> None:
+def test_no_password_in_any_argument_list(anyone: DatabaseOwner) -> None:
     seen: set[bytes] = set()
     done = threading.Event()
 
@@ -302,10 +295,10 @@ def test_no_password_in_any_argument_list(each_desk: Desk) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        each_desk.ensure()  # absent
-        each_desk.server.sql("ALTER ROLE odoo PASSWORD 'other'")
-        each_desk.ensure()  # mended
-        each_desk.ensure()
+        anyone.ensure()  # absent
+        anyone.server.sql("ALTER ROLE odoo PASSWORD 'other'")
+        anyone.ensure()  # mended
+        anyone.ensure()
     finally:
         done.set()
         watcher.join()
@@ -314,33 +307,33 @@ def test_no_password_in_any_argument_list(each_desk: Desk) -> None:
     assert not [line for line in seen if b"s3cr3t" in line]
 
 
-def test_no_password_in_the_servers_log(desk: Desk) -> None:
-    desk.server.sql("ALTER SYSTEM SET log_statement TO 'all'")
-    desk.server.hba()
-    desk.ensure()
-    assert desk.login()
-    assert "pg_roles" in desk.server.log()
-    assert "s3cr3t" not in desk.server.log()
+def test_no_password_in_the_servers_log(me: DatabaseOwner) -> None:
+    me.server.sql("ALTER SYSTEM SET log_statement TO 'all'")
+    me.server.hba()
+    me.ensure()
+    assert me.login()
+    assert "pg_roles" in me.server.log()
+    assert "s3cr3t" not in me.server.log()
 
 
 # --- other places
 
 
-def test_the_administrator_comes_in_over_tcp(each_desk: Desk) -> None:
-    each_desk.server.hba("host all postgres 127.0.0.1/32 trust")
-    run = each_desk.ensure(env={"PGHOST": "127.0.0.1", "PGUSER": "postgres"})
+def test_the_administrator_comes_in_over_tcp(anyone: DatabaseOwner) -> None:
+    anyone.server.hba("host all postgres 127.0.0.1/32 trust")
+    run = anyone.ensure(env={"PGHOST": "127.0.0.1", "PGUSER": "postgres"})
     assert run.code == 0
-    assert each_desk.login()
+    assert anyone.login()
 
 
-def test_a_host_by_its_address(desk: Desk) -> None:
-    desk.config(host="127.0.0.1")
-    assert desk.ensure().code == 0
-    assert desk.login()
+def test_a_host_by_its_address(me: DatabaseOwner) -> None:
+    me.config(host="127.0.0.1")
+    assert me.ensure().code == 0
+    assert me.login()
 
 
-def test_what_the_person_has_set_for_psql_does_not_matter(desk: Desk) -> None:
-    psqlrc = desk.sandbox.home / ".psqlrc"
+def test_what_the_person_has_set_for_psql_does_not_matter(me: DatabaseOwner) -> None:
+    psqlrc = me.sandbox.home / ".psqlrc"
     psqlrc.write_text("\\set AUTOCOMMIT off\n\\pset format html\nSELECT 'hello';\n")
     env = {
         "PGPORT": "1",
@@ -352,88 +345,88 @@ def test_what_the_person_has_set_for_psql_does_not_matter(desk: Desk) -> None:
     env["PSQLRC"] = str(psqlrc)
     if os.getuid() != 0:
         del env["PGUSER"]  # it says who this person is there
-    assert desk.ensure(env=env).code == 0
-    assert desk.login()
-    assert not desk.ensure(env=env).json()["changed"]
+    assert me.ensure(env=env).code == 0
+    assert me.login()
+    assert not me.ensure(env=env).json()["changed"]
 
 
 # --- what is wrong
 
 
-def test_the_server_is_down(each_desk: Desk) -> None:
-    each_desk.server.stop()
-    run = each_desk.ensure()
-    assert (run.code, statuses(run)["server"]) == (1, "failed")
-    assert str(each_desk.server.port) in results(run)["server"]["name"]
-    assert results(run)["server"]["fix"]
-    each_desk.server.start()
-    assert each_desk.ensure().code == 0
+def test_the_server_is_down(anyone: DatabaseOwner) -> None:
+    anyone.server.stop()
+    run = anyone.ensure()
+    assert (run.code, statuses_by_kind(run)["server"]) == (1, "failed")
+    assert str(anyone.server.port) in results_by_kind(run)["server"]["name"]
+    assert results_by_kind(run)["server"]["fix"]
+    anyone.server.start()
+    assert anyone.ensure().code == 0
 
 
-def test_a_server_at_another_port(desk: Desk) -> None:
-    desk.sandbox.config(f"versions = ['18.0']\n[postgres]\nport = {free_port()}\n")
-    run = desk.ensure()
+def test_a_server_at_another_port(me: DatabaseOwner) -> None:
+    me.sandbox.config(f"versions = ['18.0']\n[postgres]\nport = {free_port()}\n")
+    run = me.ensure()
     assert run.code == 1
-    assert f"runs at port {desk.server.port}, not" in results(run)["server"]["message"]
-    assert f"port = {desk.server.port}" in results(run)["server"]["fix"]
+    assert f"runs at port {me.server.port}, not" in results_by_kind(run)["server"]["message"]
+    assert f"port = {me.server.port}" in results_by_kind(run)["server"]["fix"]
 
 
-def test_a_server_that_does_not_answer(desk: Desk) -> None:
-    assert desk.server.process
-    desk.server.process.send_signal(signal.SIGSTOP)
+def test_a_server_that_does_not_answer(me: DatabaseOwner) -> None:
+    assert me.server.process
+    me.server.process.send_signal(signal.SIGSTOP)
     start = time.monotonic()
     try:
-        run = desk.ensure()
+        run = me.ensure()
     finally:
-        desk.server.process.send_signal(signal.SIGCONT)
+        me.server.process.send_signal(signal.SIGCONT)
     assert run.code == 1
     assert time.monotonic() - start < 25
 
 
-def test_no_psql(desk: Desk, tmp_path: Path) -> None:
+def test_no_psql(me: DatabaseOwner, tmp_path: Path) -> None:
     tmp_path.joinpath("empty").mkdir()
-    run = desk.ensure(env={"PATH": str(tmp_path / "empty")})
+    run = me.ensure(env={"PATH": str(tmp_path / "empty")})
     assert run.code == 1
     assert "Traceback" not in run.err
 
 
-def test_pg_hba_refuses_tcp(each_desk: Desk) -> None:
-    each_desk.server.hba("host all all all reject")
-    run = each_desk.ensure()
-    assert (run.code, statuses(run)["role"]) == (3, "failed")
-    assert "pg_hba" in results(run)["role"]["message"] + results(run)["role"]["fix"]
-    assert each_desk.role() == READY
-    each_desk.server.hba()
-    assert each_desk.ensure().code == 0
+def test_pg_hba_refuses_tcp(anyone: DatabaseOwner) -> None:
+    anyone.server.hba("host all all all reject")
+    run = anyone.ensure()
+    assert (run.code, statuses_by_kind(run)["role"]) == (3, "failed")
+    assert "pg_hba" in results_by_kind(run)["role"]["message"] + results_by_kind(run)["role"]["fix"]
+    assert anyone.role() == READY
+    anyone.server.hba()
+    assert anyone.ensure().code == 0
 
 
-def test_pg_hba_refuses_the_administrator(each_desk: Desk) -> None:
-    each_desk.server.hba("local all all reject")
-    run = each_desk.ensure()
+def test_pg_hba_refuses_the_administrator(anyone: DatabaseOwner) -> None:
+    anyone.server.hba("local all all reject")
+    run = anyone.ensure()
     left = (
-        os.getuid() == 0 and each_desk.account != "nobody"
+        os.getuid() == 0 and anyone.account != "nobody"
     )  # who is left then is `postgres`, else with sudo
     assert run.code in ([3] if left else [2, 3])
-    each_desk.server.hba()
-    assert each_desk.role() == ""
+    anyone.server.hba()
+    assert anyone.role() == ""
 
 
-def test_an_ok_login_that_is_not_the_configs_password_is_no_success(desk: Desk) -> None:
+def test_an_ok_login_that_is_not_the_configs_password_is_no_success(me: DatabaseOwner) -> None:
     """~/.pgpass has the old one."""
-    desk.server.sql("CREATE ROLE odoo LOGIN CREATEDB PASSWORD 'old'")
-    pgpass = desk.sandbox.home / ".pgpass"
+    me.server.sql("CREATE ROLE odoo LOGIN CREATEDB PASSWORD 'old'")
+    pgpass = me.sandbox.home / ".pgpass"
     pgpass.write_text("*:*:*:odoo:old\n")
     pgpass.chmod(0o600)
-    assert statuses(desk.ensure(env={"PGPASSFILE": str(pgpass)}))["role"] == "changed"
-    assert desk.login()
+    assert statuses_by_kind(me.ensure(env={"PGPASSFILE": str(pgpass)}))["role"] == "changed"
+    assert me.login()
 
 
-def test_a_postgresql_too_old_for_a_version(desk: Desk) -> None:
-    desk.config(versions='"18.0", "master"')
-    run = desk.ensure()
+def test_a_postgresql_too_old_for_a_version(me: DatabaseOwner) -> None:
+    me.config(versions='"18.0", "master"')
+    run = me.ensure()
     assert run.code == 0
-    old = int(desk.server.sql("SHOW server_version_num")) < 160000
-    said = "".join(result["message"] for result in results(run).values())
+    old = int(me.server.sql("SHOW server_version_num")) < 160000
+    said = "".join(result["message"] for result in results(run))
     assert ("16" in said and "master" in said) == old
 
 
@@ -443,13 +436,13 @@ def test_a_postgresql_too_old_for_a_version(desk: Desk) -> None:
 def test_somebody_without_sudo_is_told_what_to_run(archive: Path) -> None:
     if reason := missing():
         pytest.skip(reason)
-    with PostgresServer() as server, unprivileged(archive, server, "nobody") as desk:
-        bare = desk.sandbox.home / "bin"
+    with PostgresServer() as server, unprivileged(archive, server, "nobody") as me:
+        bare = me.sandbox.home / "bin"
         bare.mkdir()
         for program in ("sh", "env", "id", "true"):
             (bare / program).symlink_to(shutil.which(program) or program)
-        run = desk.ensure(env={"PATH": f"{bare}:{server.programs}"})
+        run = me.ensure(env={"PATH": f"{bare}:{server.programs}"})
         assert run.code == 2
         assert "sudo" in run.json()["error"]["message"]
         assert "createuser" in run.out or "CREATE ROLE" in run.out
-        assert desk.role() == ""
+        assert me.role() == ""

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT, Sandbox
+from readme import README, blocks
 
 import tlc
-
-README = (PROJECT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """The blocks of code of a language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_example_of_a_config_is_valid() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, Sandbox, interrupt
+from results import result_of, statuses
 from upstream import Upstream
 
 import tlc
@@ -26,6 +27,8 @@ versions = ["17.0", "18.0"]
 odoo = ["odoo"]
 oca = ["web", ["queue", ["17.0"]]]
 """
+
+WEB = "oca/web@17.0"
 
 
 @pytest.fixture(params=["clones", "worktrees"])
@@ -54,17 +57,6 @@ def upstream(sandbox: Sandbox, tmp_path: Path, configure: Callable[[str], Path])
 def pull(sandbox: Sandbox, *options: str) -> Run:
     """Run pull-repos without a question."""
     return sandbox.tlc("--yes", "--json", "pull-repos", *options)
-
-
-def statuses(run: Run) -> dict[str, str]:
-    """Name of each item -> its status."""
-    return {result["name"]: result["status"] for result in run.json()["results"]}
-
-
-def result_of(run: Run, name: str = "oca/web@17.0") -> dict[str, str]:
-    """The result of one item."""
-    result: dict[str, str] = next(each for each in run.json()["results"] if each["name"] == name)
-    return result
 
 
 @pytest.fixture
@@ -361,13 +353,13 @@ def test_work_is_kept_and_with_force_comes_back(
 
     kept = pull(sandbox, "-f", "web@17.0")
     assert kept.code == 0
-    assert (result_of(kept)["status"], state(web)) == ("kept", before)
-    assert found in result_of(kept)["message"]
-    assert "pull-repos --force -f oca/web@17.0" in result_of(kept)["fix"]
+    assert (result_of(kept, WEB)["status"], state(web)) == ("kept", before)
+    assert found in result_of(kept, WEB)["message"]
+    assert "pull-repos --force -f oca/web@17.0" in result_of(kept, WEB)["fix"]
     assert git(web, "rev-parse", "origin/17.0").strip() == tip
 
     forced = pull(sandbox, "-f", "web@17.0", "--force")
-    assert result_of(forced)["status"] == "changed", result_of(forced)
+    assert result_of(forced, WEB)["status"] == "changed", result_of(forced, WEB)
     assert git(web, "rev-parse", "HEAD").strip() == tip
     assert git(web, "rev-parse", "--abbrev-ref", "HEAD").strip() == "17.0"
     assert git(web, "status", "--porcelain", "--untracked-files=no") == ""
@@ -375,7 +367,7 @@ def test_work_is_kept_and_with_force_comes_back(
     assert (web / "odoo.egg-info" / "PKG-INFO").exists()
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
 
-    restore = result_of(forced)["fix"]
+    restore = result_of(forced, WEB)["fix"]
     subprocess.run(["sh", "-c", restore], env=sandbox.env, check=True, capture_output=True)
     assert state(web) == before
 
@@ -446,7 +438,7 @@ def test_a_submodule_that_the_update_would_replace_is_kept(
     upstream.commit("OCA/web", "17.0", {arrives: "upstream\n"})
     before = snapshot(web)
     kept = pull(sandbox, "-f", "web@17.0", *force)
-    assert (result_of(kept)["status"], "submodule sub" in result_of(kept)["message"]) == (
+    assert (result_of(kept, WEB)["status"], "submodule sub" in result_of(kept, WEB)["message"]) == (
         "kept",
         True,
     )
@@ -467,7 +459,7 @@ def test_force_where_there_is_no_work_just_updates(
 ) -> None:
     upstream.commit("OCA/web", "17.0", {"arriving.py": "upstream\n"})
     run = pull(sandbox, "-f", "web@17.0", "--force")
-    assert (result_of(run)["status"], result_of(run)["fix"]) == ("changed", "")
+    assert (result_of(run, WEB)["status"], result_of(run, WEB)["fix"]) == ("changed", "")
     assert git(web, "for-each-ref", "refs/tlc") == ""
 
 
@@ -478,7 +470,7 @@ def test_a_repository_inside_that_the_update_would_write_into_stops_even_force(
     (web / "nested" / "mine.txt").write_text("mine\n")
     upstream.commit("OCA/web", "17.0", {"nested/mine.txt": "upstream\n"})
     run = pull(sandbox, "-f", "web@17.0", "--force")
-    assert result_of(run)["status"] == "failed"
+    assert result_of(run, WEB)["status"] == "failed"
     assert (web / "nested" / "mine.txt").read_text() == "mine\n"
 
 
@@ -568,9 +560,9 @@ def test_what_is_not_the_checkout_is_not_touched(
     before = snapshot(sandbox.root / "oca")
     run = pull(sandbox, "-f", "web@17.0", *force)
     assert run.code == 1
-    assert result_of(run)["status"] == "failed"
-    assert message in result_of(run)["message"]
-    assert result_of(run)["fix"]
+    assert result_of(run, WEB)["status"] == "failed"
+    assert message in result_of(run, WEB)["message"]
+    assert result_of(run, WEB)["fix"]
     assert snapshot(sandbox.root / "oca") == before
 
 
@@ -748,7 +740,7 @@ def test_killed_at_any_moment_the_next_run_completes(
         tip = upstream.tip("OCA/web", "17.0")
         run = pull(sandbox, "-f", "web@17.0")
         assert run.code == 0, run.err
-        assert result_of(run)["status"] in ("changed", "ok"), run
+        assert result_of(run, WEB)["status"] in ("changed", "ok"), run
         assert git(web, "rev-parse", "HEAD").strip() == tip
         assert git(web, "status", "--porcelain") == ""
         if moments.random() < 0.5:
@@ -932,8 +924,8 @@ def test_a_checkout_with_more_than_upstreams_stays_what_it_is(
         f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n'
     )
     run = pull(sandbox, "-f", "web@17.0")
-    assert (run.code, result_of(run)["status"]) == (0, "kept")
-    assert "it has" in result_of(run)["message"]
+    assert (run.code, result_of(run, WEB)["status"]) == (0, "kept")
+    assert "it has" in result_of(run, WEB)["message"]
     assert state(web) == before
     assert not [log for log in sandbox.state.iterdir() if "c2VjcmV0" in log.read_text()]
     assert (web / ".git").is_file() == (layout == "worktrees")
@@ -946,7 +938,7 @@ def test_force_and_another_layout_at_once_tell_how_to_get_the_work_back(
     sandbox.config(
         f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n'
     )
-    forced = result_of(pull(sandbox, "-f", "web@17.0", "--force"))
+    forced = result_of(pull(sandbox, "-f", "web@17.0", "--force"), WEB)
     assert forced["status"] == "changed"
     subprocess.run(["sh", "-c", forced["fix"]], env=sandbox.env, check=True, capture_output=True)
     assert (web / "module/models.py").read_text() == "mine = True\n"
@@ -1064,7 +1056,7 @@ def test_an_update_that_was_cut_off_is_completed(
     sandbox: Sandbox, web: Path, half_updated: str
 ) -> None:
     run = pull(sandbox, "-f", "web@17.0")
-    assert (result_of(run)["status"], result_of(run)["fix"]) == ("changed", "")
+    assert (result_of(run, WEB)["status"], result_of(run, WEB)["fix"]) == ("changed", "")
     assert git(web, "rev-parse", "HEAD").strip() == half_updated
     assert git(web, "status", "--porcelain") == ""
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
@@ -1116,7 +1108,7 @@ def test_a_checkout_that_fails_half_way_is_completed_later(
     upstream.git("config", "--global", "filter.broken.smudge", "false")
     upstream.git("config", "--global", "filter.broken.required", "true")
     failed = pull(sandbox, "-f", "web@17.0")
-    assert (failed.code, result_of(failed)["status"]) == (1, "failed")
+    assert (failed.code, result_of(failed, WEB)["status"]) == (1, "failed")
     upstream.git("config", "--global", "filter.broken.smudge", "cat")
     upstream.git("config", "--global", "filter.broken.clean", "cat")
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}

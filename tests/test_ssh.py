@@ -20,7 +20,8 @@ import pytest
 from conftest import Run, Sandbox, interrupt, soon
 from ports import free_port
 from relay import Relay
-from ssh_server import Person, SshServer, make_key, missing
+from results import statuses
+from ssh_server import SshAccess, SshServer, make_key, missing
 from terminal import Terminal
 from upstream import Upstream
 
@@ -32,7 +33,7 @@ class GitHub:
     sandbox: Sandbox
     upstream: Upstream
     server: SshServer
-    person: Person
+    person: SshAccess
 
     def repositories(self, count: int) -> list[str]:
         """Have `count` repositories alike, in the config too; return their items' names."""
@@ -103,15 +104,10 @@ def github(sandbox: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> 
     with SshServer(
         tmp_path / "sshd", upstream.directory, **getattr(request, "param", {})
     ) as server:
-        github = GitHub(sandbox, upstream, server, Person(sandbox.home, sandbox.env, server))
+        github = GitHub(sandbox, upstream, server, SshAccess(sandbox.home, sandbox.env, server))
         yield github
     for directory in github.sockets():  # a test that failed, or killed tlc, may leave some
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def statuses(run: Run) -> dict[str, str]:
-    """Name of each item -> its status."""
-    return {result["name"]: result["status"] for result in run.json()["results"]}
 
 
 # --- one connection for all

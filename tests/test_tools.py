@@ -22,7 +22,7 @@ from https_server import Answer, HttpsServer, Request
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ports import free_port
-from ssh_server import must
+from processes import must
 
 import tlc
 

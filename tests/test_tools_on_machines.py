@@ -19,7 +19,16 @@ import uv
 from apt_archive import AptArchive, Key
 from conftest import PROJECT, Run, soon
 from https_server import Answer, HttpsServer
-from machines import CODENAMES, PASSWORD, Machine, Process, lay_python, machine, needs_machines
+from machines import (
+    CODENAMES,
+    PASSWORD,
+    Machine,
+    MachineUser,
+    Process,
+    lay_python,
+    machine,
+    needs_machines,
+)
 from ports import free_port
 from terminal import Terminal
 
@@ -46,12 +55,11 @@ time.sleep(5)
 Results = dict[str, tuple[str, str]]
 
 
-class Desk:
-    """A machine with tlc, a config, and a person (dev or root) who runs install-tools there."""
+class MachineOwner(MachineUser):
+    """A person (dev or root) who runs install-tools at a machine with tlc and a config."""
 
     def __init__(self, it: Machine, archive: Path, user: str = "dev") -> None:
-        self.it, self.user = it, user
-        self.home = {"root": "/root", "postgres": "/var/lib/postgresql"}.get(user, "/home/dev")
+        super().__init__(it, user)
         self.python = "python3.11" if it.name == "debian-11" else "python3"
         it.write("/opt/tlc.pyz", archive.read_bytes())
 
@@ -72,20 +80,21 @@ class Desk:
             *args,
         ]
 
-    def run(self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 120) -> Run:
-        """Run install-tools with only the config's packages. No traceback, and nothing left behind in /tmp."""
-        run = self.it.run(*self.words(*args), user=self.user, env=env, timeout=timeout)
-        assert "Traceback" not in run.out + run.err + self.log(), run.out + run.err + self.log()
-        assert self.it.must("find", "/tmp", "-name", "tlc-*") == ""
-        return run
+    def install(
+        self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 120
+    ) -> Run:
+        """Run install-tools with only the config's packages."""
+        return self.run(*self.words(*args), env=env, timeout=timeout, leaves="tlc-*")
 
     def results(
         self, *args: str, code: int = 0, env: Mapping[str, str] | None = None, timeout: float = 120
     ) -> Results:
-        """The same; its results: name -> status, message."""
-        run = self.run("--json", *args, env=env, timeout=timeout)
-        assert run.code == code, run.out + run.err + self.log()
-        return {each["name"]: (each["status"], each["message"]) for each in run.json()["results"]}
+        """The same; its results: name -> status, message. None at all is a failure."""
+        run = self.install("--json", *args, env=env, timeout=timeout)
+        assert run.code == code, run.out + run.err + self.logged()
+        found = run.json()["results"]
+        assert found, run.out + run.err
+        return {each["name"]: (each["status"], each["message"]) for each in found}
 
     def start(self, *args: str) -> Process:
         return self.it.popen(*self.words(*args), user=self.user)
@@ -93,23 +102,16 @@ class Desk:
     def terminal(self, *args: str) -> Terminal:
         return self.it.terminal(*self.words(*args), user=self.user)
 
-    def log(self) -> str:
-        """The logs of all runs."""
-        find = self.it.run(
-            "find", f"{self.home}/.local/state/tlc", "-name", "*.log", user="root"
-        ).out.split()
-        return "".join(self.it.read(path) for path in sorted(find))
-
 
 @contextmanager
-def desk(
+def owner(
     directory: Path,
     archive: Path,
     kind: str = "debian-12",
     user: str = "dev",
     packages: str = "python3",
     **more: Any,
-) -> Iterator[Desk]:
+) -> Iterator[MachineOwner]:
     """A bare machine whose package manager has nothing to offer yet."""
     with machine(directory, kind, packages="" if kind == "debian-11" else packages, **more) as it:
         if kind == "debian-11":
@@ -117,7 +119,7 @@ def desk(
         if kind in CODENAMES:
             it.write("/etc/apt/sources.list", "")
             it.write("/etc/apt/apt.conf.d/95once", 'Acquire::Retries "0";\n')
-        yield Desk(it, archive, user)
+        yield MachineOwner(it, archive, user)
 
 
 def offer(it: Machine, name: str, **more: Any) -> None:
@@ -143,11 +145,11 @@ def standing(it: Machine) -> str:
 
 @pytest.mark.parametrize("kind", CODENAMES)
 def test_a_bare_debian_is_set_up_and_stays_so(kind: str, tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive, kind) as me:
+    with owner(tmp_path, archive, kind) as me:
         me.it.offer("tiny", "other+more", "unwanted")
         me.config(system_packages=["tiny", "other+more"])
         before = standing(me.it)
-        plan = me.run("--dry-run")
+        plan = me.install("--dry-run")
         assert (plan.code, me.it.privileged()) == (0, [])
         assert standing(me.it) == before
         commands = [line.strip() for line in plan.out.splitlines() if "sudo " in line]
@@ -163,7 +165,7 @@ def test_a_bare_debian_is_set_up_and_stays_so(kind: str, tmp_path: Path, archive
         assert any("apt-get install" in command for command in me.it.privileged())
 
         before, privileged = standing(me.it), me.it.privileged()
-        again = me.run("--json")
+        again = me.install("--json")
         assert [each["status"] for each in again.json()["results"]] == ["ok", "ok"]
         assert again.json()["changed"] is False
         assert me.it.privileged() == privileged
@@ -183,22 +185,22 @@ def test_a_bare_debian_is_set_up_and_stays_so(kind: str, tmp_path: Path, archive
 
 
 def test_root_needs_no_sudo(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive, user="root", sudo="missing") as me:
+    with owner(tmp_path, archive, user="root", sudo="missing") as me:
         me.it.offer("tiny")
         me.config(system_packages=["tiny"])
-        assert "sudo" not in me.run("--dry-run").out
+        assert "sudo" not in me.install("--dry-run").out
         assert statuses(me.results()) == {"tiny": "changed"}
         assert statuses(me.results()) == {"tiny": "ok"}
         assert me.it.privileged() == []
 
 
 def test_a_package_that_cannot_be_set_up_sinks_only_itself(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive) as me:
+    with owner(tmp_path, archive) as me:
         me.it.offer("a", "b", "c", "d")
         offer(me.it, "broken", postinst="echo this is why >&2; exit 1")
         offer(me.it, "lonely", depends="nowhere")
         me.config(system_packages=["a", "lonely", "b", "broken", "c", "d"])
-        run = me.run("--json")
+        run = me.install("--json")
         results = {each["name"]: each for each in run.json()["results"]}
         good = {name: results[name]["status"] for name in "abcd"}
         assert good == dict.fromkeys("abcd", "changed"), run.err
@@ -217,12 +219,12 @@ def test_a_package_that_cannot_be_set_up_sinks_only_itself(tmp_path: Path, archi
     "lock", ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"]
 )
 def test_the_lock_of_another_one_is_waited_for(lock: str, tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive) as me:
+    with owner(tmp_path, archive) as me:
         me.it.offer("tiny")
         me.config(system_packages=["tiny"])
         holder = me.it.popen("python3", "-c", HOLD, lock, user="root")
         soon(lambda: me.it.exists("/var/tmp/held"))
-        run = me.run()
+        run = me.install()
         assert run.code == 0, run.err + me.log()
         assert re.search(
             r"waiting for another package manager, process \d+ \(python3\)", run.err
@@ -232,7 +234,7 @@ def test_the_lock_of_another_one_is_waited_for(lock: str, tmp_path: Path, archiv
 
 
 def test_proxies_and_certificates_reach_what_sudo_runs(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive) as me:
+    with owner(tmp_path, archive) as me:
         offer(me.it, "nosy", postinst="env >/var/tmp/env")
         me.config(system_packages=["nosy"])
         env = {
@@ -250,7 +252,7 @@ def test_proxies_and_certificates_reach_what_sudo_runs(tmp_path: Path, archive: 
 
 
 def test_an_unknown_system_gets_the_names_and_the_rest(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
+    with owner(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         me.it.write("/usr/lib/os-release", 'NAME=Gentoo\nID=gentoo\nPRETTY_NAME="Gentoo Linux"\n')
         reach(me.it, web)
         web.files = {"/one": "echo >~/done"}
@@ -258,7 +260,7 @@ def test_an_unknown_system_gets_the_names_and_the_rest(tmp_path: Path, archive: 
             f'[[tools.script]]\nurl = "https://{SCRIPTS}/one"\n',
             system_packages=["git", "libpq-dev"],
         )
-        run = me.run()
+        run = me.install()
         assert run.code == 0
         assert "git libpq-dev" in run.err
         assert me.it.exists("/home/dev/done")
@@ -299,10 +301,13 @@ def pgdg(tmp_path_factory: pytest.TempPathFactory) -> Pgdg:
 
 
 @contextmanager
-def pgdg_desk(directory: Path, pgdg: Pgdg, **more: Any) -> Iterator[tuple[Desk, HttpsServer]]:
-    """A desk from which PGDG's hosts can be reached; its config wants postgresql and tiny."""
+def at_pgdg(directory: Path, pgdg: Pgdg, **more: Any) -> Iterator[tuple[MachineOwner, HttpsServer]]:
+    """A person at a machine from which PGDG's hosts can be reached; its config wants postgresql and tiny."""
     names = ("apt.postgresql.org", "www.postgresql.org")
-    with HttpsServer(directory / "web", *names) as web, desk(directory, pgdg.tlc, **more) as me:
+    with (
+        HttpsServer(directory / "web", *names) as web,
+        owner(directory, pgdg.tlc, **more) as me,
+    ):
         reach(me.it, web)
         web.files = {PGDG: pgdg.archive.directory, PGDG_KEY: pgdg.key.public}
         me.it.offer("tiny", "postgresql")
@@ -315,9 +320,9 @@ def version_of(it: Machine, name: str) -> str:
 
 
 def test_pgdg_is_added_with_the_published_key(tmp_path: Path, pgdg: Pgdg) -> None:
-    with pgdg_desk(tmp_path, pgdg) as (me, _):
+    with at_pgdg(tmp_path, pgdg) as (me, _):
         commands = [
-            line.strip() for line in me.run("--dry-run").out.splitlines() if "sudo " in line
+            line.strip() for line in me.install("--dry-run").out.splitlines() if "sudo " in line
         ]
         assert len(commands) == len(set(commands)) == 5
         assert [
@@ -345,7 +350,7 @@ def test_pgdg_is_added_with_the_published_key(tmp_path: Path, pgdg: Pgdg) -> Non
         assert me.it.privileged() == privileged
 
 
-def refused(me: Desk, reason: str, *, privileged: bool = False, **more: Any) -> None:
+def refused(me: MachineOwner, reason: str, *, privileged: bool = False, **more: Any) -> None:
     """PGDG is skipped for this reason, the pipeline goes on, and nothing of it is left."""
     results = me.results(**more)
     assert statuses(results) == {"PGDG": "skipped", "tiny": "changed", "postgresql": "changed"}
@@ -358,7 +363,7 @@ def refused(me: Desk, reason: str, *, privileged: bool = False, **more: Any) -> 
 
 
 def test_pgdg_with_another_key_is_refused(tmp_path: Path, pgdg: Pgdg, archive: Path) -> None:
-    with pgdg_desk(tmp_path, pgdg) as (me, _):
+    with at_pgdg(tmp_path, pgdg) as (me, _):
         me.it.write("/opt/tlc.pyz", archive.read_bytes())  # for which it is a stranger's key
         refused(me, f"another fingerprint.*{pgdg.key.fingerprint}")
 
@@ -376,13 +381,13 @@ def test_pgdg_with_another_key_is_refused(tmp_path: Path, pgdg: Pgdg, archive: P
 def test_pgdg_with_a_stranger_among_its_keys_is_refused(
     key: str, reason: str, tmp_path: Path, pgdg: Pgdg
 ) -> None:
-    with pgdg_desk(tmp_path, pgdg) as (me, web):
+    with at_pgdg(tmp_path, pgdg) as (me, web):
         web.files[PGDG_KEY] = key.format(right=pgdg.key.public, wrong=pgdg.wrong.public)
         refused(me, reason)
 
 
 def test_pgdg_whose_key_host_is_down(tmp_path: Path, pgdg: Pgdg) -> None:
-    with pgdg_desk(tmp_path, pgdg) as (me, web):
+    with at_pgdg(tmp_path, pgdg) as (me, web):
         web.files[PGDG_KEY] = Answer("oh", status=503)
         refused(me, "503")
 
@@ -391,14 +396,14 @@ def test_pgdg_whose_key_host_is_down(tmp_path: Path, pgdg: Pgdg) -> None:
 def test_pgdg_that_apt_refuses_is_taken_out_again(kind: str, tmp_path: Path) -> None:
     pgdg = Pgdg(tmp_path, f"{CODENAMES[kind]}-pgdg")
     pgdg.archive.publish(pgdg.wrong)
-    with pgdg_desk(tmp_path, pgdg, kind=kind) as (me, _):
+    with at_pgdg(tmp_path, pgdg, kind=kind) as (me, _):
         refused(me, "apt refuses it: .*", privileged=True)
 
 
 def test_pgdg_that_is_not_there_is_taken_out_again_and_a_key_of_others_stays(
     tmp_path: Path, pgdg: Pgdg
 ) -> None:
-    with pgdg_desk(tmp_path, pgdg) as (me, web):
+    with at_pgdg(tmp_path, pgdg) as (me, web):
         del web.files[PGDG]
         offer(me.it, "postgresql-common", files={PGDG_FILES[0]: pgdg.key.public})
         me.it.must("apt-get", "-q", "update")
@@ -413,7 +418,7 @@ def test_pgdg_that_is_not_there_is_taken_out_again_and_a_key_of_others_stays(
 def test_pgdg_that_cannot_be_reached_is_taken_out_again(
     kind: str, tmp_path: Path, pgdg: Pgdg
 ) -> None:
-    with pgdg_desk(tmp_path, pgdg, kind=kind) as (me, web):
+    with at_pgdg(tmp_path, pgdg, kind=kind) as (me, web):
         hosts = (
             me.it.read("/etc/hosts")
             .replace(f"{web.address} apt.", "127.9.9.9 apt.")
@@ -425,7 +430,7 @@ def test_pgdg_that_cannot_be_reached_is_taken_out_again(
 
 
 def test_pgdg_that_is_configured_already_or_not_needed(tmp_path: Path, pgdg: Pgdg) -> None:
-    with pgdg_desk(tmp_path, pgdg) as (me, web):
+    with at_pgdg(tmp_path, pgdg) as (me, web):
         me.it.write("/usr/lib/postgresql/15/bin/postgres", "", 0o755)
         assert me.results("--dry-run")["PGDG"] == ("ok", "not needed: PostgreSQL 15 is installed")
         me.it.must("rm", "-r", "/usr/lib/postgresql")
@@ -451,7 +456,7 @@ def test_pgdg_that_is_configured_already_or_not_needed(tmp_path: Path, pgdg: Pgd
 
 def test_pgdg_on_a_derivative_is_that_of_its_base(tmp_path: Path) -> None:
     pgdg = Pgdg(tmp_path, "jammy-pgdg")
-    with pgdg_desk(tmp_path, pgdg) as (me, _):
+    with at_pgdg(tmp_path, pgdg) as (me, _):
         mint = 'ID=linuxmint\nID_LIKE="ubuntu debian"\nVERSION_CODENAME=virginia\nUBUNTU_CODENAME=jammy\n'
         me.it.write("/usr/lib/os-release", mint)
         assert statuses(me.results()) == {
@@ -463,7 +468,7 @@ def test_pgdg_on_a_derivative_is_that_of_its_base(tmp_path: Path) -> None:
 
 
 def test_pgdg_where_os_release_names_no_release(tmp_path: Path, pgdg: Pgdg) -> None:
-    with pgdg_desk(tmp_path, pgdg) as (me, _):
+    with at_pgdg(tmp_path, pgdg) as (me, _):
         me.it.write("/usr/lib/os-release", "ID=debian\n")
         assert me.results()["PGDG"][0] == "ok"
         assert not any(map(me.it.exists, PGDG_FILES))
@@ -471,7 +476,7 @@ def test_pgdg_where_os_release_names_no_release(tmp_path: Path, pgdg: Pgdg) -> N
 
 @pytest.mark.parametrize("user", ["root", "dev"])
 def test_pgdg_is_taken_out_again_when_interrupted(user: str, tmp_path: Path, pgdg: Pgdg) -> None:
-    with pgdg_desk(tmp_path, pgdg, user=user) as (me, web):
+    with at_pgdg(tmp_path, pgdg, user=user) as (me, web):
         release = "dists/bookworm-pgdg/InRelease"
         web.files[f"{PGDG}/{release}"] = Answer(
             (pgdg.archive.directory / release).read_bytes(), pause=8
@@ -504,7 +509,7 @@ def script(path: str, **more: str) -> str:
 def test_scripts_run_once_in_their_order_and_say_why_they_failed(
     tmp_path: Path, archive: Path
 ) -> None:
-    with desk(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
+    with owner(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         reach(me.it, web)
         me.it.offer("tiny")
         summed = "echo summed >>~/ran\n"
@@ -535,7 +540,7 @@ def test_scripts_run_once_in_their_order_and_say_why_they_failed(
         )
         bad += '[[tools.script]]\nname = "down"\nurl = "https://127.0.0.1:9/x"\n'
         me.config(bad + good, system_packages=["tiny"])
-        run = me.run("--json")
+        run = me.install("--json")
         assert run.code == 1
         results = {each["name"]: each for each in run.json()["results"]}
         said = {name: results[name]["message"] for name in results}
@@ -573,7 +578,7 @@ def test_scripts_run_once_in_their_order_and_say_why_they_failed(
 def test_a_script_is_interrupted_with_all_it_started(
     how: str, tmp_path: Path, archive: Path
 ) -> None:
-    with desk(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
+    with owner(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         reach(me.it, web)
         me.it.offer("tiny")
         web.files = {"/slow": "sleep 1001 & echo >~/begun; sleep 1002\n"}
@@ -621,7 +626,7 @@ true
 SLOW = "[ ! -e /var/tmp/begun ] || exit 0\necho >/var/tmp/begun\nsleep 1003"
 
 
-def end_of(me: Desk, code: int, said: str, started: float) -> None:
+def end_of(me: MachineOwner, code: int, said: str, started: float) -> None:
     """An interrupted run: in time, with the closing block, nothing left running, and the next run completes."""
     assert time.monotonic() - started < 3.5
     assert code == 130
@@ -642,7 +647,7 @@ def end_of(me: Desk, code: int, said: str, started: float) -> None:
 def test_apt_is_interrupted_by_a_signal(
     user: str, number: signal.Signals, kind: str, tmp_path: Path, archive: Path
 ) -> None:
-    with desk(tmp_path, archive, kind, user=user) as me:
+    with owner(tmp_path, archive, kind, user=user) as me:
         me.it.offer("tiny")
         offer(me.it, "slow", postinst=SLOW)
         me.config(system_packages=["tiny", "slow"])
@@ -659,7 +664,7 @@ def test_apt_is_interrupted_by_a_signal(
 def test_apt_is_interrupted_on_a_terminal(
     user: str, kind: str, tmp_path: Path, archive: Path
 ) -> None:
-    with desk(tmp_path, archive, kind, user=user) as me:
+    with owner(tmp_path, archive, kind, user=user) as me:
         me.it.offer("tiny")
         offer(me.it, "slow", postinst=SLOW)
         me.config(system_packages=["tiny", "slow"])
@@ -675,7 +680,7 @@ def test_apt_is_interrupted_on_a_terminal(
 def test_an_installation_that_was_killed_is_completed(
     kind: str, tmp_path: Path, archive: Path
 ) -> None:
-    with desk(tmp_path, archive, kind) as me:
+    with owner(tmp_path, archive, kind) as me:
         me.it.offer("tiny")
         offer(me.it, "slow", postinst=SLOW)
         me.config(system_packages=["tiny", "slow"])
@@ -684,15 +689,15 @@ def test_an_installation_that_was_killed_is_completed(
         me.it.must("sh", "-c", KILL_ALL)  # a power cut, as far as dpkg can tell
         running.wait()
         assert me.it.must("ls", "/var/lib/dpkg/updates")
-        assert "sudo dpkg --configure -a" in me.run("--dry-run").out
+        assert "sudo dpkg --configure -a" in me.install("--dry-run").out
         assert set(statuses(me.results()).values()) <= {"changed", "ok"}
         assert me.it.must("dpkg", "--audit") == ""
-        assert "dpkg --configure" not in me.run("--dry-run").out
+        assert "dpkg --configure" not in me.install("--dry-run").out
         assert set(statuses(me.results()).values()) == {"ok"}
 
 
 def test_a_run_that_waits_for_a_lock_is_interrupted_at_once(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive) as me:
+    with owner(tmp_path, archive) as me:
         me.it.offer("tiny")
         me.config(system_packages=["tiny"])
         holder = me.it.popen("python3", "-c", HOLD, "/var/lib/dpkg/lock-frontend", user="root")
@@ -711,7 +716,7 @@ def test_a_run_that_waits_for_a_lock_is_interrupted_at_once(tmp_path: Path, arch
 
 
 def test_a_password_is_asked_for_once_and_on_the_terminal(tmp_path: Path, pgdg: Pgdg) -> None:
-    with pgdg_desk(tmp_path, pgdg, sudo="password") as (me, _):
+    with at_pgdg(tmp_path, pgdg, sudo="password") as (me, _):
         with me.terminal() as terminal:
             terminal.wait_for("password for dev:")
             assert not me.it.exists("/usr/share/offered/tiny")
@@ -728,7 +733,7 @@ def test_a_password_is_asked_for_once_and_on_the_terminal(tmp_path: Path, pgdg: 
 
 
 def test_a_wrong_password_may_be_corrected(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive, sudo="password") as me:
+    with owner(tmp_path, archive, sudo="password") as me:
         me.it.offer("tiny")
         me.config(system_packages=["tiny"])
         with me.terminal() as terminal:
@@ -738,7 +743,7 @@ def test_a_wrong_password_may_be_corrected(tmp_path: Path, archive: Path) -> Non
         assert me.it.exists("/usr/share/offered/tiny")
 
 
-def by_hand(me: Desk, web: HttpsServer, code: int, said: str) -> None:
+def by_hand(me: MachineOwner, web: HttpsServer, code: int, said: str) -> None:
     """The run stopped before it did anything, with the commands to run."""
     assert code == 1
     assert re.search(r"→ (sudo )?apt-get update", said), said
@@ -752,14 +757,17 @@ def by_hand(me: Desk, web: HttpsServer, code: int, said: str) -> None:
 def test_without_the_right_it_stops_before_anything_is_done(
     sudo: str, tmp_path: Path, archive: Path
 ) -> None:
-    with desk(tmp_path, archive, sudo=sudo) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
+    with (
+        owner(tmp_path, archive, sudo=sudo) as me,
+        HttpsServer(tmp_path / "web", SCRIPTS) as web,
+    ):
         reach(me.it, web)
         me.it.offer("tiny")
         web.files = {"/one": "echo >~/ran\n"}
         me.config(script("/one"), system_packages=["tiny"])
-        run = me.run()
+        run = me.install()
         by_hand(me, web, run.code, run.err)
-        run = me.run("--json")
+        run = me.install("--json")
         assert run.code == 1
         assert run.json()["error"]["code"] == "sudo"
         assert run.json()["error"]["fix"].startswith(
@@ -788,7 +796,7 @@ def lay_uv(it: Machine) -> None:
 
 
 def test_npm_packages_where_the_prefix_is_not_writable(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive, "debian-13", packages="npm") as me:
+    with owner(tmp_path, archive, "debian-13", packages="npm") as me:
         me.it.must("npm", "install", "-g", "is-odd", timeout=120)
         me.it.offer("tiny")
         names = ["is-odd", "rtlcss", "@types/is-odd", "nobody-knows-this-one-either"]
@@ -816,18 +824,18 @@ def test_npm_packages_where_the_prefix_is_not_writable(tmp_path: Path, archive: 
         assert me.it.exists("/home/dev/.npm-global/lib/node_modules/is-even")
         assert statuses(me.results()) == {"is-even": "ok"}
 
-        root = Desk(me.it, archive, "root")
+        root = MachineOwner(me.it, archive, "root")
         root.config(npm=["is-odd", "is-number"])
         assert statuses(root.results()) == {"is-odd": "ok", "is-number": "changed"}
         assert me.it.exists("/usr/local/lib/node_modules/is-number")
 
 
 def test_npm_and_uv_are_missing(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive) as me:
+    with owner(tmp_path, archive) as me:
         me.it.offer("tiny")
         me.config(npm=["rtlcss"], uv=["pyjokes"], system_packages=["tiny"])
         assert set(statuses(me.results("--dry-run")).values()) == {"planned"}
-        run = me.run()
+        run = me.install()
         assert run.code == 1
         assert me.it.exists("/usr/share/offered/tiny")
         assert re.search(
@@ -839,7 +847,7 @@ def test_npm_and_uv_are_missing(tmp_path: Path, archive: Path) -> None:
 
 
 def test_a_script_and_a_package_bring_what_later_stages_need(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
+    with owner(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         reach(me.it, web)
         npm = '#!/bin/sh\n[ "$1" = install ] && echo >~/npm-ran\necho /home/dev/.local/lib\n'
         me.it.offer(
@@ -858,7 +866,7 @@ def test_a_script_and_a_package_bring_what_later_stages_need(tmp_path: Path, arc
 
 
 def test_uv_tools_are_installed_side_by_side_each_once(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive) as me:
+    with owner(tmp_path, archive) as me:
         lay_uv(me.it)
         tools = [
             "pyjokes",
@@ -900,13 +908,13 @@ def test_uv_tools_are_installed_side_by_side_each_once(tmp_path: Path, archive: 
 
 @pytest.mark.parametrize("kind", ["arch", "fedora"])
 def test_another_distribution(kind: str, tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive, kind) as me:
+    with owner(tmp_path, archive, kind) as me:
         me.it.offer("tiny", "c++-other", "unwanted")
         me.config(system_packages=["tiny", "c++-other"])
         if kind == "arch":  # as in a fresh container
             me.it.must("sh", "-c", "rm -r /var/lib/pacman/sync")
         before = standing(me.it)
-        plan = me.run("--dry-run")
+        plan = me.install("--dry-run")
         commands = [line.strip() for line in plan.out.splitlines() if "sudo " in line]
         install = {"arch": "sudo pacman -S --noconfirm --needed", "fedora": "sudo dnf install -y"}[
             kind
@@ -941,7 +949,7 @@ def test_another_distribution(kind: str, tmp_path: Path, archive: Path) -> None:
         words = f"echo $$ >{lock}; echo >/var/tmp/held; sleep 5; rm {lock}"
         holder = me.it.popen("sh", "-c", words, user="root")
         soon(lambda: me.it.exists("/var/tmp/held"))
-        run = me.run()
+        run = me.install()
         assert run.code == 0, run.err + me.log()
         assert re.search(
             "waiting for another package manager|Waiting for process", run.err + me.log()
@@ -951,7 +959,7 @@ def test_another_distribution(kind: str, tmp_path: Path, archive: Path) -> None:
 
 
 def test_an_answer_in_the_persons_own_language_is_understood(tmp_path: Path, archive: Path) -> None:
-    with desk(tmp_path, archive, "fedora", packages="python3 locales rpm-i18n") as me:
+    with owner(tmp_path, archive, "fedora", packages="python3 locales rpm-i18n") as me:
         me.it.must("localedef", "-i", "de_DE", "-f", "UTF-8", "de_DE.UTF-8")
         german = {"LANG": "de_DE.UTF-8"}
         assert "Kein Paket" in me.it.run("rpm", "-q", "--whatprovides", "tiny", env=german).out
@@ -969,7 +977,7 @@ def test_an_answer_in_the_persons_own_language_is_understood(tmp_path: Path, arc
 
 def test_the_whole_default_list_from_the_real_archives(tmp_path: Path, archive: Path) -> None:
     with machine(tmp_path, "debian-12", packages="python3 npm") as it:
-        me = Desk(it, archive)
+        me = MachineOwner(it, archive)
         lay_uv(it)
         it.write("/usr/lib/postgresql/99/bin/postgres", "", 0o755)  # so that PGDG is not needed
         tools = ["pyjokes", "pycowsay", "pre-commit", "odoo-venv", "cowsay"]
@@ -995,10 +1003,10 @@ def test_the_whole_default_list_from_the_real_archives(tmp_path: Path, archive: 
 @contextmanager
 def database(
     directory: Path, archive: Path, user: str = "dev", sudo: str = "free"
-) -> Iterator[Desk]:
+) -> Iterator[MachineOwner]:
     """A machine with a running PostgreSQL on a free port, and a config that leads there."""
     packages = "python3 postgresql postgresql-client"
-    with desk(directory, archive, user=user, packages=packages, sudo=sudo) as me:
+    with owner(directory, archive, user=user, packages=packages, sudo=sudo) as me:
         port = free_port()
         version = me.it.must("ls", "/etc/postgresql").strip()
         settings = f"/etc/postgresql/{version}/main/postgresql.conf"
@@ -1013,7 +1021,7 @@ def roles(it: Machine, port: str) -> str:
     return it.must(*f"runuser -u postgres -- psql -XAt -p {port} -c".split(), query).strip()
 
 
-def port_of(me: Desk) -> str:
+def port_of(me: MachineOwner) -> str:
     return me.it.read(f"{me.home}/code/config.toml").rpartition("= ")[2].strip()
 
 

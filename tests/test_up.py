@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, Sandbox, interrupt, soon
-from postgres_server import PostgresServer
-from test_doctor import Machine, changes, fence, forget_role, listing, script, without
-from test_doctor import server as server
-from test_environments import tools as tools
+from conftest import Sandbox, interrupt, soon
+from listing import changes, listing
+from postgres_server import PostgresServer, forget_role
+from results import statuses_by_item
+from workstation import Workstation, fence, script, without
 
 import tlc
 
@@ -27,24 +27,14 @@ QUICK = ["--skip", "install-tools", "--skip", "bootstrap"]
 @pytest.fixture
 def machine(
     sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer
-) -> Iterator[Machine]:
+) -> Iterator[Workstation]:
     """A machine with a config, on which nothing was done yet."""
     forget_role(server)
-    yield Machine(sandbox, request.getfixturevalue("tools"), server)
+    yield Workstation(sandbox, request.getfixturevalue("tools"), server)
     assert not (sandbox.home.parent / "fence").exists(), "a package manager was called"
 
 
-def statuses(run: Run, *kinds: str) -> dict[tuple[str, str], str]:
-    """Kind and name of each item -> its status; only of these kinds, if any is given."""
-    results = run.json()["results"]
-    return {
-        (each["kind"], each["name"]): each["status"]
-        for each in results
-        if not kinds or each["kind"] in kinds
-    }
-
-
-def built(machine: Machine) -> bool:
+def built(machine: Workstation) -> bool:
     """Whether all that the config declares is there."""
     conf, launcher = machine.root / "conf/odoo-18.0.conf", machine.home / ".local/bin/odoo-v18"
     return all(
@@ -55,11 +45,11 @@ def built(machine: Machine) -> bool:
 # --- all of it
 
 
-def test_from_nothing_to_a_second_run(machine: Machine) -> None:
+def test_from_nothing_to_a_second_run(machine: Workstation) -> None:
     planned = machine.tlc("up", "--dry-run", "--json")
     assert planned.code == 0
     # Nothing is there, and nothing fails for it: an earlier stage will bring what a later one needs.
-    assert "failed" not in statuses(planned).values()
+    assert "failed" not in statuses_by_item(planned).values()
     for kind in (
         "directory",
         "repository",
@@ -70,7 +60,7 @@ def test_from_nothing_to_a_second_run(machine: Machine) -> None:
         "uv tool",
         "host key",
     ):
-        assert set(statuses(planned, kind).values()) == {"planned"}, kind
+        assert set(statuses_by_item(planned, kind).values()) == {"planned"}, kind
     assert {path.name for path in machine.root.iterdir()} == {"config.toml"}
     assert not machine.sandbox.state.exists()
 
@@ -90,14 +80,14 @@ def test_from_nothing_to_a_second_run(machine: Machine) -> None:
         time.monotonic() - started < 6
     )  # the bar, on a machine with nothing else to do, is in bench.py
     assert (again.code, again.json()["changed"]) == (0, False)
-    assert set(statuses(again).values()) == {"ok"}
+    assert set(statuses_by_item(again).values()) == {"ok"}
     assert (
         changes(before, listing(machine.root, machine.home / ".local/bin", machine.home / ".ssh"))
         == []
     )
 
 
-def test_an_answer_of_no_and_none_at_all(machine: Machine) -> None:
+def test_an_answer_of_no_and_none_at_all(machine: Workstation) -> None:
     before = listing(machine.root)
     for answer in ("n\n", ""):
         run = machine.tlc("up", *QUICK, input=answer)
@@ -124,7 +114,7 @@ def test_a_dry_run_plans_all_on_an_empty_machine(
     before = listing(sandbox.home)
     run = sandbox.tlc("up", "--dry-run", "--json")
     assert run.code == 0
-    assert "failed" not in statuses(run).values()
+    assert "failed" not in statuses_by_item(run).values()
     for kind in (
         "directory",
         "repository",
@@ -135,7 +125,7 @@ def test_a_dry_run_plans_all_on_an_empty_machine(
         "npm package",
         "role",
     ):
-        assert set(statuses(run, kind).values()) == {"planned"}, kind
+        assert set(statuses_by_item(run, kind).values()) == {"planned"}, kind
     assert changes(before, listing(sandbox.home)) == []
 
 
@@ -193,11 +183,11 @@ KINDS = {
 }
 
 
-def test_only_and_skip(machine: Machine) -> None:
+def test_only_and_skip(machine: Workstation) -> None:
     def kinds(*options: str) -> set[str]:
         run = machine.tlc("up", "--dry-run", "--json", *options)
         assert run.code == 0
-        return {kind for kind, _ in statuses(run)}
+        return {kind for kind, _ in statuses_by_item(run)}
 
     everything = kinds()
     for stage in STAGES:
@@ -211,45 +201,47 @@ def test_only_and_skip(machine: Machine) -> None:
     assert kinds("--only", "pull-repos", "--only", "init", "--skip", "init") == {"repository"}
 
 
-def test_what_is_left_is_done_by_the_next_run(machine: Machine) -> None:
+def test_what_is_left_is_done_by_the_next_run(machine: Workstation) -> None:
     for stage in ("init", "pull-repos", "ensure-db-user", "create-venvs"):
         run = machine.up("--only", stage)
         assert (run.code, run.json()["changed"]) == (0, True), run.err
     assert built(machine)
     assert not machine.up("--skip", "install-tools", "--skip", "bootstrap").json()["changed"]
     without("code/conf/odoo-18.0.conf")(machine)
-    left = [item for item, status in statuses(machine.up(*QUICK)).items() if status == "changed"]
+    left = [
+        item for item, status in statuses_by_item(machine.up(*QUICK)).items() if status == "changed"
+    ]
     assert left == [("configuration", "conf/odoo-18.0.conf")]
 
 
 # --- failing
 
 
-def test_a_server_that_is_down_stops_the_role_only(machine: Machine) -> None:
+def test_a_server_that_is_down_stops_the_role_only(machine: Workstation) -> None:
     machine.server.stop()
     try:
         run = machine.tlc("up", "--json", "--yes", *QUICK)
     finally:
         machine.server.start()
-    found = statuses(run)
+    found = statuses_by_item(run)
     assert run.code == 1
     assert found["role", "odoo"] == "skipped"
-    assert set(statuses(run, "server").values()) == {"failed"}
-    assert set(statuses(run, "venv", "repository", "launcher", "configuration").values()) == {
-        "changed"
-    }
+    assert set(statuses_by_item(run, "server").values()) == {"failed"}
+    assert set(
+        statuses_by_item(run, "venv", "repository", "launcher", "configuration").values()
+    ) == {"changed"}
     assert "does not run" in run.err
     again = machine.up(*QUICK)
-    assert [item for item, status in statuses(again).items() if status == "changed"] == [
+    assert [item for item, status in statuses_by_item(again).items() if status == "changed"] == [
         ("role", "odoo")
     ]
 
 
-def test_a_repository_that_fails_stops_what_is_built_from_it(machine: Machine) -> None:
+def test_a_repository_that_fails_stops_what_is_built_from_it(machine: Workstation) -> None:
     bare = machine.upstream.directory / "odoo/odoo.git"
     bare.rename(bare.with_suffix(".away"))
     run = machine.tlc("up", "--json", "--yes", *QUICK)
-    found = statuses(run)
+    found = statuses_by_item(run)
     assert run.code == 1
     assert found["repository", "odoo/odoo@18.0"] == "failed"
     assert found["repository", "oca/web@18.0"] == "changed"
@@ -262,22 +254,22 @@ def test_a_repository_that_fails_stops_what_is_built_from_it(machine: Machine) -
     assert built(machine)
 
 
-def test_a_file_in_the_way(machine: Machine) -> None:
+def test_a_file_in_the_way(machine: Workstation) -> None:
     (machine.root / "trobz").write_text("")
     run = machine.tlc("up", "--json", "--yes", *QUICK)
-    assert (run.code, statuses(run)["directory", "trobz/projects"]) == (1, "failed")
+    assert (run.code, statuses_by_item(run)["directory", "trobz/projects"]) == (1, "failed")
     assert built(machine)
 
 
 # --- cut off
 
-Slow = Callable[[Machine, Path], None]
+Slow = Callable[[Workstation, Path], None]
 
 
 def slowly(program: str, words: str) -> Slow:
     """Has a program wait, where these words are in its arguments, until a file is there; it says that it does."""
 
-    def make(machine: Machine, go: Path) -> None:
+    def make(machine: Workstation, go: Path) -> None:
         real = shutil.which(program, path=machine.sandbox.env["PATH"])
         assert real, f"{program} is missing"
         script(
@@ -303,7 +295,7 @@ SLOW = {
 
 @pytest.mark.parametrize("stage", SLOW)
 def test_interrupted_in_each_stage_and_run_again(
-    machine: Machine, tmp_path: Path, stage: str
+    machine: Workstation, tmp_path: Path, stage: str
 ) -> None:
     if stage == "pull-repos, asking":
         assert machine.up("--only", "pull-repos").code == 0
@@ -321,7 +313,7 @@ def test_interrupted_in_each_stage_and_run_again(
     assert not machine.up().json()["changed"]
 
 
-def test_two_at_once(machine: Machine) -> None:
+def test_two_at_once(machine: Workstation) -> None:
     runs = [machine.sandbox.start("--yes", "up") for _ in range(2)]
     ended: list[tuple[Any, int]] = [
         (run.communicate(timeout=60)[1], run.returncode) for run in runs

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -193,6 +195,15 @@ def archive(built: Callable[..., Path]) -> Path:
         stdout=subprocess.DEVNULL,
     )
     return archive
+
+
+@pytest.fixture
+def moments(request: pytest.FixtureRequest) -> random.Random:
+    """Chance, the same in each run of a story; TLC_TESTS_SEED replays what another seed drew, "new" draws one."""
+    seed = os.environ.get("TLC_TESTS_SEED") or request.node.name
+    seed = os.urandom(4).hex() if seed == "new" else seed
+    print(f"to replay: TLC_TESTS_SEED={shlex.quote(seed)}")
+    return random.Random(seed)
 
 
 @pytest.fixture

@@ -122,9 +122,12 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def answer(self, question: str, text: str, times: int = 1) -> None:
-        """Wait for a question of sudo's and type an answer, or Ctrl-C: what comes before it reads is lost."""
+        """Wait for a question that hides what is typed, and type an answer, or Ctrl-C."""
         self.wait_for(question, times=times)
-        time.sleep(1)
+        deadline = time.monotonic() + 20
+        while termios.tcgetattr(self.master)[3] & termios.ECHO:  # what comes before is lost
+            assert time.monotonic() < deadline, f"typing is never hidden:\n{self.text}"
+            self._read(0.02)
         self.send(text)
 
     def resize(self, columns: int, rows: int) -> None:

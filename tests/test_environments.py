@@ -216,6 +216,7 @@ def test_interrupted_while_rebuilding_the_old_one_is_back(
     before, inode = me.toml().read_bytes(), me.inode()
     process = me.start_building("--force")
     below = descendants(process.pid)
+    assert below
     interrupt(process, signal_)
     assert (me.toml().read_bytes(), me.inode()) == (before, inode)
     assert me.works()

@@ -151,6 +151,7 @@ def test_json_and_quiet(me: CheckoutOwner) -> None:
 def test_no_question_no_plan_and_the_same_in_a_dry_run(me: CheckoutOwner) -> None:
     (me.web / "README.md").unlink()
     run = me.sandbox.tlc("status")
+    assert "1 changed" in run.out
     assert "Go ahead" not in run.out + run.err
     assert me.sandbox.tlc("status", "--dry-run").out == run.out
     assert not [line for line in run.err.splitlines() if line.startswith(("next", "failed"))]

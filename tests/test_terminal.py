@@ -153,7 +153,10 @@ def test_what_goes_to_a_file_has_no_colours_though_the_messages_have(slow: Sandb
 # --- the live display, of toys
 
 HEAD = """
-import time, tlc
+import os, time, tlc
+def wait_for(name):
+    while not os.path.exists(os.path.join(os.environ["SIGNALS"], name)):
+        time.sleep(0.01)
 terminal = tlc.Terminal(color="never", quiet=False, json=False, environ={"TERM": "xterm"})
 """
 
@@ -161,7 +164,7 @@ MANY = f"""{HEAD}
 with tlc.Progress(terminal, 30) as progress:
     for number in range(20):
         progress.update(f"item-{{number:02}}", "at work, at work, at work, at work", number / 20)
-    time.sleep(1)
+    wait_for("finish")
     for number in range(20):
         progress.finish(f"item-{{number:02}}", "changed", "made", 0)
         time.sleep(0.02)
@@ -171,41 +174,49 @@ LONG = f"""{HEAD}
 with tlc.Progress(terminal, 3) as progress:
     progress.update("organisation/a-very-long-name-of-a-repository@feature/of-the-year", "Receiving objects", 1.0)
     progress.update("b", "Resolving deltas " * 10)
-    time.sleep(1)
+    wait_for("finish one")
     progress.finish("c", "failed", "a message that is longer than the screen is wide " * 3, 1)
     terminal.say("said in between")
-    time.sleep(1)
+    wait_for("finish")
     progress.finish("b", "ok", "nothing to do", 1)
-    time.sleep(1)
 """
 
 
-def toy(script: str, columns: int, rows: int, redirection: str = "") -> Terminal:
+def toy(script: str, signals: Path, columns: int, rows: int, redirection: str = "") -> Terminal:
+    """Run a script that waits for files in `signals`."""
     command = f"exec {shlex.join([sys.executable, '-c', script])} {redirection}"
     env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    env["SIGNALS"] = str(signals)
     return Terminal(["sh", "-c", command], env, PROJECT, columns, rows)
 
 
 @pytest.mark.parametrize("rows", [40, 10])
-def test_more_items_than_the_screen_has_lines_leave_nothing_behind(rows: int) -> None:
-    with toy(MANY, 80, rows) as terminal:
+def test_more_items_than_the_screen_has_lines_leave_nothing_behind(
+    tmp_path: Path, rows: int
+) -> None:
+    with toy(MANY, tmp_path, 80, rows) as terminal:
         terminal.wait_for("0 of 30 done")
+        (tmp_path / "finish").touch()
         assert terminal.wait() == 0
         assert terminal.lines == [f"● changed item-{number:02}: made" for number in range(20)]
 
 
 @pytest.mark.parametrize("redirection", ["", ">/dev/null"])
-def test_long_names_and_phases_are_cut_and_long_messages_are_not(redirection: str) -> None:
-    with toy(LONG, 40, 20, redirection) as terminal:
-        terminal.wait_for("0 of 3 done")
+def test_long_names_and_phases_are_cut_and_long_messages_are_not(
+    tmp_path: Path, redirection: str
+) -> None:
+    with toy(LONG, tmp_path, 40, 20, redirection) as terminal:
+        terminal.wait_for("0 of 3 done, ")
         name, phase, total = terminal.lines
         assert name.startswith("  organisation/a-very")
         assert "━━━━━━" in name
         assert phase.startswith("  b ")
         assert "Resolving deltas" in phase
         assert total.startswith("  0 of 3 done, ")
+        (tmp_path / "finish one").touch()
         terminal.wait_for("1 of 3 done")
         assert sum("of 3 done" in line for line in terminal.lines) == 1
+        (tmp_path / "finish").touch()
         assert terminal.wait() == 0
         lines = terminal.lines
     assert "".join(lines[:-1]).startswith(

@@ -58,15 +58,26 @@ else:
 
 __version__ = "0.1.0"
 
+
+class CheckStatus:
+    """How a resource stands. Plain strings: they are JSON too, and enum costs 3 ms at each start."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
 DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
 MAX_JOBS = 64
 ADD_TO_PATH = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
 # Seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone.
 GRACE = 1.5
-LATER_ACTION = "look again, once the steps above are done"
+LATER_ACTION = "checked again after the steps above"
 SHOWN = 10  # items named in one place, before "and 190 more"
 ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
 DOCTOR_CHECKS_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
+OPEN_FILES = 4096  # at once; more slows down programs that close all they might have
+POLL = 0.1  # seconds between two looks at the flag that Ctrl-C sets
 
 # Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release
 # notes and setup.py. saas versions go with the .0 before them.
@@ -469,6 +480,7 @@ class Fix(Record):
     commands: tuple[Sequence[str] | Privileged, ...] = ()
     by_hand: str = ""
     note: str = ""
+    joiner: str = " && "
 
     def __bool__(self) -> bool:
         return bool(self.commands or self.by_hand)
@@ -506,7 +518,7 @@ class Fix(Record):
             lines.append(
                 " ".join(word if isinstance(word, Raw) else pasted(word) for word in words)
             )
-        return " && ".join(lines) + (f"   # {self.note}" if self.note else "")
+        return self.joiner.join(lines) + (f"   # {self.note}" if self.note else "")
 
 
 NO_FIX = Fix()
@@ -549,6 +561,17 @@ def explain(output: str, causes: Iterable[Cause], **names: str) -> Cause | None:
             message = cause.message.format(*groups, **shown)
             return cause.replace(message=message, fix=cause.fix.filled(*groups, **names))
     return None
+
+
+def redact(text: str) -> str:
+    """Return `text` without logins in addresses, and without what would steer a terminal.
+
+    https://token@host/ becomes https://***@host/.
+    """
+    if not text.isprintable():
+        steering = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+        text = re.sub(steering, "", text)
+    return re.sub(r"((?!ssh:)\b\w+://|ssh://[^/@:\s]*:)[^/\s]+@", r"\1***@", text)
 
 
 class TlcError(Exception):
@@ -692,6 +715,7 @@ class Terminal:
         }
         self.animated = self.stderr.isatty() and environ.get("TERM") != "dumb" and not quiet
         self.interactive = self.stderr.isatty() and self.stdin.isatty()
+        self.asking = False  # a question stands there
         self._lock = threading.RLock()
         self._region: list[str] = []  # the lines of the live display now on the screen
 
@@ -749,6 +773,10 @@ class Terminal:
             return False
         return True
 
+    def show_command(self, command: str, seconds: float) -> None:
+        """Say which command was run, and how long it took."""
+        self.say(self.style(f"$ {command}  # {seconds:.2f} s", "dim"))
+
     def picture(self, lines: list[str]) -> None:
         """Replaces the live display at the bottom of the screen by `lines`."""
         with self._lock:
@@ -771,16 +799,23 @@ class Terminal:
             return 100, 24
 
     def ask(self, question: str) -> str | None:
-        """The answer to a question, or None when nobody can answer (end of input)."""
+        """Return the answer to a question, None when nobody can answer (end of input).
+
+        Raises KeyboardInterrupt on Ctrl-C, here alone: see handle_signals().
+        """
         self.stderr.write(question)
         self.stderr.flush()
-        answer = self.stdin.readline()
+        self.asking = True
+        try:
+            answer = self.stdin.readline()
+        finally:
+            self.asking = False
         if not answer.endswith("\n"):
             self.stderr.write("\n")
         return answer.strip() if answer else None
 
 
-def confirm_step(terminal: Terminal, question: str, without: str) -> None:
+def confirm_step(terminal: Terminal, question: str, without: Fix) -> None:
     """Asks a yes-or-no question, yes by default. Raises DeclinedError on no and when nobody can answer.
 
     `without`: the command that does not ask.
@@ -788,7 +823,7 @@ def confirm_step(terminal: Terminal, question: str, without: str) -> None:
     answer = terminal.ask(f"{question} [Y/n] ")
     if answer is None:
         raise DeclinedError(
-            "tlc asks before it changes anything, and nobody can answer here.", without
+            "tlc asks before it changes anything, but there is no terminal to answer from.", without
         )
     if answer.lower() not in ("", "y", "yes"):
         raise DeclinedError("Nothing was changed.")
@@ -898,6 +933,137 @@ class Progress:
         return [*lines[: rows - 2], total[:width]]
 
 
+class Report:
+    """All that a run says as a whole: its plan, its closing block, doctor's tables, the document.
+
+    `settings`, `steps` and `outcomes`: see Settings, Step and Outcome.
+    """
+
+    def __init__(self, terminal: Terminal, settings: Settings) -> None:
+        self.terminal, self.settings = terminal, settings
+
+    def plan(
+        self, steps: Sequence[Step], privileged: Sequence[Privileged], view: View | None
+    ) -> None:
+        """Show what would be done, grouped by action, and what will run as root."""
+        dry_run, important = self.settings.dry_run, not self.settings.yes
+        style = functools.partial(
+            self.terminal.style, stream=self.terminal.shown if dry_run else None
+        )
+        say = functools.partial(self.terminal.say, important=important)
+        show = self.terminal.show if dry_run else say
+        if view:
+            show(view(self.settings, steps))
+        else:
+            for line in self.actions(steps, style):
+                show(line)
+        for step in steps:
+            if not step.action and step.found.status == CheckStatus.FAIL:
+                show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
+        if privileged:
+            others = any(each.user != "root" for each in privileged)
+            show(style("as root, or another user" if others else "as root", "bold"))
+            for each in privileged:
+                show(f"  {each.render()}")
+
+    def actions(self, steps: Sequence[Step], style: Callable[[str, str], str]) -> Iterator[str]:
+        """Yield the lines of a plan: each action, and what it is done to."""
+        actions: dict[tuple[str, str], list[Step]] = {}
+        for step in steps:
+            if step.action:
+                stage = "" if step.action == LATER_ACTION else step.stage.name
+                actions.setdefault((stage, step.action), []).append(step)
+        if not actions:
+            yield "Nothing to do."
+        for (_stage, action), group in actions.items():
+            yield style(action + (f" ({len(group)})" if len(group) > 1 else ""), "bold")
+            shown = group if self.settings.dry_run else group[:SHOWN]
+            for step in shown:
+                yield f"  {step.resource.name}: {step.found.message}"
+            if len(group) > len(shown):
+                yield f"  ... and {len(group) - len(shown)} more; --dry-run shows all"
+
+    def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
+        """Show a table of doctor's: what is not OK with its fix; of much that is OK the names."""
+        if not outcomes:
+            return
+        show = self.terminal.show
+        style = functools.partial(self.terminal.style, stream=self.terminal.shown)
+        rows: dict[tuple[str, str, str], list[str]] = {}
+        many = len(outcomes) > SHOWN and not self.settings.verbose
+        for each in outcomes:
+            alike = each.status == CheckStatus.OK and many
+            row = (each.status, "" if alike else each.message, each.fix)
+            rows.setdefault(row, []).append(each.name)
+        width = min(max((len(names[0]) for names in rows.values()), default=0), 30)
+        show(style(name, "bold"))
+        for (status, message, fix), names in rows.items():
+            if status != CheckStatus.OK or not self.settings.quiet:
+                head = style(f"{status:4}", STATUS_STYLE[status][0])
+                show(f"  {head}  {listed(names):{width}}  {message}".rstrip())
+            if fix:
+                show(f"        {pointed(fix)}")
+
+    def counts(self, outcomes: Sequence[Outcome], seconds: float, interrupted: bool) -> None:
+        """Say how many there are of each status: the first line of the closing block."""
+        style = self.terminal.style
+        numbers = collections.Counter(each.status for each in outcomes)
+        shown = " · ".join(
+            style(f"{status} {numbers[status]}", colour)
+            for status, (colour, _mark) in STATUS_STYLE.items()
+            if numbers[status]
+        )
+        head = style("Interrupted. ", "red") if interrupted else ""
+        took = style(f"in {seconds:.1f} s", "dim")
+        self.terminal.say(f"{head}{shown or 'ok 0'}  {took}", important=True)
+
+    def closing(self, outcomes: Sequence[Outcome], log_path: str, following: str) -> None:
+        """Say what is worth reading of the outcomes, where the log is, and what to run next."""
+        say, style = functools.partial(self.terminal.say, important=True), self.terminal.style
+        alike: dict[tuple[str, str, str, str], list[str]] = {}
+        for each in outcomes:
+            if each.status in ("kept", "skipped", "failed") or each.fix:
+                key = (each.status, each.fix, each.message, each.detail)
+                alike.setdefault(key, []).append(each.name)
+        order = list(STATUS_STYLE)
+        previous = ""
+        for (status, fix, message, detail), names in sorted(
+            alike.items(), key=lambda each: order.index(each[0][0])
+        ):
+            # Nothing is wrong, but there is more to say.
+            word = "note" if status == "ok" else status
+            head = style(f"{word:8}", STATUS_STYLE[status][0])
+            say(f"{head} {listed(names)}: {message}")
+            for line in detail.splitlines():
+                say(f"         {style(line, 'dim')}")
+            if fix and fix != previous:
+                say(f"         {pointed(fix)}")
+            previous = fix
+        if log_path:
+            say(f"log      {tilde(log_path)}")
+        if following:
+            say(f"next     {following}")
+
+    def document(
+        self, command: str, ok: bool, changed: bool = False, outcomes: Sequence[Outcome] = ()
+    ) -> None:
+        """Print the JSON document of the run on stdout, where one is wanted."""
+        if self.settings.json:
+            head = {"tlc": __version__, "command": command, "ok": ok, "changed": changed}
+            self.terminal.document({**head, "results": [each.as_dict() for each in outcomes]})
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list of at most SHOWN, and how many there are more."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def pointed(fix: str) -> str:
+    """Return a rendered fix as it is shown: an arrow and the command, or the sentence alone."""
+    return fix.removeprefix("# ") if fix.startswith("# ") else f"→ {fix}"
+
+
 # ----------------------------------------------------------------------------------------------
 # platform
 # ----------------------------------------------------------------------------------------------
@@ -905,12 +1071,15 @@ class Progress:
 # Looks at files only; starts no program.
 
 
-def bearable(jobs: int) -> int:
-    """The most of these jobs at once that the limit on open files bears: each has pipes and sockets."""
+def raise_file_limit() -> None:
+    """Raise the soft limit on open files: each child of many at once has pipes and sockets."""
     import resource
 
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, min(jobs, (soft - 32) // 8)) if soft != resource.RLIM_INFINITY else jobs
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        with contextlib.suppress(OSError, ValueError):  # a mac's own limit may be lower
+            resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 class Manager(Record):
@@ -1080,16 +1249,6 @@ KEG_ONLY = [
 MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 
 
-def redact(text: str) -> str:
-    """`text` without the login that an address in it may hold (https://token@host/ shows as https://***@host/), and
-    without what would steer a terminal.
-    """
-    if not text.isprintable():
-        steering = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-        text = re.sub(steering, "", text)
-    return re.sub(r"((?!ssh:)\b\w+://|ssh://[^/@:\s]*:)[^/\s]+@", r"\1***@", text)
-
-
 class Log:
     """The log of one run: every command with its output. `path` is "" while there is no file.
 
@@ -1166,9 +1325,10 @@ class Completed(Record):
 
 
 class Runner:
-    """Starts the child processes of one run, and stops them all when the run is interrupted.
+    """Start the child processes of one run, and end them all when the run is interrupted.
 
-    `environ`: what children inherit. `on_command`, if given, is told each command and its seconds.
+    Ctrl-C only sets `stopped_at`: each run() ends its own child when it sees that, and each wait
+    ends with Interrupted. `on_command`, if given, is told each command and its seconds.
     """
 
     def __init__(
@@ -1177,17 +1337,11 @@ class Runner:
         log: Log,
         on_command: Callable[[str, float], None] | None = None,
     ) -> None:
-
         self.environ = {
             name: value for name, value in environ.items() if name not in CLEANED_ENVIRONMENT
         }
         self.log, self.on_command = log, on_command
         self.stopped_at: float | None = None
-        self._stopped = threading.Event()
-        self._live: set[subprocess.Popen[bytes]] = set()
-        self._with_terminal: set[subprocess.Popen[bytes]] = (
-            set()
-        )  # these are in our own process group
 
     def which(self, program: str) -> str:
         """The full path of a program. Raises ExecutableNotFoundError with the command that installs it."""
@@ -1243,23 +1397,20 @@ class Runner:
         holds: Sequence[int] = (),
         at_end: bool = False,
     ) -> Completed:
-        """Runs a program (argv[0]: its full path) to its end, in a session of its own: it cannot ask for anything.
+        """Run a program (argv[0]: its full path) in a session of its own: it cannot ask for anything.
 
         `env` is added to the environment; `stdin` is its input; `user` runs it, if another one.
         `on_line` gets each line of its output as it comes; with `log_as`, a name, so does the log.
-        With `terminal` it stays in this session and may ask on the terminal. `holds`: file descriptors that
-        it keeps open, so that a lock on them lasts as long as it does. `at_end`: even when the run was stopped.
-        Raises Interrupted when the run was stopped, OSError when the program cannot be started.
+        With `terminal` it stays in this session and may ask on the terminal. `holds`: file
+        descriptors that it keeps open, so that a lock on them lasts as long as it does. `at_end`:
+        even when the run was stopped. Raises Interrupted when the run was stopped, OSError when
+        the program cannot be started.
         """
-        import subprocess
-
-        if self.stopped_at and not at_end:
-            raise Interrupted
+        if not at_end:
+            self.pause(0)
         started = time.monotonic()
         before = self.prefix_of(user, env or {})
         argv = [*before, *argv]
-        # sudo knows whom it has asked by the terminal of the session.
-        by_sudo = bool(before) and os.geteuid() != 0
         quoted = redact(shlex.join(argv))
         if log_as:
             self.log.write(f"[{log_as}] $ {quoted}\n")
@@ -1270,64 +1421,37 @@ class Runner:
             if on_line:
                 on_line(line)
 
-        with self._as_input(stdin) as given:
-            process = subprocess.Popen(
-                argv,
-                stdin=None if terminal else given,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**self.environ, **(env or {})},
-                cwd=cwd,
-                start_new_session=not (terminal or by_sudo),
-                process_group=0 if by_sudo and not terminal else None,
-                pass_fds=holds,
-            )
-        self._live.add(process)
-        if terminal:
-            self._with_terminal.add(process)
-        try:
-            if self.stopped_at and not at_end:  # stop() came between the look above and the start
-                self._signal(process, "SIGTERM")
-            out, err = self._read(process, each_line if on_line or log_as else None)
-            while self._running(process):
-                if self.stopped_at and time.monotonic() > self.stopped_at + GRACE:
-                    self._signal(process, "SIGKILL")
-        except KeyboardInterrupt:  # in the main thread, which stop() does not reach
-            self._signal(process, "SIGTERM")
-            raise
-        finally:
-            self._live.discard(process)
-            if self.stopped_at and not at_end:
-                self._signal(process, "SIGKILL")  # what the group still holds
+        # sudo knows whom it has asked by the terminal of the session.
+        by_sudo = bool(before) and os.geteuid() != 0
+        options = {
+            "env": {**self.environ, **(env or {})},
+            "cwd": cwd,
+            "start_new_session": not (terminal or by_sudo),
+            "process_group": 0 if by_sudo and not terminal else None,
+            "pass_fds": holds,
+        }
+        child = Child(argv, stdin, terminal, options, self)
+        output = child.communicate(each_line if on_line or log_as else None, at_end)
         seconds = time.monotonic() - started
         # Names of files need not be UTF-8; surrogateescape brings them back as they were.
-        texts = [data.decode(errors="surrogateescape") for data in (out, err)]
-        done = Completed(list(argv), process.returncode, texts[0], texts[1], seconds)
-        messages = "".join(
-            line.rpartition("\r")[2] + "\n" for line in done.err.split("\n") if line.strip()
-        )
-        exit_line = f"# exit {done.code}, {seconds:.3f} s\n\n"
-        self.log.write(
-            f"[{log_as}] {exit_line}"
-            if log_as
-            else f"$ {quoted}\n{redact(done.out + messages)}{exit_line}"
-        )
-        if self.on_command:
-            self.on_command(quoted, seconds)
-        if self.stopped_at and not at_end:
-            raise Interrupted
+        out, err = (data.decode(errors="surrogateescape") for data in output)
+        done = Completed(argv, child.process.returncode, out, err, seconds)
+        self._record(done, quoted, log_as)
+        if not at_end:
+            self.pause(0)
         return done
 
-    def _as_input(self, text: str) -> Any:
-        """What a child reads `text` from: a file, for a pipe could fill up while nobody reads the child's output."""
-        import tempfile
-
-        if not text:
-            return open(os.devnull, "rb")
-        file = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
-        file.write(text.encode(errors="surrogateescape"))
-        file.seek(0)
-        return file
+    def _record(self, done: Completed, quoted: str, log_as: str) -> None:
+        """Write a command that ended into the log, and tell who watches."""
+        exit_line = f"# exit {done.code}, {done.seconds:.3f} s\n\n"
+        if log_as:
+            self.log.write(f"[{log_as}] {exit_line}")
+        else:
+            lines = [line.rpartition("\r")[2] for line in done.err.split("\n") if line.strip()]
+            output = redact(done.out + "".join(f"{line}\n" for line in lines))
+            self.log.write(f"$ {quoted}\n{output}{exit_line}")
+        if self.on_command:
+            self.on_command(quoted, done.seconds)
 
     def prefix_of(self, user: str, env: Mapping[str, str]) -> list[str]:
         """What goes before a command that `user` runs with `env`: runuser as root, else sudo, which asks nothing."""
@@ -1342,83 +1466,154 @@ class Runner:
         pairs = [f"{name}={value}" for name, value in env.items()]
         return [self.which("sudo"), "-n", *preserve, *words[1:], "--", self.which("env"), *pairs]
 
-    def _read(
-        self, process: subprocess.Popen[bytes], on_line: Callable[[str], None] | None
+    def stop(self) -> None:
+        """End the run: safe in a signal handler, since all it does is set the flag."""
+        self.stopped_at = self.stopped_at or time.monotonic()
+
+    @property
+    def overdue(self) -> bool:
+        """True where the run was stopped and the children had their time to end."""
+        return self.stopped_at is not None and time.monotonic() > self.stopped_at + GRACE
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not beyond the end of the run. Raises Interrupted then."""
+        until = time.monotonic() + seconds
+        while self.stopped_at is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, POLL))
+        raise Interrupted
+
+    @contextlib.contextmanager
+    def holding(self, lock: threading.Lock | threading.Semaphore) -> Iterator[None]:
+        """Hold a lock or a place of a semaphore. Raises Interrupted where the run ends first."""
+        while not lock.acquire(timeout=POLL):
+            self.pause(0)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class Child:
+    """One child process: its output is read as it comes, and it ends when the run does."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        stdin: str,
+        terminal: bool,
+        options: Mapping[str, Any],
+        runner: Runner,
+    ) -> None:
+        import subprocess
+
+        self.runner, self.terminal = runner, terminal
+        pipe = subprocess.PIPE
+        with self._as_input(stdin) as given:
+            self.process = subprocess.Popen(
+                argv, stdin=None if terminal else given, stdout=pipe, stderr=pipe, **options
+            )
+
+    def _as_input(self, text: str) -> Any:
+        """What a child reads `text` from: a file, for a pipe could fill up while nobody reads the child's output."""
+        import tempfile
+
+        if not text:
+            return open(os.devnull, "rb")
+        file = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+        file.write(text.encode(errors="surrogateescape"))
+        file.seek(0)
+        return file
+
+    def communicate(
+        self, on_line: Callable[[str], None] | None, at_end: bool
     ) -> tuple[bytes, bytes]:
-        """Reads a child until it ends; does not wait for grandchildren that keep its pipes open."""
+        """Return its output and messages once it has ended; `at_end`: not ended with the run.
+
+        Does not wait for grandchildren that keep its pipes open.
+        """
         import selectors
 
-        output: dict[Any, list[bytes]] = {process.stdout: [], process.stderr: []}
-        begun = dict.fromkeys(output, b"")  # the beginning of a line that is still to end
+        output = (Output(self.process.stdout, on_line), Output(self.process.stderr, on_line))
+        signalled = False
         with selectors.DefaultSelector() as selector:
-            for stream in output:
-                selector.register(stream, selectors.EVENT_READ)
-            while selector.get_map():
-                ended = process.poll() is not None
-                ready = selector.select(timeout=0 if ended else 0.1)
+            for each in output:
+                selector.register(each.stream, selectors.EVENT_READ, each)
+            while selector.get_map() or self.process.poll() is None:
+                ended = self.process.poll() is not None
+                ready = selector.select(timeout=0 if ended else POLL)
                 if ended and not ready:
                     break
                 for key, _events in ready:
-                    data = os.read(key.fd, 65536)
-                    if not data:
+                    if not key.data.read():
                         selector.unregister(key.fileobj)
-                    output[key.fileobj].append(data)
-                    if on_line:
-                        *lines, begun[key.fileobj] = re.split(rb"[\r\n]", begun[key.fileobj] + data)
-                        for line in filter(None, lines):
-                            on_line(line.decode(errors="replace"))
-                if self.stopped_at and time.monotonic() > self.stopped_at + GRACE:
-                    self._signal(process, "SIGKILL")
-        for stream in output:
-            stream.close()
-        for line in filter(None, begun.values()):
-            if on_line:
-                on_line(line.decode(errors="replace"))
-        return b"".join(output[process.stdout]), b"".join(output[process.stderr])
+                if not selector.get_map():
+                    self._wait()
+                if self.runner.stopped_at is not None and not at_end:
+                    self.signal("SIGKILL" if self.runner.overdue else "SIGTERM", signalled)
+                    signalled = True
+        if signalled:
+            self.signal("SIGKILL", False)  # what the group still holds
+        return output[0].close(), output[1].close()
 
-    def stop(self) -> None:
-        """Ends all children, whole process groups: asked first, killed after GRACE seconds. Starts no more."""
-        self.stopped_at = time.monotonic()
-        self._stopped.set()
-        for process in list(self._live):
-            self._signal(process, "SIGTERM")
-
-    def _running(self, process: subprocess.Popen[bytes]) -> bool:
+    def _wait(self) -> None:
+        """Wait a moment for the end of a child that has closed its output."""
         import subprocess
 
-        try:
-            process.wait(0.1)
-        except subprocess.TimeoutExpired:
-            return True
-        return False
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(POLL)
 
-    def pause(self, seconds: float) -> None:
-        """Waits, but not beyond the end of the run. Raises Interrupted then."""
-        if self._stopped.wait(seconds):
-            raise Interrupted
-
-    def _signal(self, process: subprocess.Popen[bytes], name: str) -> None:
-        """Sends a signal to a child's whole group, which may outlive the child."""
+    def signal(self, name: str, again: bool) -> None:
+        """Send a signal to its whole group, which may outlive it; SIGTERM not `again`."""
         import signal
 
+        if again and name == "SIGTERM":
+            return
         number = getattr(signal, name)
         try:
-            if process in self._with_terminal:
-                process.send_signal(number)
+            if self.terminal:  # it is in our own process group
+                self.process.send_signal(number)
             else:
-                os.killpg(process.pid, number)
+                os.killpg(self.process.pid, number)
         except ProcessLookupError:
             pass
         except PermissionError:  # it runs as root
             import subprocess
 
-            kill = [sys.executable, "-c", f"import os; os.killpg({process.pid}, {int(number)})"]
-            subprocess.run(
-                [*self.prefix_of("root", {}), *kill],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-            )
+            kill = [sys.executable, "-c", f"import os; os.killpg({self.process.pid}, {number:d})"]
+            words = [*self.runner.prefix_of("root", {}), *kill]
+            subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+class Output:
+    """One stream of a child: what came, and each line of it told to `on_line` as it comes."""
+
+    def __init__(self, stream: Any, on_line: Callable[[str], None] | None) -> None:
+        self.stream, self.on_line = stream, on_line
+        self.chunks: list[bytes] = []
+        self.begun = b""  # the beginning of a line that is still to end
+
+    def read(self) -> bool:
+        """Take in what is there; return False at the end."""
+        data = os.read(self.stream.fileno(), 65536)
+        self.chunks.append(data)
+        if self.on_line:
+            *lines, self.begun = re.split(rb"[\r\n]", self.begun + data)
+            self._tell(lines)
+        return bool(data)
+
+    def close(self) -> bytes:
+        """Return all that came."""
+        self.stream.close()
+        self._tell([self.begun])
+        return b"".join(self.chunks)
+
+    def _tell(self, lines: Sequence[bytes]) -> None:
+        for line in filter(None, lines):
+            if self.on_line:
+                self.on_line(line.decode(errors="replace"))
 
 
 # ----------------------------------------------------------------------------------------------
@@ -2083,14 +2278,6 @@ def load_config(path: str) -> Config:
 #   Outcome     the same with kind, name and seconds: what the closing block and --json read
 
 
-class CheckStatus:
-    """How a resource stands. Plain strings, since they are JSON too and enum costs 3 ms at each start."""
-
-    OK = "OK"
-    WARN = "WARN"
-    FAIL = "FAIL"
-
-
 class CheckResult(Record):
     """What check() found. `action`: what apply() would do about it, "" when it has nothing to do.
 
@@ -2103,6 +2290,7 @@ class CheckResult(Record):
     action: str = ""
     force_action: str = ""
     needs_confirmation: bool = False
+    tentative: bool = False
     fix: Fix | str = NO_FIX
     detail: str = ""
 
@@ -2163,7 +2351,8 @@ class Resource:
     batch = ""  # resources of one kind and batch are applied together, by apply_batch
     remark = ""  # what it is for, in a few words
     fix: Fix | str = NO_FIX  # the command that applies it, for doctor
-    online = False  # whether it is nothing but its check_online()
+    online = False  # it is nothing but its check_online()
+    on_terminal = False  # it is applied alone, with the terminal, where there is one
     needed_programs: tuple[str, ...] = ()  # without these no resource of its kind can do anything
     group = ""  # doctor's for it, where that is not its command's
     in_doctor = True  # whether doctor takes it from its command; config.toml it reads itself
@@ -2188,46 +2377,49 @@ class Resource:
         """Makes several of one batch so, in one go; a result for each, in their order."""
         return [resource.apply(task) for resource in resources]
 
-    def privileged(self) -> list[str]:
+    def privileged(self) -> Sequence[Privileged | str]:
         """The commands that its apply() runs as root or another user, as a person would type them."""
         return []
 
     @classmethod
-    def privileged_batch(cls, resources: Sequence[Resource]) -> list[str]:
+    def privileged_batch(cls, resources: Sequence[Resource]) -> Sequence[Privileged | str]:
         """The same for what apply_batch() does."""
         return [command for resource in resources for command in resource.privileged()]
 
 
-class Lasting:
-    """Something that lasts as long as a stage; the engine enters and leaves it, also on Ctrl-C.
+class Memo:
+    """A look that many checks share, such as the list of installed packages."""
 
-    The checks are made inside it. Between them and the work `ready` is called, with the display down.
-    """
+    def __init__(self, look: Callable[[], Any]) -> None:
+        self.look = look
+        self.found: list[Any] = []
+        self.lock = threading.Lock()
 
-    online = False  # whether it uses the network
-    exclusive = False  # whether it keeps other runs away, which who only looks must not
+    def __call__(self) -> Any:
+        """Return what the look found, made at the first call. Raises what it raises."""
+        with self.lock:
+            if not self.found:
+                self.found.append(self.look())
+            return self.found[0]
 
-    def enter(self, terminal: Terminal) -> None:
-        """Begins it. What takes its time may go on during the checks."""
-
-    def ready(self, terminal: Terminal) -> None:
-        """Waits until it can be used; may ask on the terminal."""
-
-    def leave(self) -> None:
-        """Ends it; called too when `enter` was interrupted."""
+    def forget(self) -> None:
+        """Have the next call look again."""
+        self.found = []
 
 
 class Stage(Record):
     """Resources that are applied side by side, `width` at once (0: --jobs).
 
-    `needs`: names of stages without which this one makes no sense. `during`: what lasts as long as the stage.
+    `needs`: names of stages without which this one makes no sense. `memos`: what its checks share.
+    `exclusive`: it works in the code root, where only one run may work at a time.
     """
 
     name: str
     resources: Sequence[Resource]
     width: int = 0
     needs: tuple[str, ...] = ()
-    during: tuple[Lasting, ...] = ()
+    memos: tuple[Memo, ...] = ()
+    exclusive: bool = False
 
 
 class Outcome(Record):
@@ -2242,87 +2434,61 @@ class Outcome(Record):
     seconds: float
 
 
-def run_tasks(
-    tasks: Sequence[Callable[[], T]], max_workers: int, stop: Callable[[], None]
-) -> list[T | None]:
-    """Calls all tasks, `max_workers` at once, in threads; returns their results in order.
+def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, runner: Runner) -> list[T | None]:
+    """Call all tasks in threads, `max_workers` at once; return their results in order.
 
-    On Ctrl-C calls `stop`, which must make the running ones end soon, and starts no more; what did not
-    end has None. The tasks themselves must not raise anything but Interrupted.
+    Where the run is stopped no more are started, and those that run are given time to end; what
+    did not end, or ended with Interrupted, has None. Raises what a task raises.
     """
-    results: list[T | None] = [None] * len(tasks)
-    todo = collections.deque(enumerate(tasks))
-    ended = threading.Semaphore(0)
+    from concurrent.futures import ThreadPoolExecutor, wait
 
-    def work() -> None:
+    def call(task: Callable[[], T]) -> T | None:
         try:
-            while todo:
-                with contextlib.suppress(
-                    IndexError, Interrupted
-                ):  # another thread took the last one
-                    number, task = todo.popleft()
-                    results[number] = task()
-        finally:
-            ended.release()
+            runner.pause(0)
+            return task()
+        except Interrupted:
+            return None
 
-    # Not concurrent.futures: it joins its threads when Python ends, however long they take.
-    threads = [
-        threading.Thread(target=work, daemon=True) for _ in range(min(max_workers, len(tasks)))
-    ]
-    left = len(threads)
+    if not tasks:
+        return []
+    pool = ThreadPoolExecutor(min(max_workers, len(tasks)))
     try:
-        for thread in threads:
-            thread.start()
-        while left:
-            ended.acquire()
-            left -= 1
-    except KeyboardInterrupt:
-        todo.clear()
-        stop()
-        deadline = time.monotonic() + GRACE + 1
-        left -= sum(thread.ident is None for thread in threads)
-        while left and ended.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            left -= 1
-    return list(results)
+        futures = [pool.submit(call, task) for task in tasks]
+        while wait(futures, timeout=POLL).not_done and not runner.overdue:
+            pass
+        return [future.result() if future.done() else None for future in futures]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-class CodeRootLock(Lasting):
-    """Keeps two runs off one code root: a lock on the directory itself, gone with the process."""
+@contextlib.contextmanager
+def code_root_lock(code_root: str, runner: Runner, terminal: Terminal) -> Iterator[None]:
+    """Keep other runs off a code root: a lock on the directory itself, gone with the process."""
+    import fcntl
 
-    exclusive = True
-
-    def __init__(self, code_root: str) -> None:
-        self.code_root = code_root
-        self.fd = -1
-
-    def enter(self, terminal: Terminal) -> None:
-        import fcntl
-
-        os.makedirs(self.code_root, exist_ok=True)
-        self.fd = os.open(self.code_root, os.O_RDONLY)
-        told = False
+    os.makedirs(code_root, exist_ok=True)
+    fd = os.open(code_root, os.O_RDONLY)
+    try:
+        notified = False
         while True:
             try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
             except BlockingIOError:
-                if not told:
-                    terminal.say(
-                        f"Another tlc is at work in {tilde(self.code_root)}; waiting for it.",
-                        important=True,
-                    )
-                told = True
-                time.sleep(0.1)
+                if not notified:
+                    waiting = f"Another tlc is at work in {tilde(code_root)}; waiting for it."
+                    terminal.say(waiting, important=True)
+                notified = True
+                runner.pause(POLL)
             except OSError:  # a file system without locks
-                return
-
-    def leave(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
+                break
+        yield
+    finally:
+        os.close(fd)
 
 
 class Privilege:
-    """The right to run commands as other users, for as long as a run lasts: sudo's ticket, kept fresh."""
+    """The right to run commands as other users while a run lasts: sudo's ticket, kept fresh."""
 
     REFRESH = 60.0  # seconds; sudo's tickets last 5 to 15 minutes
 
@@ -2330,17 +2496,23 @@ class Privilege:
         self.runner = runner
         self.ended = threading.Event()
 
-    def obtain(self, terminal: Terminal, commands: Sequence[str]) -> None:
-        """Makes sure that `commands`, as typed by a person, will be allowed; asks once, and only on a terminal.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.ended.set()  # the refreshing; the ticket itself is the person's and stays
+
+    def obtain(self, terminal: Terminal, commands: Sequence[Privileged]) -> None:
+        """Make sure that `commands` will be allowed; ask once, and only on a terminal.
 
         Raises SudoError with the commands to run by hand.
         """
         import pwd
 
         there = {account.pw_name for account in pwd.getpwall()}
-        matches = (re.match(r"sudo (?:-u (\S+) )?", command) for command in commands)
         # An account that is not there yet comes with a package.
-        users = sorted({match[1] if match[1] in there else "root" for match in matches if match})
+        wanted = {each.user if each.user in there else "root" for each in commands}
+        users = sorted(user for user in wanted if as_user(user)[:1] == ["sudo"])
         asked = not terminal.interactive
         try:
             for user in users:
@@ -2349,51 +2521,29 @@ class Privilege:
                     terminal.say("sudo may ask for your password, once:", important=True)
                     self.runner.run([self.runner.which("sudo"), "-v"], terminal=True)
                 if not self.allows(user):
-                    raise SudoError(
-                        "sudo refuses, or wants a password and nobody can be asked.",
-                        "\n".join(commands),
-                    )
+                    message = "sudo was refused, or needs a password and there is no terminal."
+                    raise SudoError(message, Fix(tuple(commands), joiner="\n"))
         except ExecutableNotFoundError as error:
-            by_root = [
-                re.sub(r"^sudo (-u \S+ )?", lambda m: f"runuser {m[1]}-- " if m[1] else "", each)
+            root = [
+                ("runuser", "-u", each.user, "--") if each.user != "root" else ()
                 for each in commands
             ]
-            raise SudoError(f"{error.message} Without it, as root:", "\n".join(by_root)) from None
+            lines = [(*before, *each.argv) for before, each in zip(root, commands, strict=True)]
+            raise SudoError(
+                f"{error.message} Without it, as root:", Fix(tuple(lines), joiner="\n")
+            ) from None
         if users:
             threading.Thread(target=self.refresh, daemon=True).start()
 
     def allows(self, user: str) -> bool:
-        """Whether a command may be run as `user` without a question."""
+        """Return whether a command may be run as `user` without a question."""
         return self.runner.run([self.runner.which("true")], user=user).ok
 
     def refresh(self) -> None:
-        """Keeps sudo's ticket valid until release()."""
+        """Keep sudo's ticket valid until the run ends."""
         while not self.ended.wait(self.REFRESH):
             with contextlib.suppress(Interrupted, TlcError, OSError):
                 self.allows("root")
-
-    def release(self) -> None:
-        """Ends the refreshing; the ticket itself is the person's and stays."""
-        self.ended.set()
-
-
-class Memo(Lasting):
-    """A look that many checks share, such as the list of installed packages; made anew when a stage begins."""
-
-    def __init__(self, look: Callable[[], Any]) -> None:
-        self.look = look
-        self.found: list[Any] = []
-        self.lock = threading.Lock()
-
-    def __call__(self) -> Any:
-        """What the look found. Raises what it raises."""
-        with self.lock:
-            if not self.found:
-                self.found.append(self.look())
-            return self.found[0]
-
-    def enter(self, terminal: Terminal) -> None:
-        self.found = []
 
 
 def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None:
@@ -2426,6 +2576,20 @@ class Step(Record):
     seconds: float
     action: str
 
+    @property
+    def is_hopeless(self) -> bool:
+        """True where something is wrong that no action helps."""
+        return self.found.status == CheckStatus.FAIL and not self.action
+
+
+def as_privileged(command: Privileged | str) -> Privileged:
+    """Return a command that is still text as data."""
+    if isinstance(command, Privileged):
+        return command
+    words, _, note = command.partition("   # ")
+    match = re.match(r"(?:sudo |runuser )?(?:-u (\S+) )?(?:-- )?(.*)", words, re.DOTALL)
+    return Privileged((match and match[1]) or "root", shlex.split(match[2] if match else ""), note)
+
 
 def batches(steps: Sequence[Step]) -> list[list[Step]]:
     """The steps that have an action, those together that are applied together."""
@@ -2439,225 +2603,30 @@ def batches(steps: Sequence[Step]) -> list[list[Step]]:
     return list(by_key.values())
 
 
-class Engine:
-    """Checks the resources of stages, plans, asks, applies, and tells how it went."""
+class Inspector:
+    """Check resources, and make outcomes of what that finds: all that doctor does.
+
+    `outcomes`: a result for each resource, in the order of the stages, when a run has ended.
+    """
 
     def __init__(
-        self,
-        settings: Settings,
-        terminal: Terminal,
-        runner: Runner,
-        command: str,
-        force: bool,
-        jobs: int,
+        self, settings: Settings, terminal: Terminal, runner: Runner, command: str, force: bool
     ) -> None:
         self.settings, self.terminal, self.runner = settings, terminal, runner
-        self.command, self.force, self.jobs = command, force, jobs
+        self.command, self.force = command, force
+        self.report = Report(terminal, settings)
         self.outcomes: list[Outcome] = []
-        self.picture: View | None = None
-        self.silent: tuple[str, ...] = ("ok",)  # results that need no line of their own
 
-    def run(
-        self, stages: Sequence[Stage], picture: View | None = None, after: Callable[[], str] = str
-    ) -> int:
-        """The whole of a command; returns its exit code.
-
-        `picture` renders the steps where a command has its own picture of them (init's tree); `after` says,
-        once all is done, what the next command worth running is. Raises DeclinedError.
-        """
+    def check_one(self, stage: Stage, resource: Resource) -> Step:
+        """Return how a resource stands, as a step."""
         started = time.monotonic()
-        self.picture = picture
-        if self.settings.verbose:
-            self.silent = ()
-        elif picture:
-            self.silent = ("ok", "changed")  # the picture shows them
-        self.need_programs([stage for stage in stages if stage.resources][:1])
-        try:
-            if self.settings.dry_run:
-                steps = self.plan(stages)
-                self.announce(steps)
-                self.outcomes = [
-                    self.outcome(step, self.planned(step), step.seconds) for step in steps
-                ]
-            else:
-                self.carry_out(stages)
-        except KeyboardInterrupt:
-            self.runner.stop()
-        interrupted = self.runner.stopped_at is not None
-        failed = any(outcome.status == "failed" for outcome in self.outcomes)
-        if failed and not self.settings.dry_run:
-            self.runner.log.open()
-        self.close(time.monotonic() - started, interrupted, str if self.settings.dry_run else after)
-        if interrupted:
-            return 130
-        return int(failed and not self.settings.dry_run)
-
-    def carry_out(self, stages: Sequence[Stage]) -> None:
-        """Plans, asks where that is wanted, and applies stage by stage.
-
-        A plan that is carried out at once is made inside what lasts as long as the first stage (the lock), so
-        that it holds. Where a person is asked, or another stage comes first, the checks are made again.
-        """
-        asks = self.settings.newcomer and not self.settings.yes
-        with contextlib.ExitStack() as stack_of_run, contextlib.ExitStack() as early:
-            if not asks:
-                self.enter(early, stages[0])
-            steps = self.plan(stages)
-            todo = [step for step in steps if step.action]
-            replaced = (
-                []
-                if self.settings.yes
-                else [step for step in todo if step.found.needs_confirmation]
-            )
-            if self.settings.newcomer and todo:
-                self.announce(steps)
-            elif self.picture and not self.settings.quiet:
-                self.terminal.show(self.picture(self.settings, steps))
-            if replaced and not self.settings.newcomer:
-                self.announce(replaced)
-            if (asks and todo) or replaced:
-                confirm_step(
-                    self.terminal,
-                    "Go ahead?",
-                    f"{self.settings.program} --yes {self.settings.again}",
-                )
-            if todo:
-                self.runner.log.open()
-            # What needs a stage that may not come about asks for nothing beforehand.
-            unsure = {step.stage.name for step in todo if step.action == LATER_ACTION}
-            if as_root := self.as_root(
-                [step for step in todo if not unsure & set(step.stage.needs)]
-            ):
-                privilege = Privilege(self.runner)
-                stack_of_run.callback(privilege.release)
-                privilege.obtain(self.terminal, as_root)
-            broken: set[str] = set()
-            for number, stage in enumerate(stages):
-                mine = [step for step in steps if step.stage is stage]
-                missing = [name for name in stage.needs if name in broken]
-                before = len(self.outcomes)
-                try:
-                    with early.pop_all() as stack:
-                        if missing:
-                            reason = TaskResult("skipped", f"needs {missing[0]}, which failed")
-                            self.outcomes += [self.outcome(step, reason, 0.0) for step in mine]
-                        else:
-                            self.carry_out_stage(
-                                stack, stage, mine, again=bool(todo) and (asks or number > 0)
-                            )
-                except KeyboardInterrupt:
-                    left = stages[number + (len(self.outcomes) > before) :]
-                    cut = TaskResult("skipped", "not started")
-                    self.outcomes += [
-                        self.outcome(each, cut, 0.0) for each in todo if each.stage in left
-                    ]
-                    raise
-                if missing or any(outcome.status == "failed" for outcome in self.outcomes[before:]):
-                    broken.add(stage.name)
-
-    def carry_out_stage(
-        self, stack: contextlib.ExitStack, stage: Stage, steps: Sequence[Step], again: bool
-    ) -> None:
-        """Applies a stage; `again`: it is entered and looked at anew, since things may have changed."""
-        if again:
-            looks = functools.partial(self.enter_and_check, stack, stage)
-            steps = self.guarded(looks, functools.partial(self.blocked, steps))
-        if any(step.action for step in steps):
-            for each in stage.during:
-                each.ready(self.terminal)
-        self.apply(stage, steps)
-
-    def enter(self, stack: contextlib.ExitStack, stage: Stage) -> None:
-        """Enters what lasts as long as a stage."""
-        for each in stage.during:
-            stack.push(functools.partial(self.leave, each))
-            each.enter(self.terminal)
-
-    def leave(
-        self, lasting: Lasting, kind: type[BaseException] | None, *_exception: object
-    ) -> None:
-        """Leaves what lasted as long as a stage; on Ctrl-C the children are stopped first, so that it can end."""
-        if kind is KeyboardInterrupt:
-            self.runner.stop()
-        lasting.leave()
-
-    def need_programs(self, stages: Sequence[Stage]) -> None:
-        """Raises ExecutableNotFoundError where a program is missing without which these stages can do nothing."""
-        for program in {
-            name for stage in stages for each in stage.resources for name in each.needed_programs
-        }:
-            self.runner.which(program)
-
-    def enter_and_check(self, stack: contextlib.ExitStack, stage: Stage) -> Sequence[Step]:
-        """Enters what lasts as long as a stage, and looks how its resources stand by now."""
-        self.need_programs([stage])
-        self.enter(stack, stage)
-        return self.check([stage])
-
-    def blocked(self, steps: Sequence[Step], message: str, fix: Fix | str) -> Sequence[Step]:
-        """The steps of a stage that could not be entered: what would have been done fails with that reason."""
-        found = self.failure(message, fix)
-        return [step.replace(found=found, action="") if step.action else step for step in steps]
-
-    # --- looking
-
-    def plan(self, stages: Sequence[Stage]) -> list[Step]:
-        """Checks all resources.
-
-        What nothing can help may be helped by an earlier stage that has something to do; where there is none, what
-        needs its stage has no action.
-        """
-        steps = self.check(stages)
-        for number, stage in enumerate(stages):
-            before = [each for each in steps if each.action and each.stage in stages[:number]]
-            mine = [each for each in steps if each.stage is stage]
-            hopeless = [
-                each for each in mine if each.found.status == CheckStatus.FAIL and not each.action
-            ]
-            for step in hopeless if before else []:
-                steps[steps.index(step)] = step.replace(action=LATER_ACTION)
-            lost = {
-                each.stage.name
-                for each in steps
-                if each.found.status == CheckStatus.FAIL and not each.action
-            }
-            if lost & set(stage.needs):
-                steps = [each.replace(action="") if each.stage is stage else each for each in steps]
-        return steps
-
-    def as_root(self, steps: Sequence[Step]) -> list[str]:
-        """The commands that these steps run as another user, each once, as a person would type them."""
-        groups = [[step.resource for step in group] for group in batches(steps)]
-        return list(
-            dict.fromkeys(
-                each for group in groups for each in type(group[0]).privileged_batch(group)
-            )
-        )
-
-    def check(self, stages: Sequence[Stage]) -> list[Step]:
-        """Checks all resources side by side. Raises KeyboardInterrupt when that was interrupted."""
-        pairs = [(stage, resource) for stage in stages for resource in stage.resources]
-        # Checks wait for short local processes: two for each processor keep it busy.
-        width = 2 * (os.cpu_count() or 1)
-        tasks = [functools.partial(self._check, *pair) for pair in pairs]
-        steps = run_tasks(tasks, width, self.runner.stop)
-        if self.runner.stopped_at is not None:
-            raise KeyboardInterrupt
-        return [step for step in steps if step and step.found.message]
-
-    def _check(self, stage: Stage, resource: Resource) -> Step:
-        started = time.monotonic()
-        found = self.guarded(resource.check, self.failure)
+        found = self.guarded(resource.check, fail)
         found = found.replace(message=redact(found.message))
         action = found.force_action if self.force and found.force_action else found.action
         return Step(stage, resource, found, time.monotonic() - started, action)
 
-    def failure(self, message: str, fix: Fix | str) -> CheckResult:
-        """What a look that failed has found."""
-        return CheckResult(CheckStatus.FAIL, message, fix=fix)
-
     def guarded(self, work: Callable[[], T], failure: Callable[[str, Fix | str], T]) -> T:
-        """The result of `work`, or what `failure` makes of the message and the mend of its exception."""
+        """Return what `work` returns, or what `failure` makes of its error's message and fix."""
         try:
             return work()
         except Interrupted:
@@ -2669,71 +2638,11 @@ class Engine:
 
             self.runner.log.write(traceback.format_exc())
             self.runner.log.open()
-            return failure(
-                f"internal error ({type(error).__name__}: {error}); the log has the details", ""
-            )
-
-    # --- telling
-
-    def planned(self, step: Step) -> TaskResult:
-        """What a dry run says of a step."""
-        if step.action:
-            return TaskResult(
-                "planned", f"{step.action} ({step.found.message})", detail=step.found.detail
-            )
-        return self.untouched(step)
-
-    def untouched(self, step: Step) -> TaskResult:
-        """The result of a step that needs no action, or that no action can help."""
-        status = "failed" if step.found.status == CheckStatus.FAIL else "ok"
-        return TaskResult(status, step.found.message, step.found.fix, step.found.detail)
-
-    def announce(self, steps: Sequence[Step]) -> None:
-        """Shows the plan: what would be done, grouped by action, and what will run as root."""
-        dry_run = self.settings.dry_run
-        style = functools.partial(
-            self.terminal.style, stream=self.terminal.shown if dry_run else None
-        )
-        show = (
-            self.terminal.show
-            if dry_run
-            else functools.partial(self.terminal.say, important=not self.settings.yes)
-        )
-        actions: dict[tuple[str, str], list[Step]] = {}
-        for step in steps:
-            if step.action:
-                stage = "" if step.action == LATER_ACTION else step.stage.name
-                actions.setdefault((stage, step.action), []).append(step)
-        if self.picture:
-            show(self.picture(self.settings, steps))
-            actions = {}
-        elif not actions:
-            show("Nothing to do.")
-        for (_stage, action), group in actions.items():
-            count = f" ({len(group)})" if len(group) > 1 else ""
-            show(style(f"{action}{count}", "bold"))
-            shown = group if dry_run else group[:SHOWN]
-            for step in shown:
-                show(f"  {step.resource.name}: {step.found.message}")
-            if len(group) > len(shown):
-                show(f"  ... and {len(group) - len(shown)} more; --dry-run shows all")
-        for step in steps:
-            if not step.action and step.found.status == CheckStatus.FAIL:
-                show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
-        if as_root := self.as_root(steps):
-            show(
-                style(
-                    "as root, or another user"
-                    if any(" -u " in each for each in as_root)
-                    else "as root",
-                    "bold",
-                )
-            )
-            for command in as_root:
-                show(f"  {command}")
+            wrong = f"internal error ({type(error).__name__}: {error}); the log has the details"
+            return failure(wrong, NO_FIX)
 
     def outcome(self, step: Step, result: TaskResult, seconds: float) -> Outcome:
-        """A result, made complete: kind and name, no secrets, and mends that call tlc the way it was called."""
+        """Return a result made complete: with kind and name, its fix as text, and no secrets."""
         message, detail = redact(result.message), redact(result.detail)
         fix, kind, name = (
             redact(self.settings.called(result.fix)),
@@ -2742,211 +2651,340 @@ class Engine:
         )
         return Outcome(kind, name, result.status, message, detail, fix, round(seconds, 3))
 
-    # --- doing
-
-    def apply(self, stage: Stage, steps: Sequence[Step]) -> None:
-        """Applies what the checks named an action for; adds a result for each step, in their order."""
-        groups = batches(steps)
-        results: dict[int, tuple[Outcome, str]] = {}
-        refused = {""}
-        with Progress(self.terminal, sum(map(len, groups)), self.silent) as progress:
-            tasks = [functools.partial(self._apply, group, progress, results) for group in groups]
-            run_tasks(tasks, stage.width or self.jobs, self.runner.stop)
-        stopped = self.runner.stopped_at is not None
-        for step in steps:
-            outcome, needs_terminal = results.get(id(step), (None, ""))
-            if not step.action:
-                outcome = self.outcome(step, self.untouched(step), step.seconds)
-            elif outcome is None:
-                began = step.resource.name in progress.began
-                cut = (
-                    TaskResult("failed", "interrupted")
-                    if began
-                    else TaskResult("skipped", "not started")
-                )
-                outcome = self.outcome(step, cut, 0.0)
-            elif needs_terminal not in refused and self.terminal.interactive and not stopped:
-                self.terminal.say(f"{step.resource.name} may ask you something:", important=True)
-                alone = Progress(self.terminal, 1, self.silent)  # not entered: no live display
-                try:
-                    self._apply([step], alone, results, terminal=True)
-                    outcome, needs_terminal = results[id(step)]
-                    refused.add(needs_terminal)
-                except KeyboardInterrupt:  # the others have their results
-                    stopped = True
-                    outcome = self.outcome(step, TaskResult("failed", "interrupted"), 0.0)
-            self.outcomes.append(outcome)
-        if stopped:
-            raise KeyboardInterrupt
-
-    def _apply(
-        self,
-        group: Sequence[Step],
-        progress: Progress,
-        results: dict[int, tuple[Outcome, str]],
-        terminal: bool = False,
-    ) -> None:
-        """Applies what belongs together; `results`: id of the step -> its result, whether it needs the terminal."""
-        name, started = group[0].resource.name, time.monotonic()
-        progress.began.update(step.resource.name for step in group)
-        progress.update(name)
-        task = Task(self.force, terminal, functools.partial(progress.update, name))
-        resources = [step.resource for step in group]
-        done = self.guarded(
-            lambda: type(resources[0]).apply_batch(resources, task),
-            lambda message, fix: [TaskResult("failed", message, fix)] * len(group),
-        )
-        for step, result in zip(group, done, strict=True):
-            outcome = self.outcome(step, result, time.monotonic() - started)
-            results[id(step)] = outcome, result.needs_terminal
-            later = bool(result.needs_terminal) and self.terminal.interactive and not terminal
-            progress.finish(
-                outcome.name, "ok" if later else outcome.status, outcome.message, outcome.seconds
-            )
-
-    # --- doctor
+    def document(self, succeeded: bool, changed: bool = False) -> None:
+        """Print the JSON document, where one is wanted; `changed`: besides what the outcomes say."""
+        changed = changed or any(each.status == "changed" for each in self.outcomes)
+        self.report.document(self.command, succeeded, changed, self.outcomes)
 
     def run_doctor(self, groups: Sequence[Stage], offline: bool) -> int:
-        """Checks all resources side by side, unless `offline` on the network too; returns the exit code.
+        """Check all resources side by side, unless `offline` on the network too.
 
-        Shows a table for each group, which is the kind of its outcomes.
+        Shows a table for each group, which is the kind of its outcomes; returns the exit code.
         """
         started = time.monotonic()
-        self.outcomes = []
-        try:
-            self.outcomes = self.findings(groups, offline)
-        except KeyboardInterrupt:
-            self.runner.stop()
+        pairs = [(group, each) for group in groups for each in group.resources]
+        for memo in [memo for group in groups for memo in group.memos]:
+            memo.forget()
+        tasks = [
+            functools.partial(self.run_doctor_check, *pair, offline)
+            for pair in pairs
+            if not (offline and pair[1].online)
+        ]
+        found = run_tasks(tasks, DOCTOR_CHECKS_AT_ONCE, self.runner)
         interrupted = self.runner.stopped_at is not None
+        self.outcomes = [each for each in found if each and each.message and not interrupted]
         for group in groups:
-            mine = [each for each in self.outcomes if each.kind == group.name]
-            if mine:
-                self.show_group(group.name, mine)
+            self.report.group(group.name, [e for e in self.outcomes if e.kind == group.name])
         failed = any(each.status == CheckStatus.FAIL for each in self.outcomes)
-        self.counts(time.monotonic() - started, interrupted)
+        self.report.counts(self.outcomes, time.monotonic() - started, interrupted)
         return 130 if interrupted else int(failed)
 
-    def findings(self, groups: Sequence[Stage], offline: bool) -> list[Outcome]:
-        """An outcome for each resource that there is something to say of. Raises KeyboardInterrupt."""
-        pairs = [
-            (group, each)
-            for group in groups
-            for each in group.resources
-            if not (offline and each.online)
-        ]
-        with contextlib.ExitStack() as stack:
-            lasting = {
-                id(each): each
-                for group in groups
-                for each in group.during
-                if not (offline and each.online)
-            }
-            for each in lasting.values():
-                stack.push(functools.partial(self.leave, each))
-                each.enter(self.terminal)
-                if not offline:
-                    each.ready(self.terminal)
-            tasks = [functools.partial(self.run_doctor_check, *pair, offline) for pair in pairs]
-            found = run_tasks(tasks, DOCTOR_CHECKS_AT_ONCE, self.runner.stop)
-        return [each for each in found if each and each.message]
-
     def run_doctor_check(self, group: Stage, resource: Resource, offline: bool) -> Outcome:
-        """How a resource stands, its probe included, with the command that mends it."""
+        """Return how a resource stands, on the network too, with the command that mends it."""
         started = time.monotonic()
-        found = self._check(group, resource).found
+        found = self.check_one(group, resource).found
         if not offline and (found.status == CheckStatus.OK or found.action):
-            found = self.guarded(resource.check_online, self.failure) or found
-        fix = "" if found.status == CheckStatus.OK else found.fix or resource.fix
+            found = self.guarded(resource.check_online, fail) or found
+        fix = NO_FIX if found.status == CheckStatus.OK else found.fix or resource.fix
         result = TaskResult(found.status, found.message, fix, found.detail)
         step = Step(group, resource, found, 0.0, "")
         return self.outcome(step, result, time.monotonic() - started).replace(kind=group.name)
 
-    def show_group(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """The table of a group: what is not OK with its mend, and of much that is OK the number."""
-        show = self.terminal.show
-        style = functools.partial(self.terminal.style, stream=self.terminal.shown)
-        rows: dict[tuple[str, str, str], list[str]] = {}
-        for each in outcomes:
-            # What is alike is one row, also all that is well when there is much of it.
-            alike = (
-                each.status == CheckStatus.OK
-                and len(outcomes) > SHOWN
-                and not self.settings.verbose
-            )
-            rows.setdefault((each.status, "" if alike else each.message, each.fix), []).append(
-                each.name
-            )
-        width = min(max((len(names[0]) for names in rows.values()), default=0), 30)
-        show(style(name, "bold"))
-        for (status, message, fix), names in rows.items():
-            if status != CheckStatus.OK or not self.settings.quiet:
-                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-                head = style(f"{status:4}", STATUS_STYLE[status][0])
-                show(f"  {head}  {', '.join(names[:SHOWN]) + more:{width}}  {message}".rstrip())
-            if fix:
-                show(f"        → {fix}")
 
-    # --- the closing block
+class Engine(Inspector):
+    """Plan what stages need, ask, apply, and tell how it went.
 
-    def counts(self, seconds: float, interrupted: bool) -> None:
-        """The first line of the closing block: how many of each status."""
-        style = self.terminal.style
-        counts = [
-            (status, sum(outcome.status == status for outcome in self.outcomes))
-            for status in STATUS_STYLE
-        ]
-        shown = " · ".join(
-            style(f"{status} {count}", STATUS_STYLE[status][0]) for status, count in counts if count
-        )
-        head = style("Interrupted. ", "red") if interrupted else ""
-        self.terminal.say(
-            f"{head}{shown or 'ok 0'}  {style(f'in {seconds:.1f} s', 'dim')}", important=True
-        )
+    `stack`: what is entered into it lasts until the run has ended.
+    """
 
-    def document(self, ok: bool, changed: bool = False) -> None:
-        """The JSON document of the run, where one is wanted; `changed`: besides what the outcomes say."""
-        if not self.settings.json:
+    def __init__(
+        self,
+        settings: Settings,
+        terminal: Terminal,
+        runner: Runner,
+        command: str,
+        force: bool,
+        jobs: int,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        super().__init__(settings, terminal, runner, command, force)
+        self.jobs, self.stack = jobs, stack
+        self.silent: tuple[str, ...] = () if settings.verbose else ("ok",)
+        self.steps: dict[Stage, Sequence[Step]] = {}
+        self.began: set[Resource] = set()
+        self.done: dict[Resource, Outcome] = {}
+        self.wants_terminal: dict[Resource, str] = {}  # see TaskResult.needs_terminal
+        self.sudo_refused: SudoError | None = None
+
+    def run(
+        self,
+        stages: Sequence[Stage],
+        view: View | None = None,
+        after: Callable[[], Fix | str] | None = None,
+    ) -> int:
+        """Run a command from its plan to its closing block; return the exit code.
+
+        `view` renders the steps where a command has its own picture of them (init's tree);
+        `after` says, once all is done, what is worth running next. Raises DeclinedError, SudoError.
+        """
+        started, dry_run = time.monotonic(), self.settings.dry_run
+        if view and self.silent:
+            self.silent = ("ok", "changed")  # the picture shows them
+        try:
+            self.need_programs([stage for stage in stages if stage.resources][:1])
+            # Nothing is made, not even the code root, before the answer to the question.
+            asks = self.settings.newcomer and not self.settings.yes
+            if not (dry_run or asks):
+                self.keep_others_off(stages)
+            steps = self.plan(stages)
+            if dry_run:
+                self.report.plan(steps, self.privileged(steps), view)
+            else:
+                asked = self.confirm(steps, view)
+                if asked and asks:
+                    self.keep_others_off(stages)
+                self.carry_out(stages, steps, asked)
+        except KeyboardInterrupt:  # at the question: nothing was begun
+            self.steps.clear()
+            self.runner.stop()
+        except Interrupted:
+            self.runner.stop()
+        self.outcomes = [self.result_of(step) for steps in self.steps.values() for step in steps]
+        return self.close(time.monotonic() - started, None if dry_run else after)
+
+    def keep_others_off(self, stages: Sequence[Stage]) -> None:
+        """Wait for other runs on the code root, and lock it, where a stage works there."""
+        if any(stage.exclusive for stage in stages):
+            root = self.settings.code_root
+            self.stack.enter_context(code_root_lock(root, self.runner, self.terminal))
+
+    # --- looking
+
+    def need_programs(self, stages: Sequence[Stage]) -> None:
+        """Raise ExecutableNotFoundError where these stages can do nothing without a program."""
+        for stage in stages:
+            for program in {name for each in stage.resources for name in each.needed_programs}:
+                self.runner.which(program)
+
+    def plan(self, stages: Sequence[Stage]) -> list[Step]:
+        """Check all resources; return the steps, which are in `self.steps` too.
+
+        A check that fails without an action is planned as "checked again" where an earlier stage
+        has something to do. Otherwise the stages that need its stage have no actions.
+        """
+        for stage, found in zip(stages, self.check(stages), strict=True):
+            self.steps[stage] = found
+        earlier = False
+        lost: set[str] = set()
+        for stage, steps in self.steps.items():
+            if lost & set(stage.needs):
+                steps = [step.replace(action="") for step in steps]
+            if earlier:
+                steps = [
+                    step.replace(action=LATER_ACTION) if step.is_hopeless else step
+                    for step in steps
+                ]
+            self.steps[stage] = steps
+            if any(step.is_hopeless for step in steps):
+                lost.add(stage.name)
+            earlier = earlier or any(step.action for step in steps)
+        return [step for steps in self.steps.values() for step in steps]
+
+    def check(self, stages: Sequence[Stage]) -> list[list[Step]]:
+        """Check all resources side by side; return the steps of each stage. Raises Interrupted."""
+        pairs = [(stage, resource) for stage in stages for resource in stage.resources]
+        # Checks wait for short local processes: two for each processor keep it busy.
+        width = 2 * (os.cpu_count() or 1)
+        tasks = [functools.partial(self.check_one, *pair) for pair in pairs]
+        steps = run_tasks(tasks, width, self.runner)
+        self.runner.pause(0)
+        found = [step for step in steps if step and step.found.message]
+        return [[step for step in found if step.stage is stage] for stage in stages]
+
+    # --- asking
+
+    def confirm(self, steps: Sequence[Step], view: View | None) -> bool:
+        """Show the plan and ask, where that is wanted; return whether somebody was asked.
+
+        Raises DeclinedError.
+        """
+        newcomer, asks = self.settings.newcomer, not self.settings.yes
+        todo = [step for step in steps if step.action]
+        shown = todo if newcomer else [step for step in todo if step.found.needs_confirmation]
+        if newcomer and todo:
+            self.report.plan(steps, self.privileged(steps), view)
+        elif view and not self.settings.quiet:
+            self.terminal.show(view(self.settings, steps))
+        if not (shown and asks):
+            return False
+        if not newcomer:
+            self.report.plan(shown, self.privileged(shown), None)
+        confirm_step(self.terminal, "Go ahead?", paste("tlc", "--yes", Raw(self.settings.again)))
+        return True
+
+    def privileged(self, steps: Sequence[Step]) -> list[Privileged]:
+        """Return the commands that these steps run as another user, each once."""
+        groups = [[step.resource for step in group] for group in batches(steps)]
+        texts = [each for group in groups for each in type(group[0]).privileged_batch(group)]
+        found = [as_privileged(each) for each in texts]
+        return list({each.render(): each for each in found}.values())
+
+    def obtain_privilege(self, todo: Sequence[Step]) -> None:
+        """Have sudo ask for its password, once and now, where these steps need it.
+
+        Where it is refused, what needs no privilege is done all the same. Raises SudoError where
+        that is nothing.
+        """
+        # What needs a stage that may not come about asks for nothing beforehand.
+        unsure = {step.stage.name for step in todo if step.action == LATER_ACTION}
+        sure = [step for step in todo if not unsure & set(step.stage.needs)]
+        commands = self.privileged(sure)
+        if not commands:
             return
-        self.terminal.document(
-            {
-                "tlc": __version__,
-                "command": self.command,
-                "ok": ok,
-                "changed": changed or any(outcome.status == "changed" for outcome in self.outcomes),
-                "results": [outcome.as_dict() for outcome in self.outcomes],
-            }
-        )
+        try:
+            self.stack.enter_context(Privilege(self.runner)).obtain(self.terminal, commands)
+        except SudoError as error:
+            if all(self.privileged(group) for group in batches(todo)):
+                raise
+            self.sudo_refused = error
 
-    def close(self, seconds: float, interrupted: bool, after: Callable[[], str]) -> None:
-        """Prints the closing block on stderr, and the JSON document on stdout with --json."""
-        say = self.terminal.say
-        style = self.terminal.style
-        self.counts(seconds, interrupted)
-        alike: dict[tuple[str, ...], list[str]] = {}
-        for outcome in self.outcomes:
-            if outcome.status in ("kept", "skipped", "failed") or outcome.fix:
-                key = (outcome.status, outcome.fix, outcome.message, outcome.detail)
-                alike.setdefault(key, []).append(outcome.name)
-        order = list(STATUS_STYLE)
-        previous = ""
-        for status, fix, message, detail in sorted(alike, key=lambda each: order.index(each[0])):
-            names = alike[status, fix, message, detail]
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            word = "note" if status == "ok" else status  # it is well, but there is something to say
-            head = style(f"{word:8}", STATUS_STYLE[status][0])
-            say(f"{head} {', '.join(names[:SHOWN])}{more}: {message}", important=True)
-            for line in detail.splitlines():
-                say(f"         {style(line, 'dim')}", important=True)
-            if fix and fix != previous:
-                say(f"         → {fix}", important=True)
-            previous = fix
-        failed = any(outcome.status == "failed" for outcome in self.outcomes)
-        if failed and self.runner.log.path:
-            say(f"log      {tilde(self.runner.log.path)}", important=True)
-        following = f"tlc {self.settings.again}" if interrupted else "" if failed else after()
-        if following:
-            say(f"next     {self.settings.called(following)}", important=True)
+    # --- doing
+
+    def carry_out(self, stages: Sequence[Stage], steps: Sequence[Step], asked: bool) -> None:
+        """Apply stage by stage. Raises Interrupted.
+
+        A stage is checked again where a person was asked, or another stage came first.
+        """
+        todo = [step for step in steps if step.action]
+        if todo:
+            self.runner.log.open()
+            self.obtain_privilege(todo)
+        broken: set[str] = set()
+        for number, stage in enumerate(stages):
+            if lost := next((name for name in stage.needs if name in broken), ""):
+                reason = TaskResult("skipped", f"needs {lost}, which failed")
+                for step in self.steps[stage]:
+                    self.done[step.resource] = self.outcome(step, reason, 0.0)
+                broken.add(stage.name)
+                continue
+            if todo and (asked or number > 0):
+                self.steps[stage] = self.check_again(stage)
+            self.apply(stage, self.steps[stage])
+            if any(self.result_of(step).status == "failed" for step in self.steps[stage]):
+                broken.add(stage.name)
+
+    def check_again(self, stage: Stage) -> Sequence[Step]:
+        """Return the steps of a stage as it stands by now.
+
+        Where that cannot be seen, what would have been done fails with that reason.
+        """
+
+        def look() -> Sequence[Step]:
+            self.need_programs([stage])
+            for memo in stage.memos:
+                memo.forget()
+            return self.check([stage])[0]
+
+        def blocked(message: str, fix: Fix | str) -> Sequence[Step]:
+            found = fail(message, fix)
+            steps = self.steps[stage]
+            return [each.replace(found=found, action="") if each.action else each for each in steps]
+
+        return self.guarded(look, blocked)
+
+    def apply(self, stage: Stage, steps: Sequence[Step]) -> None:
+        """Apply what the checks named an action for. Raises Interrupted."""
+        interactive = self.terminal.interactive
+        groups = batches(steps)
+        alone = [each for each in groups if each[0].resource.on_terminal and interactive]
+        together = [each for each in groups if each not in alone]
+        with Progress(self.terminal, sum(map(len, together)), self.silent) as progress:
+            tasks = [functools.partial(self.apply_group, each, progress) for each in together]
+            run_tasks(tasks, stage.width or self.jobs, self.runner)
+        for group in alone:
+            self.apply_alone(group)
+        refused: set[str] = set()
+        for step in steps:
+            wanted = self.wants_terminal.pop(step.resource, "")
+            if wanted and wanted not in refused and interactive:
+                name = step.resource.name
+                self.terminal.say(f"{name} may ask you something:", important=True)
+                self.apply_alone([step])
+                if self.wants_terminal.pop(step.resource, ""):
+                    refused.add(wanted)
+        self.runner.pause(0)
+
+    def apply_alone(self, group: Sequence[Step]) -> None:
+        """Apply one batch with the terminal, while no live display is on it. Raises Interrupted."""
+        self.apply_group(group, Progress(self.terminal, len(group), self.silent), terminal=True)
+
+    def apply_group(
+        self, group: Sequence[Step], progress: Progress, terminal: bool = False
+    ) -> None:
+        """Apply what belongs together, and note its results."""
+        self.runner.pause(0)
+        name, started = group[0].resource.name, time.monotonic()
+        resources = [step.resource for step in group]
+        self.began.update(resources)
+        progress.update(name)
+        task = Task(self.force, terminal, functools.partial(progress.update, name))
+
+        def work() -> Sequence[TaskResult]:
+            if self.sudo_refused and (commands := self.privileged(group)):
+                raise SudoError(self.sudo_refused.message, Fix(tuple(commands), joiner="\n"))
+            results = type(resources[0]).apply_batch(resources, task)
+            if len(results) != len(resources):
+                raise AssertionError(f"{len(results)} results for {len(resources)} resources")
+            return results
+
+        done = self.guarded(work, lambda *why: [TaskResult("failed", *why)] * len(group))
+        for step, result in zip(group, done, strict=True):
+            outcome = self.outcome(step, result, time.monotonic() - started)
+            self.done[step.resource] = outcome
+            self.wants_terminal[step.resource] = result.needs_terminal
+            later = result.needs_terminal and self.terminal.interactive and not terminal
+            status = "ok" if later else outcome.status
+            progress.finish(outcome.name, status, outcome.message, outcome.seconds)
+
+    # --- results
+
+    def result_of(self, step: Step) -> Outcome:
+        """Return the outcome of a step, whether or not the run got as far as that."""
+        if step.resource in self.done:
+            return self.done[step.resource]
+        if not step.action:
+            status = "failed" if step.found.status == CheckStatus.FAIL else "ok"
+            result = TaskResult(status, step.found.message, step.found.fix, step.found.detail)
+        elif self.settings.dry_run:
+            message = f"{step.action} ({step.found.message})"
+            result = TaskResult("planned", message, detail=step.found.detail)
+        elif step.resource in self.began:
+            result = TaskResult("failed", "interrupted")
+        else:
+            result = TaskResult("skipped", "not started")
+        return self.outcome(step, result, 0.0 if step.action else step.seconds)
+
+    def close(self, seconds: float, after: Callable[[], Fix | str] | None) -> int:
+        """Print the closing block, and the JSON document; return the exit code."""
+        interrupted, dry_run = self.runner.stopped_at is not None, self.settings.dry_run
+        failed = any(each.status == "failed" for each in self.outcomes)
+        following: Fix | str = NO_FIX
+        if interrupted:
+            following = paste("tlc", Raw(self.settings.again))
+        elif after and not failed:
+            following = after()
+        if failed and not dry_run:
+            self.runner.log.open()
+        self.report.counts(self.outcomes, seconds, interrupted)
+        log_path = self.runner.log.path if failed else ""
+        self.report.closing(self.outcomes, log_path, self.settings.called(following))
         self.document(not failed and not interrupted)
+        return 130 if interrupted else int(failed)
+
+    def document(self, succeeded: bool, changed: bool = False) -> None:
+        steps = [step for steps in self.steps.values() for step in steps]
+        planned = any(step.action and not step.found.tentative for step in steps)
+        super().document(succeeded, changed or (planned and self.settings.dry_run))
 
 
 # ----------------------------------------------------------------------------------------------
@@ -3164,7 +3202,7 @@ def ssh_options(**options: object) -> list[str]:
     return [word for name, value in full.items() for word in ("-o", f"{name}={value}")]
 
 
-class SshConnections(Lasting):
+class SshConnections:
     """Shared ssh connections: one to each host for a few at a time, for as long as a stage lasts.
 
     Handshakes are nearly all that an update of an unmoved repository costs. A connection carries
@@ -3192,11 +3230,20 @@ class SshConnections(Lasting):
         self.changed, self.opened = threading.Condition(), threading.Event()
         self.opener: threading.Thread | None = None
 
-    def enter(self, terminal: Terminal) -> None:
-        self.opened.clear()
-        self.hosts, self.free, self.directory = {}, {}, ""
-        self.opener = threading.Thread(target=self.open, daemon=True)
-        self.opener.start()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.leave()
+
+    def ensure_open(self) -> None:
+        """Open the connections at the first use, and wait for them. Raises Interrupted."""
+        with self.changed:
+            if not self.opener:
+                self.opener = threading.Thread(target=self.open, daemon=True)
+                self.opener.start()
+        while not self.opened.wait(POLL):
+            self.runner.pause(0)
 
     def open(self) -> None:
         """Opens as many connections to each host as are wanted; asks nobody."""
@@ -3216,7 +3263,7 @@ class SshConnections(Lasting):
                 run_tasks(
                     [functools.partial(self.start, *each) for each in starts],
                     MAX_JOBS,
-                    self.runner.stop,
+                    self.runner,
                 )
         except (Interrupted, OSError):
             self.hosts = {}
@@ -3224,24 +3271,6 @@ class SshConnections(Lasting):
             with self.changed:
                 self.opened.set()
                 self.changed.notify_all()
-
-    def ready(self, terminal: Terminal) -> None:
-        """Waits for a connection to each host; where none comes about, asks the person at the terminal, once."""
-        with self.changed:
-            told = False
-            while not self.changed.wait_for(
-                lambda: self.opened.is_set() or (self.free and not self.missing()), 2
-            ):
-                if not told:
-                    terminal.say(
-                        "Waiting for " + ", ".join(sorted(host[-1] for host in self.missing()))
-                    )
-                told = True
-            missing = self.missing() if terminal.interactive else ()
-        for host in missing:
-            terminal.say(f"Connecting to {host[-1].rpartition('@')[2]}", important=True)
-            self.asked.add(host)
-            self.start(self.directories[0], host, ask=True)
 
     def missing(self) -> set[tuple[str, ...]]:
         """The hosts to which there is no connection."""
@@ -3256,7 +3285,7 @@ class SshConnections(Lasting):
             sockets = glob.glob(os.path.join(self.directory, "*", "*"))
             commands = [[*command, f"ControlPath={socket}"] for socket in sockets]
             ends = [functools.partial(self.runner.run, each, at_end=True) for each in commands]
-            run_tasks(ends, MAX_JOBS, self.runner.stop)
+            run_tasks(ends, MAX_JOBS, self.runner)
             remove(self.directory)
 
     def shareable(self) -> dict[str, tuple[str, ...]]:
@@ -3324,6 +3353,7 @@ class SshConnections(Lasting):
     @contextlib.contextmanager
     def session(self, url: str) -> Iterator[dict[str, str]]:
         """Takes part in a shared connection for a git command: what to add to its environment, {} without one."""
+        self.ensure_open()
         host = self.hosts.get(self.prefix(url))
         with self.changed:
             if not any(each == host for _, each in self.free):
@@ -4321,7 +4351,7 @@ class Worktree(Checkout):
 
         runner = checkouts[0].runner
         results = run_tasks(
-            [functools.partial(result, each) for each in checkouts], len(checkouts), runner.stop
+            [functools.partial(result, each) for each in checkouts], len(checkouts), runner
         )
         if None in results:
             raise errors[0] if errors else Interrupted
@@ -6506,7 +6536,8 @@ class Context:
             runner,
             arguments,
         )
-        self.jobs = bearable(settings.jobs or DEFAULT_JOBS)
+        self.jobs = settings.jobs or DEFAULT_JOBS
+        self.stack = contextlib.ExitStack()  # what lasts as long as the run
         self.profile = ""  # whose config serves where there is none
         self.loaded: Config | None = None
 
@@ -6520,7 +6551,7 @@ class Context:
                 self.loaded = load_config(path)
             for warning in self.loaded.warnings:
                 self.terminal.say(self.terminal.style(warning, "yellow"))
-            self.jobs = bearable(self.settings.jobs or self.loaded.data.get("jobs", DEFAULT_JOBS))
+            self.jobs = self.settings.jobs or self.loaded.data.get("jobs", DEFAULT_JOBS)
         return self.loaded
 
     def stages_of(self, name: str) -> list[Stage]:
@@ -6535,12 +6566,10 @@ class Context:
         return [] if isinstance(stages, str) else stages
 
     def stage(
-        self, name: str, resources: Sequence[Resource], *during: Lasting, width: int = 0
+        self, name: str, resources: Sequence[Resource], *memos: Memo, width: int = 0
     ) -> Stage:
-        """A stage that keeps other runs off the code root; `during`: what else lasts as long."""
-        return Stage(
-            name, resources, width, during=(CodeRootLock(self.settings.code_root), *during)
-        )
+        """Return a stage that works in the code root, where only one run may work at a time."""
+        return Stage(name, resources, width, memos=memos, exclusive=True)
 
 
 @cli_command(
@@ -6728,7 +6757,7 @@ def cmd_install_tools(context: Context) -> list[Stage]:
     npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.look, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
-    installed: list[Lasting] = []
+    installed: list[Memo] = []
     if manager:
         packages = Packages(runner, manager, names)
         installed = [packages.installed]
@@ -6789,11 +6818,12 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
     repositories = filtered_repositories(context, "pull-repos")
     root, runner = context.settings.code_root, context.runner
     kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
-    asking = bearable(2 * context.jobs)  # see Checkout.turn_of()
+    asking = 2 * context.jobs  # see Checkout.turn_of()
     connections = SshConnections(runner, [each.url for each in repositories], asking)
+    context.stack.enter_context(connections)
     means = Means(runner, connections, threading.Semaphore(context.jobs), threading.Lock())
     checkouts = [kind(root, each, means) for each in repositories]
-    return [context.stage("repositories", checkouts, connections, width=asking)]
+    return [context.stage("repositories", checkouts, width=asking)]
 
 
 @cli_command(
@@ -7007,7 +7037,9 @@ def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) ->
                 fixing.append(stage.replace(resources=resources))
     if fixing and context.arguments["fix"] and code != 130:
         settings = context.settings.replace(json=False)
-        repair = Engine(settings, context.terminal, context.runner, "doctor", False, context.jobs)
+        repair = Engine(
+            settings, context.terminal, context.runner, "doctor", False, context.jobs, context.stack
+        )
         repaired = repair.run(fixing)
         changed = any(each.status == "changed" for each in repair.outcomes)
         if repaired == 130:
@@ -7063,15 +7095,15 @@ def cmd_doctor(context: Context) -> list[Stage]:
     resources: dict[str, list[Resource]] = {
         group: list(doctor_checks(context).get(group, [])) for group in GROUPS
     }
-    during: dict[str, list[Lasting]] = {group: [] for group in ("", *GROUPS)}
+    memos: dict[str, list[Memo]] = {group: [] for group in ("", *GROUPS)}
     for name, stages in doctor_groups(context).items():
         for stage in stages:
             for each in stage.resources:
                 if each.in_doctor:
                     resources[each.group or UP[name]].append(each)
-            during[UP[name]] += [each for each in stage.during if not each.exclusive]
+            memos[UP[name]] += stage.memos
     shown = [group for group in GROUPS if group in (chosen or GROUPS)]
-    return [Stage(group, resources[group], during=tuple(during[group])) for group in shown]
+    return [Stage(group, resources[group], memos=tuple(memos[group])) for group in shown]
 
 
 class CheckoutStatus(Checkout):
@@ -7438,7 +7470,7 @@ def summary_line(context: Context) -> str:
         config = context.config()
     except ConfigError as error:
         if os.path.exists(context.settings.config_path):
-            return f"{error.message}\nnext: {error.fix}"
+            return f"{error.message}\nnext: {called(error.fix)}"
         return f"No {root}/config.toml yet.\nnext: {called('tlc up')}"
     places = [
         os.path.join(context.settings.code_root, each.path, ".git") for each in config.repositories
@@ -7450,67 +7482,60 @@ def summary_line(context: Context) -> str:
     return f"{root}: {counts}.\nnext: {called(after)}"
 
 
-def run_command(given: Mapping[str, Any], settings: Settings, terminal: Terminal, log: Log) -> int:
-    """Runs the command that was given; returns the exit code. Raises TlcError, KeyboardInterrupt."""
-
-    def on_command(command: str, seconds: float) -> None:
-        terminal.say(terminal.style(f"$ {command}  # {seconds:.2f} s", "dim"))
-
-    runner = Runner(settings.environ, log, on_command if settings.verbose else None)
+def run_command(
+    given: Mapping[str, Any], settings: Settings, terminal: Terminal, runner: Runner
+) -> int:
+    """Run the command that was given; return the exit code. Raises TlcError, Interrupted."""
     context = Context(settings, terminal, runner, given)
     if not given["command"]:
-        if settings.json:
-            terminal.document(
-                {"tlc": __version__, "command": "", "ok": True, "changed": False, "results": []}
-            )
+        Report(terminal, settings).document("", True)
         terminal.show(f"{given['help']}\n{summary_line(context)}")
         return 0
     command = COMMANDS[given["command"]]
-    stages = command.stages(context)
-    if isinstance(stages, str):
-        terminal.show(stages)
-        Engine(settings, terminal, runner, command.name, False, 1).document(ok=True)
-        return 0
-    engine = Engine(
-        settings, terminal, runner, command.name, given.get("force", False), context.jobs
-    )
     codes = dict(command.exit_codes)
-    try:
-        after = functools.partial(worth_running, context, command)
-        code = (
-            command.run(context, engine, stages)
-            if command.run
-            else engine.run(stages, command.view, after)
+    with context.stack:
+        stages = command.stages(context)
+        if isinstance(stages, str):
+            terminal.show(stages)
+            Report(terminal, settings).document(command.name, True)
+            return 0
+        force = given.get("force", False)
+        engine = Engine(
+            settings, terminal, runner, command.name, force, context.jobs, context.stack
         )
-    except TlcError as error:
-        error.exit_code = codes.get(error.code, error.exit_code)
-        raise
-    failed = [
-        codes[each.kind]
-        for each in engine.outcomes
-        if each.status == "failed" and each.kind in codes
-    ]
-    return failed[0] if code == 1 and failed else code
+        try:
+            if command.run:
+                code = command.run(context, engine, stages)
+            else:
+                after = functools.partial(worth_running, context, command)
+                code = engine.run(stages, command.view, after)
+        except TlcError as error:
+            error.exit_code = codes.get(error.code, error.exit_code)
+            raise
+    kinds = [each.kind for each in engine.outcomes if each.status == "failed"]
+    special = ["sudo"] * bool(engine.sudo_refused) + kinds
+    return next((codes[kind] for kind in special if code == 1 and kind in codes), code)
 
 
-def interrupt_on_signals() -> None:
-    """From now on the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt; further ones are ignored."""
+def handle_signals(runner: Runner, terminals: Sequence[Terminal]) -> None:
+    """Have SIGINT, SIGTERM and SIGHUP end the run: they set its flag, and interrupt a question.
+
+    `terminals`: the last is the one in use; what is appended later counts too.
+    """
     import signal
 
-    handled = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    def on_signal(*_signal: object) -> None:
+        runner.stop()
+        if terminals[-1].asking:
+            raise KeyboardInterrupt
 
-    def interrupt(*_signal: object) -> None:
-        for number in handled:  # once is enough: what follows takes at most a few seconds
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for number in handled:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            signal.signal(number, interrupt)
+            signal.signal(number, on_signal)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs tlc; returns its exit code. `argv`: the arguments, sys.argv's by default."""
+    """Run tlc; return its exit code. `argv`: the arguments, sys.argv's by default."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv == ["--version"]:  # before anything is imported that it does not need
         try:
@@ -7518,55 +7543,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError:
             return 1
         return 0
-    terminal = Terminal(color="auto", quiet=False, json="--json" in argv, environ=os.environ)
+    terminals = [Terminal(color="auto", quiet=False, json="--json" in argv, environ=os.environ)]
+    runner = Runner(os.environ, Log("", "tlc"))
     settings: Settings | None = None
-    log: Log | None = None
     try:
-        interrupt_on_signals()
+        handle_signals(runner, terminals)
         given = parse_arguments(argv)
         settings = make_settings(given, os.environ, argv)
         terminal = Terminal(
             color=settings.color, quiet=settings.quiet, json=settings.json, environ=os.environ
         )
-        log = Log(settings.state_dir, given["command"] or "tlc")
-        code = run_command(given, settings, terminal, log)
+        terminals.append(terminal)
+        runner.log = Log(settings.state_dir, given["command"] or "tlc")
+        if settings.verbose:
+            runner.on_command = terminal.show_command
+        raise_file_limit()
+        code = run_command(given, settings, terminal, runner)
     except SystemExit as error:
         code = int(error.code or 0)
-    except KeyboardInterrupt:
-        cut = TlcError("Interrupted.")
-        cut.code, cut.exit_code = "interrupted", 130
-        code = terminal.fail(cut, "")
     except BrokenPipeError:  # whoever read the output has seen enough
         code = 0
-    except Exception as error:
-        if isinstance(error, TlcError):
-            shown = error
-        else:
-            shown = (
-                TlcError(*describe(error))
-                if isinstance(error, OSError)
-                else internal_error(error, log)
-            )
-        code = terminal.fail(
-            shown, (settings or make_settings({}, {"TLC_CODE_DIR": "/"})).called(shown.fix)
-        )
-    sys.stdout, sys.stderr = terminal.stdout, terminal.stderr
-    if not terminal.flush():
+    except (Exception, KeyboardInterrupt) as error:
+        shown = shown_error(error, runner.log)
+        fixing = settings or make_settings({}, {"TLC_CODE_DIR": "/"})
+        code = terminals[-1].fail(shown, fixing.called(shown.fix))
+    sys.stdout, sys.stderr = terminals[-1].stdout, terminals[-1].stderr
+    if not terminals[-1].flush():
         code = code or 1
     if code == 130:
         os._exit(code)  # a thread that is still at work must not hold up the exit
     return code
 
 
-def internal_error(error: Exception, log: Log | None) -> TlcError:
-    """An error nobody foresaw, as a person may see it; the details go to the log."""
+def shown_error(error: BaseException, log: Log) -> TlcError:
+    """Return what ended a run as a person may see it; of what nobody foresaw the log has details."""
+    if isinstance(error, TlcError):
+        return error
+    if isinstance(error, OSError):
+        return TlcError(*describe(error))
+    if isinstance(error, (Interrupted, KeyboardInterrupt)):
+        cut = TlcError("Interrupted.")
+        cut.code, cut.exit_code = "interrupted", 130
+        return cut
     import traceback
 
-    where = ""
-    if log:
-        log.write(traceback.format_exc())
-        log.open()
-        where = f" The details are in {tilde(log.path)}." if log.path else ""
+    log.write("".join(traceback.format_exception(error)))
+    log.open()
+    where = f" The details are in {tilde(log.path)}." if log.path else ""
     wrong = TlcError(f"Internal error ({type(error).__name__}: {error}).{where}")
     wrong.code = "internal"
     return wrong

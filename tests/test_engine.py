@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, soon
+from conftest import soon
 
 import tlc
 
@@ -71,12 +71,14 @@ def raises(error: BaseException) -> Callable[[tlc.Task], tlc.TaskResult]:
     return work
 
 
-def interrupt(_task: tlc.Task) -> tlc.TaskResult:
-    """What Ctrl-C does while something is at work."""
-    time.sleep(0.2)
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0.3)
-    return tlc.TaskResult("changed", "made")
+def stops(runner: tlc.Runner) -> Callable[[tlc.Task], tlc.TaskResult]:
+    """Work during which somebody types Ctrl-C, and which ends all the same."""
+
+    def work(_task: tlc.Task) -> tlc.TaskResult:
+        runner.stop()
+        return tlc.TaskResult("changed", "made")
+
+    return work
 
 
 class Bench:
@@ -105,13 +107,14 @@ class Bench:
         self.interactive = False
         self.log = tlc.Log(self.settings.state_dir, "toy")
         self.runner = tlc.Runner(self.settings.environ, self.log)
+        self.stack = ExitStack()
 
     def engine(self, force: bool = False, jobs: int = 4) -> tlc.Engine:
         terminal = tlc.Terminal(
             color="never", quiet=False, json=self.settings.json, environ={"TERM": "dumb"}
         )
         terminal.interactive = self.interactive
-        return tlc.Engine(self.settings, terminal, self.runner, "toy", force, jobs)
+        return tlc.Engine(self.settings, terminal, self.runner, "toy", force, jobs, self.stack)
 
     def run(
         self, *stages: tlc.Stage | Toy, force: bool = False, jobs: int = 4
@@ -122,7 +125,8 @@ class Bench:
             tlc.Stage("toys", toys)
         ]
         engine = self.engine(force, jobs)
-        code = engine.run(listed)
+        with self.stack:
+            code = engine.run(listed)
         self.outcomes = engine.outcomes
         return code, [(outcome.name, outcome.status) for outcome in engine.outcomes]
 
@@ -152,6 +156,12 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
 @pytest.fixture
 def bench(make_bench: MakeBench) -> Bench:
     return make_bench()
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> tlc.Runner:
+    log = tlc.Log(str(tmp_path / "state"), "toy")
+    return tlc.Runner(dict(os.environ), log)
 
 
 # --- one resource
@@ -199,7 +209,7 @@ def test_force_is_told_to_the_work_and_changes_the_plan(bench: Bench, force: boo
         tlc.CheckStatus.WARN, "changed by hand", "keep it", force_action="replace it"
     )
     toy = Toy("a", found)
-    [step] = bench.engine(force).check([tlc.Stage("toys", [toy])])
+    [[step]] = bench.engine(force).check([tlc.Stage("toys", [toy])])
     assert step.action == ("replace it" if force else "keep it")
     bench.run(toy, force=force)
     assert toy.applied[0].force is force
@@ -210,7 +220,7 @@ def test_a_dry_run_plans_everything_and_applies_nothing(
 ) -> None:
     bench = make_bench(dry_run=True)
     toys = [Toy("a"), Toy("b", OK), Toy("c", tlc.CheckResult(tlc.CheckStatus.FAIL, "broken"))]
-    assert bench.run(*toys) == (0, [("a", "planned"), ("b", "ok"), ("c", "failed")])
+    assert bench.run(*toys) == (1, [("a", "planned"), ("b", "ok"), ("c", "failed")])
     assert [toy.applied for toy in toys] == [[], [], []]
     assert list(tmp_path.iterdir()) == []
 
@@ -379,6 +389,21 @@ def test_a_batch_that_raises_fails_each_of_its_resources_and_no_other(bench: Ben
     assert bench.run(*toys) == (1, [("a", "failed"), ("b", "failed"), ("c", "changed")])
 
 
+class ShortBatch(BatchToy):
+    """A batch that forgets one of its resources."""
+
+    @classmethod
+    def apply_batch(cls, resources: Sequence[tlc.Resource], task: tlc.Task) -> list[tlc.TaskResult]:
+        return super().apply_batch(resources[1:], task)
+
+
+def test_a_batch_with_too_few_results_is_an_internal_error_of_that_batch(bench: Bench) -> None:
+    ShortBatch.calls = []
+    toys = [ShortBatch("a", batch="x"), ShortBatch("b", batch="x"), Toy("c")]
+    assert bench.run(*toys) == (1, [("a", "failed"), ("b", "failed"), ("c", "changed")])
+    assert "internal error (AssertionError: 1 results for 2" in bench.outcomes[0].message
+
+
 # --- stages
 
 
@@ -449,104 +474,110 @@ def test_as_many_are_at_work_at_once_as_the_stage_is_wide(
     assert most == expected
 
 
-# --- what lasts as long as a stage
+# --- what lasts as long as the run, and looks that checks share
 
 
-class Around(tlc.Lasting):
-    """Something that lasts as long as a stage and notes what the engine does with it."""
+class Around(AbstractContextManager[None]):
+    """Something that lasts as long as a run, and notes when it ends."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.notes: list[str] = []
-        self.on_enter: Callable[[], None] = lambda: None
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes
 
-    def enter(self, terminal: tlc.Terminal) -> None:
-        self.notes.append("entered")
-        self.on_enter()
-        if self.error:
-            raise self.error
-
-    def ready(self, terminal: tlc.Terminal) -> None:
-        self.notes.append("ready")
-
-    def leave(self) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.notes.append("left")
 
 
-def test_what_a_stage_is_done_in_is_entered_before_and_left_after_it(bench: Bench) -> None:
-    around = Around()
+def test_what_lasts_is_left_at_the_end_of_the_run_whatever_failed(bench: Bench) -> None:
+    notes: list[str] = []
+    bench.stack.enter_context(Around(notes))
 
     def work(_task: tlc.Task) -> tlc.TaskResult:
-        around.notes.append("applied")
-        return tlc.TaskResult("changed", "made")
+        notes.append("applied")
+        raise RuntimeError("odd")
 
-    toy = Toy("a", apply=work)
-    assert bench.run(tlc.Stage("toys", [toy], during=(around,))) == (0, [("a", "changed")])
-    assert around.notes == ["entered", "ready", "applied", "left"]
-
-
-def test_what_a_stage_is_done_in_is_left_when_something_fails(bench: Bench) -> None:
-    around = Around()
-    bench.run(tlc.Stage("toys", [Toy("a", apply=raises(RuntimeError("odd")))], during=(around,)))
-    assert around.notes == ["entered", "ready", "left"]
+    assert bench.run(Toy("a", apply=work)) == (1, [("a", "failed")])
+    assert notes == ["applied", "left"]
 
 
-def test_nothing_is_entered_before_the_question_nor_where_there_is_nothing_to_ask(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers(monkeypatch, "n\n")
-    around = Around()
-    bench = make_bench(newcomer=True)
-    assert bench.run(tlc.Stage("toys", [Toy("a", OK)], during=(around,))) == (0, [("a", "ok")])
-    assert around.notes == []
-    with pytest.raises(tlc.DeclinedError):
-        bench.run(tlc.Stage("toys", [Toy("a")], during=(around,)))
-    assert around.notes == []
+def test_a_look_is_made_once_for_all_checks_and_again_for_a_later_stage(bench: Bench) -> None:
+    looks: list[str] = []
+    memo = tlc.Memo(lambda: looks.append("look"))
+
+    class Looking(Toy):
+        def check(self) -> tlc.CheckResult:
+            memo()
+            return super().check()
+
+    both = tlc.Stage("two", [Looking("b"), Looking("c")], memos=(memo,))
+    code, _outcomes = bench.run(tlc.Stage("one", [Toy("a")]), both)
+    assert (code, looks) == (0, ["look", "look"])  # for the plan, and when its turn came
 
 
-def test_what_cannot_be_entered_fails_its_stage_and_no_other(bench: Bench) -> None:
-    around = Around(error=PermissionError(13, "Permission denied", "/somewhere"))
-    stages = [
-        tlc.Stage("one", [Toy("a")]),
-        tlc.Stage("two", [Toy("b"), Toy("c", OK)], during=(around,)),
-        tlc.Stage("three", [Toy("d")]),
-        tlc.Stage("four", [Toy("e")], needs=("two",)),
-    ]
-    code, outcomes = bench.run(*stages)
-    assert code == 1
-    assert dict(outcomes) | {"c": ""} == {
-        "a": "changed",
-        "b": "failed",
-        "c": "",
-        "d": "changed",
-        "e": "skipped",
-    }
-    assert bench.outcomes[1].message == "/somewhere: Permission denied"
+def test_only_what_works_in_the_code_root_waits_for_another_run_there(bench: Bench) -> None:
+    root = Path(bench.settings.code_root)
+    root.mkdir()
+    other = os.open(root, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    try:
+        assert bench.run(tlc.Stage("looks", [Toy("a")])) == (0, [("a", "changed")])
+        toy = Toy("b")
+        thread = threading.Thread(
+            target=bench.run, args=[tlc.Stage("works", [toy], exclusive=True)]
+        )
+        thread.start()
+        time.sleep(0.3)
+        assert (toy.checked, toy.applied) == (0, [])
+    finally:
+        os.close(other)
+    thread.join(10)
+    assert len(toy.applied) == 1
 
 
 @pytest.mark.parametrize(("newcomer", "checks"), [(False, 1), (True, 2)])
-def test_what_another_run_made_while_this_one_waited_is_left_alone(
+def test_what_came_about_while_the_question_stood_there_is_left_alone(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, newcomer: bool, checks: int
 ) -> None:
-    answers(monkeypatch, "y\n")
-    toy, around = Toy("a"), Around()
-    around.on_enter = lambda: setattr(toy, "found", OK)
+    toy = Toy("a")
+
+    class Typist(io.StringIO):
+        def readline(self, *_size: object) -> str:  # type: ignore[override]
+            toy.found = OK
+            return "y\n"
+
+    monkeypatch.setattr(sys, "stdin", Typist())
     bench = make_bench(newcomer=newcomer)
-    assert bench.run(tlc.Stage("toys", [toy], during=(around,))) == (0, [("a", "ok")])
-    assert (toy.checked, toy.applied) == (checks, [])
+    expected = "ok" if newcomer else "changed"
+    assert bench.run(toy) == (0, [("a", expected)])
+    assert (toy.checked, bool(toy.applied)) == (checks, not newcomer)
 
 
-def test_ctrl_c_leaves_what_was_entered_and_starts_nothing_more(bench: Bench) -> None:
-    around, later = Around(), Toy("later")
-    toys = [Toy("a", apply=interrupt), *(Toy(f"{index}") for index in range(5))]
-    stages = [tlc.Stage("one", toys, width=1, during=(around,)), tlc.Stage("two", [later])]
+def test_ctrl_c_keeps_what_is_done_and_starts_nothing_more(bench: Bench) -> None:
+    notes: list[str] = []
+    bench.stack.enter_context(Around(notes))
+    later = Toy("later")
+    toys = [Toy("a", apply=stops(bench.runner)), *(Toy(f"{index}") for index in range(5))]
+    stages = [tlc.Stage("one", toys, width=1), tlc.Stage("two", [later])]
     code, outcomes = bench.run(*stages)
     assert code == 130
-    assert around.notes == ["entered", "ready", "left"]
+    assert notes == ["left"]
     assert later.applied == []
     assert [toy.name for toy in toys if toy.applied] == ["a"]
     skipped = [*(f"{index}" for index in range(5)), "later"]
     assert outcomes == [("a", "changed"), *((name, "skipped") for name in skipped)]
+    assert {each.message for each in bench.outcomes[1:]} == {"not started"}
+
+
+def test_what_ctrl_c_cut_off_is_failed(bench: Bench) -> None:
+    def cut_off(task: tlc.Task) -> tlc.TaskResult:
+        bench.runner.stop()
+        bench.runner.pause(1)
+        return tlc.TaskResult("changed", "made")
+
+    assert bench.run(Toy("a", apply=cut_off), Toy("b"), jobs=1) == (
+        130,
+        [("a", "failed"), ("b", "skipped")],
+    )
+    assert bench.outcomes[0].message == "interrupted"
 
 
 def test_ctrl_c_while_looking_ends_the_run_with_its_closing_block(
@@ -554,7 +585,7 @@ def test_ctrl_c_while_looking_ends_the_run_with_its_closing_block(
 ) -> None:
     class Interrupting(Toy):
         def check(self) -> tlc.CheckResult:
-            interrupt(tlc.Task(False, False, print))
+            bench.runner.stop()
             return MISSING
 
     toy = Interrupting("a")
@@ -639,12 +670,14 @@ def test_outside_newcomer_mode_only_what_is_asked_about_is_shown(
 def test_a_plan_shows_what_runs_as_root_once(
     make_bench: MakeBench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Privileged(Toy):
-        def privileged(self) -> list[str]:
-            return ["apt-get install -y x"]
+    command = tlc.Privileged("root", ["apt-get", "install", "-y", "x"])
 
-    make_bench(dry_run=True).run(Privileged("a"), Privileged("b"), Privileged("c", OK))
-    assert capsys.readouterr().out.partition("as root\n")[2] == "  apt-get install -y x\n"
+    class Installed(Toy):
+        def privileged(self) -> Sequence[tlc.Privileged]:
+            return [command]
+
+    make_bench(dry_run=True).run(Installed("a"), Installed("b"), Installed("c", OK))
+    assert capsys.readouterr().out.partition("as root\n")[2] == f"  {command.render()}\n"
 
 
 # --- what needs the terminal
@@ -690,7 +723,8 @@ def test_what_was_refused_once_is_not_asked_for_again(bench: Bench) -> None:
 def test_ctrl_c_at_a_question_spoils_no_other_result(bench: Bench) -> None:
     def interrupted(task: tlc.Task) -> tlc.TaskResult:
         if task.terminal:
-            raise KeyboardInterrupt
+            bench.runner.stop()
+            bench.runner.pause(1)
         return needs_terminal(task)
 
     bench.interactive = True
@@ -708,67 +742,60 @@ def test_ctrl_c_at_a_question_spoils_no_other_result(bench: Bench) -> None:
 # --- tasks side by side
 
 
-def test_tasks_give_their_results_in_order() -> None:
+def test_tasks_give_their_results_in_order(runner: tlc.Runner) -> None:
     def task(index: int) -> int:
         time.sleep(0.02 * (3 - index))
         return index
 
-    assert tlc.run_tasks([partial(task, index) for index in range(4)], 4, lambda: None) == [
-        0,
-        1,
-        2,
-        3,
-    ]
-    assert tlc.run_tasks([], 4, lambda: None) == []
+    tasks = [partial(task, index) for index in range(4)]
+    assert tlc.run_tasks(tasks, 4, runner) == [0, 1, 2, 3]
+    assert tlc.run_tasks([], 4, runner) == []
 
 
-def test_an_interrupted_task_has_no_result_and_spoils_no_other() -> None:
+def test_an_interrupted_task_has_no_result_and_spoils_no_other(runner: tlc.Runner) -> None:
     def interrupted() -> int:
         raise tlc.Interrupted
 
-    assert tlc.run_tasks([lambda: 1, interrupted, lambda: 3], 1, lambda: None) == [1, None, 3]
+    assert tlc.run_tasks([lambda: 1, interrupted, lambda: 3], 1, runner) == [1, None, 3]
 
 
-def test_ctrl_c_stops_what_runs_and_starts_no_more() -> None:
-    stopped, started = threading.Event(), []
+def test_an_error_of_a_task_is_not_swallowed(runner: tlc.Runner) -> None:
+    def odd() -> int:
+        raise IndexError("odd")
+
+    with pytest.raises(IndexError, match="odd"):
+        tlc.run_tasks([lambda: 1, odd], 2, runner)
+
+
+def test_a_stopped_run_starts_no_more_tasks(runner: tlc.Runner) -> None:
+    started = []
 
     def task(index: int) -> int:
         started.append(index)
-        if index == 0:
-            time.sleep(0.2)
-            os.kill(os.getpid(), signal.SIGINT)
-            assert stopped.wait(5)
+        runner.stop()
         return index
 
-    began = time.monotonic()
-    results = tlc.run_tasks([partial(task, index) for index in range(9)], 1, stopped.set)
+    results = tlc.run_tasks([partial(task, index) for index in range(9)], 1, runner)
     assert results == [0, *[None] * 8]
     assert started == [0]
-    assert time.monotonic() - began < 3
 
 
-# As soon as the first task runs; in a process of its own, which a thread without end cannot hold up.
-INTERRUPTED_AT_ONCE = """
-import functools, os, signal, time
-import tlc
+def test_a_task_that_does_not_end_holds_a_stopped_run_up_for_three_seconds_at_most(
+    runner: tlc.Runner,
+) -> None:
+    over = threading.Event()
 
-def task(index):
-    if index == 0:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.3)
-    return index
+    def endless() -> int:
+        runner.stop()
+        over.wait(30)
+        return 1
 
-results = tlc.run_tasks([functools.partial(task, index) for index in range(50)], 1, lambda: None)
-print(results == [0] + [None] * 49, flush=True)
-os._exit(0)
-"""
-
-
-def test_ctrl_c_while_tasks_are_being_started_loses_no_result() -> None:
-    for _ in range(5):
-        command = [sys.executable, "-c", INTERRUPTED_AT_ONCE]
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30)
-        assert (done.stdout, done.stderr) == ("True\n", "")
+    began = time.monotonic()
+    try:
+        assert tlc.run_tasks([lambda: 0, endless], 2, runner) == [0, None]
+        assert time.monotonic() - began < 3
+    finally:
+        over.set()
 
 
 # --- records
@@ -831,12 +858,6 @@ def test_no_login_of_an_address_and_no_steering_of_the_terminal_is_shown(
     said: str, shown: str
 ) -> None:
     assert tlc.redact(said) == shown
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> tlc.Runner:
-    log = tlc.Log(str(tmp_path / "state"), "toy")
-    return tlc.Runner(dict(os.environ), log)
 
 
 def shell(script: str) -> list[str]:

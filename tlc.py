@@ -97,7 +97,6 @@ ODOO_NEEDS: dict[str, tuple[str, float]] = {
 PINNED_VERSIONS = {"odoo-venv": ">=2,<3"}
 
 NEWEST_ODOO = "20.0"
-SUPPORTED_ODOO = ["18.0", "19.0", "20.0"]  # Odoo supports its three newest versions
 
 # ID or ID_LIKE in os-release, or "macos" -> the package manager there
 FAMILIES = {
@@ -258,63 +257,6 @@ LOGIN_CAUSES = (
     (r"starting up|shutting down", "the server is starting or stopping"),
     (r"Connection refused|could not connect|could not translate|timeout|No such file", "the server cannot be reached"),
 )  # fmt: skip
-
-OCA_COMMON = (
-    "account-financial-reporting account-financial-tools bank-payment hr partner-contact product-attribute "
-    "project purchase-workflow queue reporting-engine sale-workflow server-auth server-tools server-ux "
-    "stock-logistics-workflow web"
-).split()
-
-SCHEMA_URL = f"{RELEASE_URL}/config.schema.json"
-CONFIG_HEAD = f"""\
-#:schema {SCHEMA_URL}
-# What this machine should have; `tlc` makes it so. Change it and run tlc again.
-"""
-
-
-def _profile(
-    about: str, versions: list[str], odoo: list[str], oca: list[str], protocol: str
-) -> str:
-    """The text of a config.toml. `oca`: entries as they stand in TOML, quotes and all."""
-    from json import dumps  # a JSON list of strings is a TOML one
-
-    oca_lines = "".join(f"    {entry},\n" for entry in oca)
-    return (
-        f"{CONFIG_HEAD}# {about}\n"
-        f"versions = {dumps(versions)}\n\n"
-        '[tools]\nuv = ["odoo-venv", "pre-commit"]\nnpm = ["rtlcss"]\n'
-        "system_packages = []  # besides what Odoo needs\n\n"
-        f"[repos]\nodoo = {dumps(odoo)}\n"
-        + (f"oca = [\n{oca_lines}]\n" if oca else "")
-        + f'\n[git]\nprotocol = "{protocol}"   # "ssh" needs a GitHub account, "https" does not\n'
-        "depth = 1            # 0: full history\n"
-    )
-
-
-def profiles() -> dict[str, str]:
-    """The built-in configs: name of the profile -> text of its config.toml."""
-    common = [f'"{name}"' for name in OCA_COMMON]
-    contributor = [*common, '["maintainer-tools", ["master"]]', '["oca-port", ["main"]]']
-    return {
-        "odoo-minimal": _profile(
-            "The newest stable Odoo; no account needed.", [NEWEST_ODOO], ["odoo"], [], "https"
-        ),
-        "odoo-dev": _profile(
-            "The supported Odoo versions, enterprise (needs access) and common OCA repositories.",
-            SUPPORTED_ODOO,
-            ["odoo", "enterprise"],
-            common,
-            "ssh",
-        ),
-        "oca-contributor": _profile(
-            "The supported Odoo versions and what OCA's contributors work with.",
-            SUPPORTED_ODOO,
-            ["odoo"],
-            contributor,
-            "ssh",
-        ),
-    }
-
 
 # What git says (LC_ALL=C) when it fails -> cause in one line, mend, and what may help: trying again, or a person
 # at the terminal. Looked through in order; cause and mend may use {host}, {url}, {path}, {name}. Tried with git 2.39
@@ -498,7 +440,10 @@ class Fix(Record):
         def fill(command: Sequence[str] | Privileged) -> Sequence[str] | Privileged:
             if isinstance(command, Privileged):
                 return command.replace(argv=fill(command.argv))
-            return tuple(type(word)(word.format(*groups, **names)) for word in command)
+            words = (
+                word if isinstance(word, Raw) else word.format(*groups, **names) for word in command
+            )
+            return tuple(words)
 
         texts = {key: getattr(self, key).format(*groups, **names) for key in ("by_hand", "note")}
         return self.replace(commands=tuple(map(fill, self.commands)), **texts)
@@ -1641,16 +1586,69 @@ class Settings(Record):
     environ: Mapping[str, str]
 
     def called(self, fix: Fix | str) -> str:
-        """A command as a person can paste it: `tlc` the way it was called, and EDIT with their editor."""
+        """Return a command as a person can paste it: `tlc` as it was called, EDIT with their editor."""
         if isinstance(fix, Fix):
-            return fix.render(shlex.split(self.program), pasted(self.config_path))
+            return fix.render(shlex.split(self.program), self.config_path)
         fix = fix.replace(EDIT, edit(self.config_path))
         return re.sub(r"(?<!\S)tlc (?=[a-z-])", lambda _: f"{self.program} ", fix)
 
     @property
     def config_path(self) -> str:
-        """Where config.toml is."""
+        """Return the path of config.toml."""
         return os.path.join(self.code_root, "config.toml")
+
+
+def edit(path: str) -> str:
+    """Return the command that opens a file in the person's editor."""
+    return f"${{EDITOR:-nano}} {pasted(path)}"
+
+
+def edit_file(path: str = CONFIG_PATH, note: str = "") -> Fix:
+    """Return the fix that opens a file, config.toml by default, in the person's editor."""
+    return paste(Raw("${EDITOR:-nano}"), path, note=note)
+
+
+OCA_COMMON = (
+    "account-financial-reporting account-financial-tools bank-payment hr partner-contact "
+    "product-attribute project purchase-workflow queue reporting-engine sale-workflow server-auth "
+    "server-tools server-ux stock-logistics-workflow web"
+).split()
+SUPPORTED_ODOO = ["18.0", "19.0", NEWEST_ODOO]  # Odoo supports its three newest versions
+SCHEMA_URL = f"{RELEASE_URL}/config.schema.json"
+
+
+def profile_text(about: str, versions: list[str], odoo: list[str], oca: list[Any]) -> str:
+    """Return the text of a config.toml; without `oca` one that needs no account at GitHub."""
+    from json import dumps  # a JSON list of strings is a TOML one
+
+    oca_lines = "".join(f"    {dumps(entry)},\n" for entry in oca)
+    return (
+        f"#:schema {SCHEMA_URL}\n"
+        "# What this machine should have; `tlc` makes it so. Change it and run tlc again.\n"
+        f"# {about}\n"
+        f"versions = {dumps(versions)}\n\n"
+        '[tools]\nuv = ["odoo-venv", "pre-commit"]\nnpm = ["rtlcss"]\n'
+        "system_packages = []  # besides what Odoo needs\n\n"
+        f"[repos]\nodoo = {dumps(odoo)}\n"
+        + (f"oca = [\n{oca_lines}]\n" if oca else "")
+        + f'\n[git]\nprotocol = "{"ssh" if oca else "https"}"   '
+        '# "ssh" needs a GitHub account, "https" does not\n'
+        "depth = 1            # 0: full history\n"
+    )
+
+
+def profiles() -> dict[str, str]:
+    """Return the built-in configs: name of the profile -> text of its config.toml."""
+    team = "The supported Odoo versions, enterprise (needs access) and common OCA repositories."
+    oca = "The supported Odoo versions and what OCA's contributors work with."
+    tools = [["maintainer-tools", ["master"]], ["oca-port", ["main"]]]
+    return {
+        "odoo-minimal": profile_text(
+            "The newest stable Odoo; no account needed.", [NEWEST_ODOO], ["odoo"], []
+        ),
+        "odoo-dev": profile_text(team, SUPPORTED_ODOO, ["odoo", "enterprise"], OCA_COMMON),
+        "oca-contributor": profile_text(oca, SUPPORTED_ODOO, ["odoo"], [*OCA_COMMON, *tools]),
+    }
 
 
 def _text(pattern: str, description: str, **more: Any) -> dict[str, Any]:
@@ -1662,35 +1660,25 @@ def _number(minimum: int, maximum: int | None, description: str, **more: Any) ->
     return {"type": "integer", **limits, "description": description, **more}
 
 
+def _bool(**more: Any) -> dict[str, Any]:
+    return {"type": "boolean", "description": "true or false", **more}
+
+
 def _choice(*words: str) -> dict[str, Any]:
-    return {
-        "enum": list(words),
-        "default": words[0],
-        "description": " or ".join(f'"{word}"' for word in words),
-    }
+    allowed = " or ".join(f'"{word}"' for word in words)
+    return {"enum": list(words), "default": words[0], "description": allowed}
 
 
 def _list(items: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:
-    return {
-        "type": "array",
-        "items": items,
-        "description": description,
-        "uniqueItems": True,
-        "default": [],
-        **more,
-    }
+    kind = {"type": "array", "items": items, "description": description, "uniqueItems": True}
+    return {**kind, "default": [], **more}
 
 
 def _table(properties: dict[str, Any], description: str = "a table", **more: Any) -> dict[str, Any]:
-    """A table with these keys; with `propertyNames` and `additionalProperties` one with keys of the user's."""
+    """Return the schema of a table with these keys, or without any of one with the user's keys."""
     known = {"properties": properties} if properties else {"default": {}}
-    return {
-        "type": "object",
-        "description": description,
-        **known,
-        "additionalProperties": False,
-        **more,
-    }
+    kind = {"type": "object", "description": description}
+    return {**kind, **known, "additionalProperties": False, **more}
 
 
 VERSION = _text(r"(?:\d+\.\d+|master)", 'a version such as "17.0", or "master"')
@@ -1706,12 +1694,14 @@ BRANCH = _text(
 BRANCHES = _list(BRANCH, 'a list of branches, such as ["17.0"]', minItems=1)
 DEPTH = _number(0, None, "a number of commits, 0 for the full history")
 ADDRESS = _text(
-    r"(?:https://(?![-/])[^\s@\x00-\x1f]+|file:///[^\s\x00-\x1f]+|ssh://(?:\w[\w.-]*@)?(?![-/])[^\s@\x00-\x1f]+"
+    r"(?:https://(?![-/])[^\s@\x00-\x1f]+|file:///[^\s\x00-\x1f]+"
+    r"|ssh://(?:\w[\w.-]*@)?(?![-/])[^\s@\x00-\x1f]+"
     r"|\w[\w.-]*@\w[\w.-]*:(?!-)[^\s\x00-\x1f]+)",
     "an address that starts with https://, ssh://, file:/// or user@host:, without a password",
 )
 REPOSITORY = {
-    "description": 'a name, [name, [branch, ...]], or { name = "...", branches = [...], url = "...", depth = 1 }',
+    "description": "a name, [name, [branch, ...]], or "
+    '{ name = "...", branches = [...], url = "...", depth = 1 }',
     "anyOf": [
         REPOSITORY_NAME,
         {
@@ -1725,72 +1715,87 @@ REPOSITORY = {
         ),
     ],
 }
+REPOSITORIES = {
+    "type": "array",
+    "items": REPOSITORY,
+    "description": 'a list of repositories, such as ["web", ["oca-port", ["main"]]]',
+}
+ORGANISATION = _text(
+    r"(?!(?:venvs|conf|config\.toml)$)(?!.*\.git$)[a-zA-Z0-9][a-zA-Z0-9._-]*",
+    "an organisation's name: letters, digits, . _ -, starting with a letter or digit, "
+    "and not one of the code root's own names",
+)
+SCRIPT_URL = _text(r"https://(?![-/])[^\s@/\x00-\x1f]+(?:/[^\s\x00-\x1f]*)?", "an https:// address")
 SCRIPT = _table(
     {
-        "url": _text(
-            r"https://(?![-/])[^\s@/\x00-\x1f]+(?:/[^\s\x00-\x1f]*)?", "an https:// address"
-        ),
+        "url": SCRIPT_URL,
         "name": _text(r"(?!-)[^\x00-\x1f]+", "a display name"),
         "sha256": _text(r"[0-9a-fA-F]{64}", "the 64 hexadecimal digits of a sha256"),
     },
     "a table with url, and name and sha256 if wanted",
     required=["url"],
 )
+UV_TOOL = _text(
+    r"[a-zA-Z0-9][a-zA-Z0-9._\-\[\]@=<>!,]*",
+    'a Python package such as "pre-commit" or "black[d]>=24.0"',
+)
+NPM_PACKAGE = _text(
+    r"(@[a-z0-9-~][a-z0-9-._~]*/)?(?!-)[a-z0-9-~][a-z0-9-._~]*",
+    'an npm package such as "rtlcss" or "@scope/name"',
+)
+# apt-get removes a name that ends in -, and dnf takes the name of a file or an address
+SYSTEM_PACKAGE = _text(
+    r"(?!.*\.(?:rpm|deb)$)[a-zA-Z0-9](?:[a-zA-Z0-9.+_@:-]*[a-zA-Z0-9+])?",
+    'a system package such as "postgresql"',
+)
+DIRECTORY = _text(
+    r"(?![~/-])(?!(?:.*/)?\.{1,2}(?:/|$))(?!.*//)[^\x00-\x1f\\]+",
+    "a relative path inside the code root, without . or ..",
+)
+PRESET = _text(
+    r"[a-zA-Z0-9][a-zA-Z0-9_-]*", 'a preset of odoo-venv, such as "demo"', default="demo"
+)
+PYTHONS = _table(
+    {},
+    'a table of versions and Pythons, such as { "18.0" = "3.12" }',
+    propertyNames=VERSION,
+    additionalProperties=_text(r"3\.\d+(?:\.\d+)?", 'a Python version such as "3.12"'),
+)
+ROLE = _text(
+    r"(?!pg_|(?:public|none)$)[a-zA-Z_][a-zA-Z0-9_-]{0,62}",  # those are PostgreSQL's own
+    "a role's name: up to 63 letters, digits, _ and -, starting with a letter or _, but not pg_",
+    default="odoo",
+)
+PASSWORD = _text(
+    # Odoo's configuration file loses blanks at the ends, and takes these words for no text.
+    r"(?! |(?:None|True|False)$)[^\x00-\x1f\x7f]*[^\x00-\x20\x7f]",
+    "a password without control characters, and without blanks at its ends",
+    default="odoo",
+    secret=True,
+)
+HOST = _text(r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost")
 
-# The rules of config.toml, as a JSON Schema. `description` says what is allowed, in the words of the messages;
-# a pattern matches the whole value.
+# The rules of config.toml, as a JSON Schema. `description` says what is allowed, in the words of
+# the messages; a pattern matches the whole value.
 SCHEMA: dict[str, Any] = _table(
     {
         "versions": _list(VERSION, 'a list of versions, such as ["17.0", "master"]', minItems=1),
         "jobs": _number(1, MAX_JOBS, f"a number from 1 to {MAX_JOBS}"),
-        "create_launcher": {"type": "boolean", "default": True, "description": "true or false"},
-        "init_dirs": _list(
-            _text(
-                r"(?![~/-])(?!(?:.*/)?\.{1,2}(?:/|$))(?!.*//)[^\x00-\x1f\\]+",
-                "a relative path inside the code root, without . or ..",
-            ),
-            'a list of directories, such as ["customer/projects"]',
-        ),
+        "create_launcher": _bool(default=True),
+        "init_dirs": _list(DIRECTORY, 'a list of directories, such as ["customer/projects"]'),
         "tools": _table(
             {
-                "uv": _list(
-                    _text(
-                        r"[a-zA-Z0-9][a-zA-Z0-9._\-\[\]@=<>!,]*",
-                        'a Python package such as "pre-commit" or "black[d]>=24.0"',
-                    ),
-                    "a list of Python packages",
-                ),
-                "npm": _list(
-                    _text(
-                        r"(@[a-z0-9-~][a-z0-9-._~]*/)?(?!-)[a-z0-9-~][a-z0-9-._~]*",
-                        'an npm package such as "rtlcss" or "@scope/name"',
-                    ),
-                    "a list of npm packages",
-                ),
-                "system_packages": _list(
-                    # apt-get removes a name that ends in -, and dnf takes the name of a file or an address
-                    _text(
-                        r"(?!.*\.(?:rpm|deb)$)[a-zA-Z0-9](?:[a-zA-Z0-9.+_@:-]*[a-zA-Z0-9+])?",
-                        'a system package such as "postgresql"',
-                    ),
-                    "a list of system packages",
-                ),
+                "uv": _list(UV_TOOL, "a list of Python packages"),
+                "npm": _list(NPM_PACKAGE, "a list of npm packages"),
+                "system_packages": _list(SYSTEM_PACKAGE, "a list of system packages"),
                 "script": _list(SCRIPT, "a list of tables, each headed [[tools.script]]"),
             }
         ),
         "repos": _table(
             {},
             "a table of organisations, each with a list of repositories",
-            propertyNames=_text(
-                r"(?!(?:venvs|conf|config\.toml)$)(?!.*\.git$)[a-zA-Z0-9][a-zA-Z0-9._-]*",
-                "an organisation's name: letters, digits, . _ -, starting with a letter or digit, and not one of "
-                "the code root's own names",
-            ),
-            additionalProperties={
-                "type": "array",
-                "items": REPOSITORY,
-                "description": 'a list of repositories, such as ["web", ["oca-port", ["main"]]]',
-            },
+            propertyNames=ORGANISATION,
+            additionalProperties=REPOSITORIES,
         ),
         "git": _table(
             {
@@ -1799,40 +1804,12 @@ SCHEMA: dict[str, Any] = _table(
                 "layout": _choice("clones", "worktrees"),
             }
         ),
-        "venvs": _table(
-            {
-                "preset": _text(
-                    r"[a-zA-Z0-9][a-zA-Z0-9_-]*",
-                    'a preset of odoo-venv, such as "demo"',
-                    default="demo",
-                ),
-                "python": _table(
-                    {},
-                    'a table of versions and Pythons, such as { "18.0" = "3.12" }',
-                    propertyNames=VERSION,
-                    additionalProperties=_text(
-                        r"3\.\d+(?:\.\d+)?", 'a Python version such as "3.12"'
-                    ),
-                ),
-            }
-        ),
+        "venvs": _table({"preset": PRESET, "python": PYTHONS}),
         "postgres": _table(
             {
-                "user": _text(
-                    r"(?!pg_|(?:public|none)$)[a-zA-Z_][a-zA-Z0-9_-]{0,62}",  # those are PostgreSQL's own
-                    "a role's name: up to 63 letters, digits, _ and -, starting with a letter or _, but not pg_",
-                    default="odoo",
-                ),
-                "password": _text(
-                    # Odoo's configuration file loses blanks at the ends, and takes these words for no text.
-                    r"(?! |(?:None|True|False)$)[^\x00-\x1f\x7f]*[^\x00-\x20\x7f]",
-                    "a password without control characters, and without blanks at its ends",
-                    default="odoo",
-                    secret=True,
-                ),
-                "host": _text(
-                    r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost"
-                ),
+                "user": ROLE,
+                "password": PASSWORD,
+                "host": HOST,
                 "port": _number(1, 65535, "a port from 1 to 65535", default=5432),
             }
         ),
@@ -1844,7 +1821,7 @@ Path = tuple[str | int, ...]
 
 
 class TomlFloat(str):
-    """A float of a TOML file, as it was written: 16.10 is not 16.1 to the person who meant a version."""
+    """A float of a TOML file, as written: 16.10 is not 16.1 to a person who meant a version."""
 
 
 # JSON Schema's name of a type -> the Python types, and the words for it
@@ -1857,6 +1834,8 @@ JSON_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "object": (dict, "a table"),
 }
 
+DATE = (object, "a date")
+
 # (wanted, found) -> how to write it right; {value} is the value as found
 TYPE_HINTS = {
     ("string", "number"): 'write it in quotes: "{value}"',
@@ -1868,14 +1847,13 @@ TYPE_HINTS = {
 
 
 def json_type(value: object) -> str:
-    """JSON Schema's name for the type of a TOML value; "date" for dates and times."""
-    return next(
-        (name for name, (types, _) in JSON_TYPES.items() if isinstance(value, types)), "date"
-    )
+    """Return JSON Schema's name for the type of a TOML value; "date" for dates and times."""
+    names = (name for name, (types, _) in JSON_TYPES.items() if isinstance(value, types))
+    return next(names, "date")
 
 
 def toml_text(value: object) -> str:
-    """A TOML value as a person would write it, shortened."""
+    """Return a TOML value as a person would write it, shortened."""
     import json
 
     if isinstance(value, TomlFloat) or json_type(value) == "date":
@@ -1883,30 +1861,24 @@ def toml_text(value: object) -> str:
     if isinstance(value, list):
         text = f"[{', '.join(map(toml_text, value))}]"
     elif isinstance(value, dict):
-        text = (
-            "{"
-            + ", ".join(f"{field_name((key,))} = {toml_text(item)}" for key, item in value.items())
-            + "}"
-        )
+        pairs = (f"{field_name((key,))} = {toml_text(item)}" for key, item in value.items())
+        text = "{" + ", ".join(pairs) + "}"
     else:
         text = redact(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def field_name(path: Path) -> str:
-    """A path into the config as people write it: repos.oca[2], venvs.python."18.0"."""
+    """Return a path into the config as people write it: repos.oca[2], venvs.python."18.0"."""
     import json
 
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        else:
-            text += ("." if text else "") + (
-                part
-                if re.fullmatch(r"[A-Za-z0-9_-]+", part)
-                else json.dumps(part, ensure_ascii=False)
-            )
+            continue
+        bare = re.fullmatch(r"[A-Za-z0-9_-]+", part)
+        text += ("." if text else "") + (part if bare else json.dumps(part, ensure_ascii=False))
     return text or "the file"
 
 
@@ -1919,74 +1891,74 @@ class Problem(Record):
 
 
 def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator[Problem]:
-    """The problems of a value under the part of JSON Schema that SCHEMA uses."""
+    """Yield the problems of a value under the part of JSON Schema that SCHEMA uses."""
     found = json_type(value)
     if "anyOf" in schema:
-        kinds = {kind["type"]: kind for kind in schema["anyOf"]}
-        if found not in kinds:
-            yield Problem(path, f"found {toml_text(value)}; allowed: {schema['description']}")
-            return
-        schema = kinds[found]
-    wanted = schema.get("type", "string")
-    secret = any(each.get("secret") for each in (schema, *schema.get("properties", {}).values()))
-    shown = "the value" if secret else toml_text(value)
-    wrong = f"found {shown}; allowed: {schema['description']}"
+        schema = next((kind for kind in schema["anyOf"] if kind["type"] == found), schema)
+    wanted = schema.get("type", found if "anyOf" in schema else "string")
+    properties = schema.get("properties", {})
+    secret = any(each.get("secret") for each in (schema, *properties.values()))
+    shown, allowed = (
+        "the value" if secret else toml_text(value),
+        f"allowed: {schema['description']}",
+    )
     if found != wanted:
-        hint = TYPE_HINTS.get((wanted, found), "").format(value=shown)
-        words = JSON_TYPES[found][1] if found in JSON_TYPES else "a date"
-        yield Problem(
-            path, f"found {shown}, {words}; " + (hint or f"allowed: {schema['description']}")
-        )
-    elif "enum" in schema:
-        if value not in schema["enum"]:
-            near = nearest(value, schema["enum"])
-            yield Problem(path, wrong + (f'; did you mean "{near}"?' if near else ""))
-    elif wanted == "string":
-        if not re.fullmatch(schema["pattern"], value, re.ASCII):
-            yield Problem(path, wrong)
-    elif wanted == "integer":
-        if not schema["minimum"] <= value <= schema.get("maximum", value):
-            yield Problem(path, wrong)
-    elif wanted == "array":
-        if len(value) < schema.get("minItems", 0) or (
-            "prefixItems" in schema and len(value) != len(schema["prefixItems"])
-        ):
-            yield Problem(path, wrong)
-            return
-        for index, item in enumerate(value):
-            yield from validate(
-                item,
-                schema["prefixItems"][index] if "prefixItems" in schema else schema["items"],
-                (*path, index),
-            )
-            if schema.get("uniqueItems") and item in value[:index]:
-                yield Problem((*path, index), f"found {toml_text(item)} again; name it once")
-    elif wanted == "object":
+        hint = TYPE_HINTS.get((wanted, found), "").format(value=shown) or allowed
+        yield Problem(path, f"found {shown}, {JSON_TYPES.get(found, DATE)[1]}; {hint}")
+    elif not fits(value, schema):
+        near = nearest(value, schema["enum"]) if "enum" in schema else ""
+        hint = f'; did you mean "{near}"?' if near else ""
+        yield Problem(path, f"found {shown}; {allowed}{hint}")
+    elif found == "array":
+        yield from validate_list(value, schema, path)
+    elif found == "object":
         yield from validate_table(value, schema, path)
 
 
-def validate_table(
-    value: dict[str, Any], schema: Mapping[str, Any], path: Path
-) -> Iterator[Problem]:
-    """The problems of a table; a key nobody knows is a warning, with the nearest known one."""
+def fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Return whether a value of the right type obeys its schema, what is inside it left aside."""
+    if "anyOf" in schema:
+        return False  # it has none of the types
+    if "enum" in schema:
+        return value in schema["enum"]
+    if "pattern" in schema:
+        return bool(re.fullmatch(schema["pattern"], value, re.ASCII))
+    if "minimum" in schema:
+        return bool(schema["minimum"] <= value <= schema.get("maximum", value))
+    if "prefixItems" in schema:
+        return len(value) == len(schema["prefixItems"])
+    return "minItems" not in schema or len(value) >= schema["minItems"]
+
+
+def validate_list(value: list[Any], schema: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+    """Yield the problems of the items of a list."""
+    kinds = schema.get("prefixItems") or [schema["items"]] * len(value)
+    for index, item in enumerate(value):
+        yield from validate(item, kinds[index], (*path, index))
+        if schema.get("uniqueItems") and item in value[:index]:
+            yield Problem((*path, index), f"found {toml_text(item)} again; name it once")
+
+
+def validate_table(value: dict[str, Any], schema: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+    """Yield the problems of a table; an unknown key is a warning that names the nearest known one."""
     known = schema.get("properties", {})
     for key in schema.get("required", []):
         if key not in value:
-            yield Problem((*path, key), f"missing; allowed: {known[key]['description']}")
+            yield Problem((*at, key), f"missing; allowed: {known[key]['description']}")
     for key, item in value.items():
         if key in known:
-            yield from validate(item, known[key], (*path, key))
+            yield from validate(item, known[key], (*at, key))
         elif schema["additionalProperties"]:
-            yield from validate(key, schema["propertyNames"], (*path, key))
-            yield from validate(item, schema["additionalProperties"], (*path, key))
+            yield from validate(key, schema["propertyNames"], (*at, key))
+            yield from validate(item, schema["additionalProperties"], (*at, key))
         else:
             near = nearest(key, known)
             hint = f'did you mean "{near}"?' if near else f"known here: {', '.join(known)}"
-            yield Problem((*path, key), f"unknown key, ignored; {hint}", warning=True)
+            yield Problem((*at, key), f"unknown key, ignored; {hint}", warning=True)
 
 
 def with_defaults(value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A valid table, completed with the defaults of its schema."""
+    """Return a valid table, completed with the defaults of its schema."""
     full = dict(value)
     for key, part in schema.get("properties", {}).items():
         if part.get("type") == "object" and "properties" in part:
@@ -1996,101 +1968,85 @@ def with_defaults(value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str,
     return full
 
 
-def toml_lines(text: str) -> dict[Path, int]:
-    """The line of each key and list item of a valid TOML text; tomllib does not tell.
+TOML_WORD = re.compile(
+    r"[ \t\r]+|\#[^\n]*|(?P<word>\n|[\[\]{}=,]|[^\s\[\]{}=,#\"']+"
+    r"|\"\"\"(?:\\.|[^\\])*?\"\"\"\"{0,2}|'''.*?''''{0,2}|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*')",
+    re.DOTALL,
+)
 
-    TOML v1.0.0 is tokenised; values are skipped over, not interpreted.
+
+class TomlLines:
+    """The line of each key and list item of a valid TOML text, which tomllib does not tell.
+
+    One pass over its words (TOML v1.0.0) with a stack of the open brackets: of each the path of
+    its value, and for a list the index of the item being read, else -1. At the bottom lies the
+    table of the last header, whose pairs are parted by newlines as those of others by commas.
     """
-    import tomllib
 
-    token = re.compile(
-        r"(?P<skip>[ \t\r]+|\#[^\n]*)|(?P<newline>\n)|(?P<mark>[\[\]{}=,])|(?P<bare>[^\s\[\]{}=,#\"']+)"
-        r"|(?P<string>\"\"\"(?:\\.|[^\\])*?\"\"\"\"{0,2}|'''.*?''''{0,2}|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*')",
-        re.DOTALL,
-    )
-    tokens: list[tuple[str, str, int]] = []
-    line = 1
-    for match in token.finditer(text):
-        if match.lastgroup != "skip":
-            tokens.append((str(match.lastgroup), match[0], line))
-        line += match[0].count("\n")
-    tokens += [("newline", "\n", line)]
-    lines: dict[Path, int] = {(): 1}
-    arrays: dict[Path, int] = {}  # array of tables -> index of its last table
-    at = 0
+    def __init__(self, text: str) -> None:
+        self.lines: dict[Path, int] = {(): 1}
+        self.stack: list[tuple[Path, int]] = [((), -1)]
+        self.path: Path = ()  # of the key or item being read
+        self.in_key, self.line = True, 1
+        self.last: dict[Path, int] = {}  # array of tables -> index of its last table
+        self.opened = 0  # brackets of the header being read
+        for match in TOML_WORD.finditer(text):
+            if match["word"]:
+                (self.read_key if self.in_key else self.read_value)(match[0])
+            self.line += match[0].count("\n")
 
-    def keys() -> Path:
-        nonlocal at
-        parts: list[str] = []
-        while tokens[at][0] in ("bare", "string"):
-            kind, word, _line = tokens[at]
-            parts += (
-                [tomllib.loads(f"k = {word}")["k"]]
-                if kind == "string"
-                else [p for p in word.split(".") if p]
-            )
-            at += 1
-        return tuple(parts)
+    def read_key(self, word: str) -> None:
+        """Read a word of a key or header, or what ends it."""
+        import tomllib
 
-    def skip(*words: str) -> None:
-        nonlocal at
-        while tokens[at][1] in words:
-            at += 1
-
-    def pair(table: Path) -> None:
-        nonlocal at
-        line = tokens[at][2]
-        path = table
-        for key in keys():
-            path = (*path, key)
-            lines.setdefault(path, line)
-        at += 1  # the =
-        value(path)
-
-    def value(path: Path) -> None:
-        nonlocal at
-        lines.setdefault(path, tokens[at][2])
-        opening = tokens[at][1]
-        if opening in ("[", "{"):
-            at += 1
-            skip("\n", ",")
-            index = 0
-            while tokens[at][1] not in ("]", "}"):
-                if opening == "[":
-                    value((*path, index))
-                    index += 1
-                else:
-                    pair(path)
-                skip("\n", ",")
-            at += 1
+        if word == "[":
+            self.path, self.opened = (), self.opened + 1
+        elif word == "]":
+            if self.opened == 2:
+                self.step(self.last.get(self.path, -1) + 1)
+            self.stack, self.opened = [(self.path, -1)], 0
+        elif word == "=":
+            self.in_key = False
+        elif word in "},\n":
+            self.end_item(word)
+        elif word[0] in "\"'":
+            self.step(tomllib.loads(f"k = {word}")["k"])
         else:
-            while tokens[at][0] in ("bare", "string"):  # a date and its time are two words
-                at += 1
+            for part in filter(None, word.split(".")):
+                self.step(part)
 
-    table: Path = ()
-    while at < len(tokens) and tokens[at][1] == "\n":
-        at += 1
-    while at < len(tokens):
-        if tokens[at][1] == "[":
-            line = tokens[at][2]
-            is_array = tokens[at + 1][1] == "["
-            skip("[")
-            table = ()
-            names = keys()
-            for position, name in enumerate(names):
-                table = (*table, name)
-                if is_array and position == len(names) - 1:
-                    arrays[table] = arrays.get(table, -1) + 1
-                lines.setdefault(table, line)
-                if table in arrays:
-                    table = (*table, arrays[table])
-                    lines.setdefault(table, line)
-            skip("]")
-        else:
-            pair(table)
-        while at < len(tokens) and tokens[at][1] == "\n":
-            at += 1
-    return lines
+    def step(self, part: str | int) -> None:
+        """Go on to a part of a key, or to the next table of an array of tables."""
+        if isinstance(part, int):
+            self.last[self.path] = part
+        elif self.path in self.last:
+            self.path = (*self.path, self.last[self.path])
+        self.path = (*self.path, part)
+        self.lines.setdefault(self.path, self.line)
+
+    def read_value(self, word: str) -> None:
+        """Read a word of a value, or what ends it."""
+        if word in "]},\n":
+            self.end_item(word)
+            return
+        self.lines.setdefault(self.path, self.line)
+        if word == "[":
+            self.stack.append((self.path, 0))
+            self.path = (*self.path, 0)
+        elif word == "{":
+            self.stack.append((self.path, -1))
+            self.in_key = True
+
+    def end_item(self, word: str) -> None:
+        """End a list or inline table, or one item of it; newlines mean nothing inside of brackets."""
+        if word in "]}":
+            self.path, self.in_key = self.stack.pop()[0], False
+        elif word == "," or len(self.stack) == 1:
+            self.path, index = self.stack[-1]
+            self.in_key = index < 0
+            if not self.in_key:
+                self.stack[-1] = self.path, index + 1
+                self.path = (*self.path, index + 1)
 
 
 class Repository(Record):
@@ -2105,7 +2061,7 @@ class Repository(Record):
 
     @property
     def item(self) -> str:
-        """Its name everywhere: display, filter, JSON."""
+        """Return its name everywhere: display, filter, JSON."""
         return f"{self.organisation}/{self.name}@{self.branch}"
 
 
@@ -2121,50 +2077,45 @@ GITHUB_URLS = {
 
 
 def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]]:
-    """Each repository at each of its branches, with its path in the config. `data`: valid, with defaults."""
+    """Yield each repository at each of its branches, with its path in the config.
+
+    `data`: valid, with defaults.
+    """
     for organisation, entries in data["repos"].items():
+        owner = GITHUB_NAMES.get(organisation, organisation)
+        layout = LAYOUTS.get(organisation, OTHER_LAYOUT)
         for index, entry in enumerate(entries):
             if isinstance(entry, str):
                 entry = {"name": entry}
             elif isinstance(entry, list):
                 entry = {"name": entry[0], "branches": entry[1]}
             name = entry["name"]
-            owner = GITHUB_NAMES.get(organisation, organisation)
-            url = entry.get("url") or GITHUB_URLS[data["git"]["protocol"]].format(
-                owner=owner, name=name
-            )
-            layout = LAYOUTS.get(organisation, OTHER_LAYOUT)
+            usual = GITHUB_URLS[data["git"]["protocol"]].format(owner=owner, name=name)
+            url, depth = entry.get("url", usual), entry.get("depth", data["git"]["depth"])
             for branch in entry.get("branches", data["versions"]):
                 path = layout.format(organisation=organisation, branch=branch, name=name)
-                depth = entry.get("depth", data["git"]["depth"])
-                yield (
-                    ("repos", organisation, index),
-                    Repository(organisation, name, branch, path, url, depth),
-                )
+                found = Repository(organisation, name, branch, path, url, depth)
+                yield ("repos", organisation, index), found
 
 
 def misplaced(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Checkouts named twice, and anything that would stand inside a checkout."""
+    """Yield checkouts named twice, and whatever would stand inside a checkout."""
     checkouts: dict[str, str] = {}
     urls: dict[tuple[str, str], str] = {}
+    directories = enumerate(data["init_dirs"])
     places: list[tuple[Path, str, str]] = [
-        (("init_dirs", index), path.rstrip("/"), path)
-        for index, path in enumerate(data["init_dirs"])
+        (("init_dirs", index), path.rstrip("/"), path) for index, path in directories
     ]
-    for field, repository in repositories_of(data):
-        url = urls.setdefault((repository.organisation, repository.name), repository.url)
-        if url != repository.url:
-            yield Problem(
-                field,
-                f"{repository.item} has another url than {url} elsewhere; give it another name",
-            )
-        if repository.path in checkouts:
-            yield Problem(
-                field,
-                f"{repository.item} would stand where {checkouts[repository.path]} does; name it once",
-            )
-        checkouts[repository.path] = repository.item
-        places.append((field, os.path.dirname(repository.path), repository.item))
+    for field, each in repositories_of(data):
+        url = urls.setdefault((each.organisation, each.name), each.url)
+        if url != each.url:
+            text = f"{each.item} has another url than {url} elsewhere; give it another name"
+            yield Problem(field, text)
+        if each.path in checkouts:
+            other = checkouts[each.path]
+            yield Problem(field, f"{each.item} would stand where {other} does; name it once")
+        checkouts[each.path] = each.item
+        places.append((field, os.path.dirname(each.path), each.item))
     for field, path, name in places:
         while path:
             if path in checkouts:
@@ -2182,86 +2133,78 @@ class Config(Record):
 
     @property
     def versions(self) -> list[str]:
-        """The Odoo versions, in the order of the file."""
+        """Return the Odoo versions, in the order of the file."""
         versions: list[str] = self.data["versions"]
         return versions
 
 
-def edit(path: str) -> str:
-    """The command that opens a file in the person's editor."""
-    return f"${{EDITOR:-nano}} {pasted(path)}"
-
-
-def parse_config(text: str, path: str = "config.toml") -> Config:
-    """Reads the text of a config.toml. Raises ConfigError with every problem, a line each."""
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return what a TOML text says, its floats as written. Raises ConfigError."""
     import tomllib
 
     try:
-        raw = tomllib.loads(text, parse_float=TomlFloat)
+        return tomllib.loads(text, parse_float=TomlFloat)
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"line (\d+), column (\d+)", str(error))
         message = re.sub(r" \(at .*\)$", "", str(error))
         # "at end of document" is all that tomllib says there
-        line, column = (
-            place.groups()
-            if place
-            else (str(text.count("\n") + 1), str(len(text.rpartition("\n")[2]) + 1))
-        )
-        raise ConfigError(f"config.toml:{line}:{column}: {message}", edit(path)) from None
+        end = text.count("\n") + 1, len(text.rpartition("\n")[2]) + 1
+        line, column = place.groups() if place else end
+        raise ConfigError(f"config.toml:{line}:{column}: {message}", edit_file()) from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list 1,000 deep
-        raise ConfigError(f"config.toml: cannot be read: {error}", edit(path)) from None
-    lines = toml_lines(text)
+        raise ConfigError(f"config.toml: cannot be read: {error}", edit_file()) from None
+
+
+def located(problems: Iterable[Problem], text: str) -> list[str]:
+    """Return the problems of a TOML text as lines that begin with their places, in their order."""
+    lines = TomlLines(text).lines
+    found = []
+    for problem in problems:
+        path = problem.path
+        while path not in lines:
+            path = path[:-1]
+        found.append((lines[path], f"{field_name(problem.path)}: {problem.text}"))
+    found.sort(key=lambda place: place[0])
+    return [f"config.toml:{line}: {message}" for line, message in found]
+
+
+def parse_config(text: str, path: str = "config.toml") -> Config:
+    """Return what the text of a config.toml says.
+
+    Raises ConfigError with every problem, a line each, and a short valid example.
+    """
+    raw = parse_toml(text)
     problems = list(validate(raw, SCHEMA))
     if all(problem.warning for problem in problems):
         data = with_defaults(raw, SCHEMA)
         problems += misplaced(data)
-
-    def rendered(warning: bool) -> list[str]:
-        places = []
-        for problem in problems:
-            if problem.warning == warning:
-                known = next(
-                    problem.path[:n]
-                    for n in range(len(problem.path), -1, -1)
-                    if problem.path[:n] in lines
-                )
-                places.append((lines[known], f"{field_name(problem.path)}: {problem.text}"))
-        return [
-            f"config.toml:{line}: {text}"
-            for line, text in sorted(places, key=lambda place: place[0])
-        ]
-
-    if rendered(warning=False):
-        example = "".join(
-            f"\n    {line}"
-            for line in profiles()["odoo-minimal"].splitlines()
-            if line and line[0] != "#"
-        )
-        shown = "\n".join(rendered(warning=True) + rendered(warning=False))
-        raise ConfigError(f"{shown}\nA short valid example:{example}", edit(path))
-    return Config(
-        path, data, [repository for _, repository in repositories_of(data)], rendered(warning=True)
-    )
+    warnings = [problem for problem in problems if problem.warning]
+    told = located(warnings, text) if warnings else []
+    if len(warnings) < len(problems):
+        told += located([problem for problem in problems if not problem.warning], text)
+        minimal = profiles()["odoo-minimal"].splitlines()
+        example = [f"    {line}" for line in minimal if line and line[0] != "#"]
+        raise ConfigError("\n".join([*told, "A short valid example:", *example]), edit_file())
+    return Config(path, data, [repository for _, repository in repositories_of(data)], told)
 
 
 def load_config(path: str) -> Config:
-    """Reads config.toml. Raises ConfigError when it is missing, unreadable or wrong."""
+    """Return what config.toml says. Raises ConfigError when it is missing, unreadable or wrong."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             return parse_config(file.read(), path)
     except FileNotFoundError:
         raise ConfigError(
-            f"There is no {tilde(path)} yet: `tlc init` writes a small one, `tlc generate-config` a larger one.",
-            "tlc init",
+            f"There is no {tilde(path)} yet: `tlc init` writes a small one, "
+            "`tlc generate-config` a larger one.",
+            paste("tlc", "init"),
         ) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"config.toml: byte {error.start} is not UTF-8.", f"save {tilde(path)} as UTF-8"
-        ) from None
+        message = f"config.toml: byte {error.start} is not UTF-8."
+        raise ConfigError(message, by_hand(f"Save {tilde(path)} as UTF-8.")) from None
     except OSError as error:
-        raise ConfigError(
-            f"{tilde(path)} cannot be read: {error.strerror}.", f"ls -l {pasted(path)}"
-        ) from None
+        message = f"{tilde(path)} cannot be read: {error.strerror}."
+        raise ConfigError(message, paste("ls", "-l", path)) from None
 
 
 # ----------------------------------------------------------------------------------------------
@@ -2996,7 +2939,7 @@ class Directory(Resource):
     """A directory of the tree. `name`: relative to the code root."""
 
     kind = "directory"
-    fix = "tlc init"
+    fix = paste("tlc", "init")
 
     def __init__(self, code_root: str, name: str, remark: str) -> None:
         super().__init__(name)
@@ -3004,13 +2947,11 @@ class Directory(Resource):
 
     def check(self) -> CheckResult:
         if os.path.isdir(self.path):
-            return CheckResult(CheckStatus.OK, "there")
+            return ok("there")
         if os.path.lexists(self.path):
-            fix = f"{move_away(self.path)} && {self.fix}"
-            return CheckResult(
-                CheckStatus.FAIL, "something that is not a directory is in the way", fix=fix
-            )
-        return CheckResult(CheckStatus.FAIL, "missing", "make directory")
+            fix = f"{move_away(self.path)} && tlc init"
+            return fail("something that is not a directory is in the way", fix)
+        return missing("make directory")
 
     def apply(self, task: Task) -> TaskResult:
         os.makedirs(self.path, exist_ok=True)
@@ -3018,22 +2959,20 @@ class Directory(Resource):
 
 
 def write_file(path: str, text: str, mode: int = 0o666) -> None:
-    """Writes a text file whole or not at all: beside, to the disk, renamed. Makes its directory.
+    """Write a text file whole or not at all: beside its place, to the disk, then renamed.
 
-    A link is written through: people keep their config in a repository of dotfiles. `mode`: of a file that was not
-    there, less the umask.
+    Makes its directory. A link is written through: people keep their config in a repository of
+    dotfiles. `mode`: of a file that was not there, less the umask.
     """
     path = os.path.realpath(path)
     beside = f"{path}.{os.getpid()}.tmp"
     os.makedirs(os.path.dirname(path), exist_ok=True)
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, mode)
+
     try:
-        with open(
-            beside,
-            "x",
-            encoding="utf-8",
-            errors="surrogateescape",
-            opener=lambda name, flags: os.open(name, flags, mode),
-        ) as file:
+        with open(beside, "x", encoding="utf-8", errors="surrogateescape", opener=opener) as file:
             if os.path.exists(path):
                 os.chmod(beside, os.stat(path).st_mode)
             file.write(text)
@@ -3041,7 +2980,7 @@ def write_file(path: str, text: str, mode: int = 0o666) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        error.filename = error.filename or path  # a disk that is full says no name
+        error.filename = error.filename or path  # a full disk names no file
         raise
     finally:
         if os.path.lexists(beside):
@@ -3049,12 +2988,12 @@ def write_file(path: str, text: str, mode: int = 0o666) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """Copies a file or a whole directory, with its times and modes."""
+    """Copy a file or a whole directory, with its times and modes."""
     shutil.copytree(source, target) if os.path.isdir(source) else shutil.copy2(source, target)
 
 
 def remove(path: str) -> None:
-    """Removes a file or a whole directory, as far as that goes; what is not there is well."""
+    """Remove a file or directory tree; a missing one is fine, errors inside a tree are ignored."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
@@ -3062,31 +3001,41 @@ def remove(path: str) -> None:
 
 
 class ConfigFile(Resource):
-    """config.toml with the text of a profile; an existing one is replaced only when `replace` is set."""
+    """config.toml with the text of a profile; replaces an existing one only with `replace`."""
 
     kind = "config"
     in_doctor = False
     remark = "what this machine should have"
-    fix = "tlc init"
+    fix = paste("tlc", "init")
 
     def __init__(self, path: str, text: str, replace: bool) -> None:
         super().__init__("config.toml")
         self.path, self.text, self.replace = path, text, replace
+        self.planned: tuple[str | None, ...] = ()  # what the first look, which is the plan's, found
+
+    def read(self) -> str | None:
+        """Return the text that is there, None where there is no file."""
+        if not os.path.exists(self.path):
+            return None
+        with open(self.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
 
     def check(self) -> CheckResult:
-        if not os.path.exists(self.path):
-            return CheckResult(CheckStatus.FAIL, "not there yet", f"write {tilde(self.path)}")
-        if not self.replace:
-            return CheckResult(CheckStatus.OK, "there")
-        with open(self.path, encoding="utf-8", errors="replace") as file:
-            if file.read() == self.text:
-                return CheckResult(CheckStatus.OK, "as the profile has it")
+        if not self.replace and os.path.exists(self.path):
+            return ok("there")
+        found = self.read()
+        self.planned = self.planned or (found,)
+        if found is None:
+            return missing(f"write {tilde(self.path)}", "not there yet")
+        if found == self.text:
+            return ok("as the profile has it")
         action = f"replace {tilde(self.path)}, keeping the old one beside it"
-        return CheckResult(
-            CheckStatus.WARN, "another one is there", action, needs_confirmation=True
-        )
+        return warn("another one is there", action=action, needs_confirmation=True)
 
     def apply(self, task: Task) -> TaskResult:
+        if self.read() not in (*self.planned, self.text):
+            message = f"not written: {tilde(self.path)} changed after the plan was shown"
+            return TaskResult("failed", message, by_hand("Look at it, then run the command again."))
         kept = ""
         if os.path.exists(self.path):
             kept = f"{self.path}.bak-{time.strftime('%Y%m%d-%H%M%S')}"

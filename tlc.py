@@ -2545,6 +2545,51 @@ def batches(steps: Sequence[Step]) -> list[list[Step]]:
     return list(by_key.values())
 
 
+def privileged_commands(steps: Sequence[Step]) -> list[Privileged]:
+    """Return the commands that these steps run as another user, each once."""
+    groups = [[step.resource for step in group] for group in batches(steps)]
+    texts = [each for group in groups for each in type(group[0]).privileged_batch(group)]
+    found = [as_privileged(each) for each in texts]
+    return list({each.render(): each for each in found}.values())
+
+
+def look_ahead(steps: dict[Stage, Sequence[Step]]) -> dict[Stage, Sequence[Step]]:
+    """Return the steps with what the stages mean to each other.
+
+    A check that fails without an action is planned as "checked again" where an earlier stage has
+    something to do. Otherwise the stages that need its stage have no actions.
+    """
+    planned: dict[Stage, Sequence[Step]] = {}
+    earlier = False
+    lost: set[str] = set()
+    for stage, found in steps.items():
+        if lost & set(stage.needs):
+            found = [step.replace(action="") for step in found]
+        if earlier:
+            found = [
+                step.replace(action=LATER_ACTION) if step.is_hopeless else step for step in found
+            ]
+        if any(step.is_hopeless for step in found):
+            lost.add(stage.name)
+        earlier = earlier or any(step.action for step in found)
+        planned[stage] = found
+    return planned
+
+
+def untouched(step: Step, began: bool, dry_run: bool) -> TaskResult:
+    """Return the result of a step that has none of its own, as the run did not get so far.
+
+    This is the one place that says what a run that was interrupted reports.
+    """
+    if not step.action:
+        status = "failed" if step.found.status == CheckStatus.FAIL else "ok"
+        return TaskResult(status, step.found.message, step.found.fix, step.found.detail)
+    if dry_run:
+        message = f"{step.action} ({step.found.message})"
+        return TaskResult("planned", message, detail=step.found.detail)
+    return TaskResult("failed", "interrupted") if began else TaskResult("skipped", "not started")
+
+
 class Inspector:
     """Check resources, and make outcomes of what that finds: all that doctor does.
 
@@ -2558,6 +2603,23 @@ class Inspector:
         self.command, self.force = command, force
         self.report = Report(terminal, settings)
         self.outcomes: list[Outcome] = []
+
+    def need_programs(self, stages: Sequence[Stage]) -> None:
+        """Raise ExecutableNotFoundError where these stages can do nothing without a program."""
+        for stage in stages:
+            for program in {name for each in stage.resources for name in each.needed_programs}:
+                self.runner.which(program)
+
+    def check(self, stages: Sequence[Stage]) -> list[list[Step]]:
+        """Check all resources side by side; return the steps of each stage. Raises Interrupted."""
+        pairs = [(stage, resource) for stage in stages for resource in stage.resources]
+        # Checks wait for short local processes: two for each processor keep it busy.
+        width = 2 * (os.cpu_count() or 1)
+        tasks = [functools.partial(self.check_one, *pair) for pair in pairs]
+        steps = run_tasks(tasks, width, self.runner)
+        self.runner.pause(0)
+        found = [step for step in steps if step and step.found.message]
+        return [[step for step in found if step.stage is stage] for stage in stages]
 
     def check_one(self, stage: Stage, resource: Resource) -> Step:
         """Return how a resource stands, as a step."""
@@ -2604,14 +2666,13 @@ class Inspector:
         Shows a table for each group, which is the kind of its outcomes; returns the exit code.
         """
         started = time.monotonic()
-        pairs = [(group, each) for group in groups for each in group.resources]
-        for memo in [memo for group in groups for memo in group.memos]:
-            memo.forget()
-        tasks = [
-            functools.partial(self.run_doctor_check, *pair, offline)
-            for pair in pairs
-            if not (offline and pair[1].online)
-        ]
+        tasks = []
+        for group in groups:
+            for memo in group.memos:
+                memo.forget()
+            wanted = [each for each in group.resources if not (offline and each.online)]
+            check = functools.partial(self.run_doctor_check, group, offline=offline)
+            tasks += [functools.partial(check, each) for each in wanted]
         found = run_tasks(tasks, DOCTOR_CHECKS_AT_ONCE, self.runner)
         interrupted = self.runner.stopped_at is not None
         self.outcomes = [each for each in found if each and each.message and not interrupted]
@@ -2669,30 +2730,37 @@ class Engine(Inspector):
         `view` renders the steps where a command has its own picture of them (init's tree);
         `after` says, once all is done, what is worth running next. Raises DeclinedError, SudoError.
         """
-        started, dry_run = time.monotonic(), self.settings.dry_run
+        started = time.monotonic()
         if view and self.silent:
             self.silent = ("ok", "changed")  # the picture shows them
         try:
-            self.need_programs([stage for stage in stages if stage.resources][:1])
-            # Nothing is made, not even the code root, before the answer to the question.
-            asks = self.settings.newcomer and not self.settings.yes
-            if not (dry_run or asks):
-                self.keep_others_off(stages)
-            steps = self.plan(stages)
-            if dry_run:
-                self.report.plan(steps, self.privileged(steps), view)
-            else:
-                asked = self.confirm(steps, view)
-                if asked and asks:
-                    self.keep_others_off(stages)
-                self.carry_out(stages, steps, asked)
+            self.plan_and_carry_out(stages, view)
         except KeyboardInterrupt:  # at the question: nothing was begun
             self.steps.clear()
             self.runner.stop()
         except Interrupted:
             self.runner.stop()
         self.outcomes = [self.result_of(step) for steps in self.steps.values() for step in steps]
-        return self.close(time.monotonic() - started, None if dry_run else after)
+        return self.close(time.monotonic() - started, None if self.settings.dry_run else after)
+
+    def plan_and_carry_out(self, stages: Sequence[Stage], view: View | None) -> None:
+        """Plan, show what is planned, ask, and do it, as far as the settings want that.
+
+        Raises KeyboardInterrupt at the question, Interrupted anywhere else.
+        """
+        self.need_programs([stage for stage in stages if stage.resources][:1])
+        # Nothing is made, not even the code root, before the answer to the question.
+        asks = self.settings.newcomer and not self.settings.yes
+        if not (self.settings.dry_run or asks):
+            self.keep_others_off(stages)
+        steps = self.plan(stages)
+        if self.settings.dry_run:
+            self.report.plan(steps, privileged_commands(steps), view)
+            return
+        asked = self.confirm(steps, view)
+        if asked and asks:
+            self.keep_others_off(stages)
+        self.carry_out(stages, steps, asked)
 
     def keep_others_off(self, stages: Sequence[Stage]) -> None:
         """Wait for other runs on the code root, and lock it, where a stage works there."""
@@ -2702,46 +2770,10 @@ class Engine(Inspector):
 
     # --- looking
 
-    def need_programs(self, stages: Sequence[Stage]) -> None:
-        """Raise ExecutableNotFoundError where these stages can do nothing without a program."""
-        for stage in stages:
-            for program in {name for each in stage.resources for name in each.needed_programs}:
-                self.runner.which(program)
-
     def plan(self, stages: Sequence[Stage]) -> list[Step]:
-        """Check all resources; return the steps, which are in `self.steps` too.
-
-        A check that fails without an action is planned as "checked again" where an earlier stage
-        has something to do. Otherwise the stages that need its stage have no actions.
-        """
-        for stage, found in zip(stages, self.check(stages), strict=True):
-            self.steps[stage] = found
-        earlier = False
-        lost: set[str] = set()
-        for stage, steps in self.steps.items():
-            if lost & set(stage.needs):
-                steps = [step.replace(action="") for step in steps]
-            if earlier:
-                steps = [
-                    step.replace(action=LATER_ACTION) if step.is_hopeless else step
-                    for step in steps
-                ]
-            self.steps[stage] = steps
-            if any(step.is_hopeless for step in steps):
-                lost.add(stage.name)
-            earlier = earlier or any(step.action for step in steps)
+        """Check all resources; return the steps, which are in `self.steps` too."""
+        self.steps = look_ahead(dict(zip(stages, self.check(stages), strict=True)))
         return [step for steps in self.steps.values() for step in steps]
-
-    def check(self, stages: Sequence[Stage]) -> list[list[Step]]:
-        """Check all resources side by side; return the steps of each stage. Raises Interrupted."""
-        pairs = [(stage, resource) for stage in stages for resource in stage.resources]
-        # Checks wait for short local processes: two for each processor keep it busy.
-        width = 2 * (os.cpu_count() or 1)
-        tasks = [functools.partial(self.check_one, *pair) for pair in pairs]
-        steps = run_tasks(tasks, width, self.runner)
-        self.runner.pause(0)
-        found = [step for step in steps if step and step.found.message]
-        return [[step for step in found if step.stage is stage] for stage in stages]
 
     # --- asking
 
@@ -2754,22 +2786,15 @@ class Engine(Inspector):
         todo = [step for step in steps if step.action]
         shown = todo if newcomer else [step for step in todo if step.found.needs_confirmation]
         if newcomer and todo:
-            self.report.plan(steps, self.privileged(steps), view)
+            self.report.plan(steps, privileged_commands(steps), view)
         elif view and not self.settings.quiet:
             self.terminal.show(view(self.settings, steps))
         if not (shown and asks):
             return False
         if not newcomer:
-            self.report.plan(shown, self.privileged(shown), None)
+            self.report.plan(shown, privileged_commands(shown), None)
         confirm_step(self.terminal, "Go ahead?", paste("tlc", "--yes", Raw(self.settings.again)))
         return True
-
-    def privileged(self, steps: Sequence[Step]) -> list[Privileged]:
-        """Return the commands that these steps run as another user, each once."""
-        groups = [[step.resource for step in group] for group in batches(steps)]
-        texts = [each for group in groups for each in type(group[0]).privileged_batch(group)]
-        found = [as_privileged(each) for each in texts]
-        return list({each.render(): each for each in found}.values())
 
     def obtain_privilege(self, todo: Sequence[Step]) -> None:
         """Have sudo ask for its password, once and now, where these steps need it.
@@ -2780,13 +2805,13 @@ class Engine(Inspector):
         # What needs a stage that may not come about asks for nothing beforehand.
         unsure = {step.stage.name for step in todo if step.action == LATER_ACTION}
         sure = [step for step in todo if not unsure & set(step.stage.needs)]
-        commands = self.privileged(sure)
+        commands = privileged_commands(sure)
         if not commands:
             return
         try:
             self.stack.enter_context(Privilege(self.runner)).obtain(self.terminal, commands)
         except SudoError as error:
-            if all(self.privileged(group) for group in batches(todo)):
+            if all(privileged_commands(group) for group in batches(todo)):
                 raise
             self.sudo_refused = error
 
@@ -2872,7 +2897,7 @@ class Engine(Inspector):
         task = Task(self.force, terminal, functools.partial(progress.update, name))
 
         def work() -> Sequence[TaskResult]:
-            if self.sudo_refused and (commands := self.privileged(group)):
+            if self.sudo_refused and (commands := privileged_commands(group)):
                 raise SudoError(self.sudo_refused.message, Fix(tuple(commands), joiner="\n"))
             results = type(resources[0]).apply_batch(resources, task)
             if len(results) != len(resources):
@@ -2894,16 +2919,7 @@ class Engine(Inspector):
         """Return the outcome of a step, whether or not the run got as far as that."""
         if step.resource in self.done:
             return self.done[step.resource]
-        if not step.action:
-            status = "failed" if step.found.status == CheckStatus.FAIL else "ok"
-            result = TaskResult(status, step.found.message, step.found.fix, step.found.detail)
-        elif self.settings.dry_run:
-            message = f"{step.action} ({step.found.message})"
-            result = TaskResult("planned", message, detail=step.found.detail)
-        elif step.resource in self.began:
-            result = TaskResult("failed", "interrupted")
-        else:
-            result = TaskResult("skipped", "not started")
+        result = untouched(step, step.resource in self.began, self.settings.dry_run)
         return self.outcome(step, result, 0.0 if step.action else step.seconds)
 
     def close(self, seconds: float, after: Callable[[], Fix | str] | None) -> int:

@@ -55,6 +55,9 @@ if sys.version_info < (3, 11):
 MAIN = (
     GUARD
     + """\
+import _signal  # Ctrl-C ends this without a traceback, until the program handles it
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 if sys.argv[1:] == ["--version"]:  # answered without reading the program
     import os
     try:

@@ -10,8 +10,8 @@ wrote is never overwritten, unless --force is given, and then it is backed up fi
 It does not promise to manage production servers, to be a git front end, or to understand what
 odoo-venv, uv, apt and git already do; it drives them.
 
-Sections, each using only those above it: constants, errors, terminal, platform, processes,
-config, engine, files, repositories, tools, environments, postgresql, doctor, commands, command line.
+Sections, each using only those above it: constants, errors, terminal, platform, processes, config,
+engine, files, repositories, tools, environments, postgresql, doctor, commands, command line.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __version__ = "0.1.0"
 
 
 class CheckStatus:
-    """How a resource stands. Plain strings: they are JSON too, and enum costs 3 ms at each start."""
+    """The state of a resource. Plain strings: they are JSON too, and enum costs 3 ms a start."""
 
     OK = "OK"
     WARN = "WARN"
@@ -328,7 +328,7 @@ GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each nam
 
 @dataclass_transform(frozen_default=True)
 class Record:
-    """Base of the frozen records: the annotations are the fields, in order; class values are defaults.
+    """A frozen record: its annotations are the fields, in order; class values are defaults.
 
     It stands in for dataclasses, which cost more at each start (14 ms) than Python itself.
     """
@@ -346,19 +346,20 @@ class Record:
         raise AttributeError(f"{type(self).__name__} is frozen")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.as_dict().items())})"
+        fields = ", ".join(f"{key}={value!r}" for key, value in self.as_dict().items())
+        return f"{type(self).__name__}({fields})"
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields and their values, in order."""
+        """Return the fields and their values, in order."""
         return {name: getattr(self, name) for name in type(self).__annotations__}
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return type(self)(**(self.as_dict() | changes))
 
 
 def tilde(path: str) -> str:
-    """A path as a person writes it: ~ for the home directory."""
+    """Return a path as a person writes it: ~ for the home directory."""
     home = os.path.expanduser("~").rstrip("/")
     return (
         "~" + path[len(home) :] if home and (path == home or path.startswith(home + "/")) else path
@@ -366,17 +367,17 @@ def tilde(path: str) -> str:
 
 
 def shell(*words: str) -> str:
-    """A command as a person can paste it."""
+    """Return a command as a person can paste it."""
     return shlex.join(words)
 
 
 def pasted(path: str) -> str:
-    """A path as a person can paste it: with ~ unless it must be quoted, which ~ must not."""
+    """Return a path as a person can paste it: with ~ unless it must be quoted, which ~ must not."""
     return tilde(path) if shell(path) == path else shell(path)
 
 
 def as_user(user: str) -> list[str]:
-    """What a person types before a command that another user is to run; [] where it is this one."""
+    """Return what a person types before a command of another user; [] where it is this one."""
     import pwd
 
     try:
@@ -393,7 +394,7 @@ def as_user(user: str) -> list[str]:
 
 
 class Raw(str):
-    """A word of a command that stands as it is, for the shell to interpret: `||`, `${EDITOR:-nano}`."""
+    """A word that stands as it is, for the shell to interpret: `||`, `${EDITOR:-nano}`."""
 
 
 CONFIG_PATH = Raw("config.toml")  # rendered as the path of this run's config.toml
@@ -449,7 +450,7 @@ class Fix(Record):
         return self.replace(commands=tuple(map(fill, self.commands)), **texts)
 
     def render(self, program: Sequence[str], config_path: str) -> str:
-        """Return the text to paste, `tlc` as `program` calls it; a sentence for a person begins with "# "."""
+        """Return the text to paste, `tlc` as `program` calls it; what is by hand begins with "# "."""
         if self.by_hand:
             return f"# {self.by_hand}"
         lines = []
@@ -513,8 +514,8 @@ def redact(text: str) -> str:
     https://token@host/ becomes https://***@host/.
     """
     if not text.isprintable():
-        steering = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-        text = re.sub(steering, "", text)
+        escapes = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?"
+        text = re.sub(escapes + r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
     return re.sub(r"((?!ssh:)\b\w+://|ssh://[^/@:\s]*:)[^/\s]+@", r"\1***@", text)
 
 
@@ -570,7 +571,7 @@ def move_away(path: str) -> str:
 
 
 def describe(error: TlcError | OSError) -> tuple[str, Fix | str]:
-    """What an error is in one line, and its mend."""
+    """Return an error in one line, and its fix."""
     import errno
 
     if isinstance(error, TlcError):
@@ -597,7 +598,7 @@ class Interrupted(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word most like `word`, or "" when none is near."""
+    """Return the known word most like `word`, or "" when none is near."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
@@ -628,7 +629,7 @@ STATUS_STYLE = {
 
 
 def wants_colour(mode: str, is_terminal: bool, environ: Mapping[str, str]) -> bool:
-    """Whether to colour a stream: --color first, then FORCE_COLOR, NO_COLOR (each when not empty), TERM."""
+    """Return whether to colour a stream: --color, then FORCE_COLOR, NO_COLOR (not empty), TERM."""
     if mode != "auto":
         return mode == "always"
     if environ.get("FORCE_COLOR") or environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
@@ -644,7 +645,8 @@ class Terminal:
 
     def __init__(self, *, color: str, quiet: bool, json: bool, environ: Mapping[str, str]) -> None:
         def usable(stream: TextIO | None) -> TextIO:
-            stream = stream or open(os.devnull, "r+")  # noqa: SIM115  a closed one is None in Python
+            # A closed one is None in Python.
+            stream = stream or open(os.devnull, "r+")  # noqa: SIM115
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure:
                 reconfigure(
@@ -664,18 +666,18 @@ class Terminal:
         self._region: list[str] = []  # the lines of the live display now on the screen
 
     def style(self, text: str, name: str, stream: TextIO | None = None) -> str:
-        """`text` in a colour of COLOURS, where `stream` (default stderr) shows colours."""
+        """Return `text` in a colour of COLOURS, where `stream` (default stderr) shows colours."""
         return f"\x1b[{COLOURS[name]}m{text}\x1b[0m" if self.colour[stream or self.stderr] else text
 
     def say(self, text: str = "", important: bool = False) -> None:
-        """A line for the person, on stderr, above the live display if there is one."""
+        """Print a line for the person, on stderr, above the live display if there is one."""
         if self.quiet and not important:
             return
         with self._lock:
             self._draw(f"{text}\n", self._region)
 
     def show(self, text: str) -> None:
-        """What the command was asked for, on stdout; on stderr when stdout carries JSON."""
+        """Print what the command was asked for, on stdout; on stderr when stdout carries JSON."""
         if not (self.quiet and self.json):
             self.shown.write(text.rstrip("\n") + "\n")
             self.shown.flush()  # in a pipe it comes before what is said next
@@ -686,13 +688,13 @@ class Terminal:
         return self.stderr if self.json else self.stdout
 
     def document(self, data: dict[str, Any]) -> None:
-        """The one JSON document of a --json run."""
+        """Print the one JSON document of a --json run."""
         import json
 
         self.stdout.write(json.dumps(data, indent=2) + "\n")
 
     def fail(self, error: TlcError, fix: str) -> int:
-        """Shows an error that ended the run, as a document too with --json; returns its exit code."""
+        """Show an error that ended the run, as a document too with --json; return its exit code."""
         if self.json:
             self.document(
                 {"ok": False, "error": {"code": error.code, "message": error.message, "fix": fix}}
@@ -703,7 +705,7 @@ class Terminal:
         return error.exit_code
 
     def flush(self) -> bool:
-        """Writes out what is still held back; False when stdout is a full disk or the like."""
+        """Write out what is still held back; return False when stdout is a full disk or the like."""
         try:
             self.stdout.flush()
             self.stderr.flush()
@@ -722,7 +724,7 @@ class Terminal:
         self.say(self.style(f"$ {command}  # {seconds:.2f} s", "dim"))
 
     def picture(self, lines: list[str]) -> None:
-        """Replaces the live display at the bottom of the screen by `lines`."""
+        """Replace the live display at the bottom of the screen by `lines`."""
         with self._lock:
             self._draw("", lines)
 
@@ -735,7 +737,7 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines of the terminal; 100 and 24 where there is none."""
+        """Return columns and lines of the terminal; 100 and 24 where there is none."""
         try:
             size = os.get_terminal_size(self.stderr.fileno())
             return size.columns, size.lines
@@ -760,9 +762,9 @@ class Terminal:
 
 
 def confirm_step(terminal: Terminal, question: str, without: Fix) -> None:
-    """Asks a yes-or-no question, yes by default. Raises DeclinedError on no and when nobody can answer.
+    """Ask a yes-or-no question, yes by default.
 
-    `without`: the command that does not ask.
+    `without`: the command that does not ask. Raises DeclinedError on no, and without an answer.
     """
     answer = terminal.ask(f"{question} [Y/n] ")
     if answer is None:
@@ -774,7 +776,10 @@ def confirm_step(terminal: Terminal, question: str, without: Fix) -> None:
 
 
 def render_tree(root: str, entries: Mapping[str, str]) -> str:
-    """A directory tree as text. `entries`: relative path, a directory's ending in / -> remark, in the order to show."""
+    """Return a directory tree as text.
+
+    `entries`, in the order to show: relative path (a directory's ends in /) -> remark.
+    """
     children: dict[str, list[str]] = {}
     for path in entries:
         parts = path.split("/")
@@ -798,7 +803,7 @@ def render_tree(root: str, entries: Mapping[str, str]) -> str:
 
 
 class Progress:
-    """How far a stage is. Work reports to it from many threads; it prints a line for what ended.
+    """The progress of a stage: work reports from many threads, a line is printed for what ended.
 
     On a terminal it also keeps a live display: a line for each item at work, and the overall count.
     """
@@ -831,7 +836,7 @@ class Progress:
     def update(
         self, name: str, phase: str = "", fraction: float | None = None, note: bool = False
     ) -> None:
-        """An item is at work: `phase` in a few words, `fraction` of it done (0 to 1) where known.
+        """Note that an item is at work: `phase` in a few words, `fraction` of it done (0 to 1).
 
         `note`: worth a line of its own where there is no live display to show it.
         """
@@ -844,7 +849,7 @@ class Progress:
             self.active[name] = (since, phase, fraction)
 
     def finish(self, name: str, status: str, message: str, seconds: float) -> None:
-        """An item ended; shown unless its status is one of `silent`."""
+        """Note that an item ended; show it unless its status is one of `silent`."""
         with self._lock:
             self.active.pop(name, None)
             self.done = done = self.done + 1
@@ -860,7 +865,7 @@ class Progress:
             self.terminal.picture(self.lines())
 
     def lines(self) -> list[str]:
-        """The live display, as it should look now."""
+        """Return the live display as it should look now."""
         with self._lock:
             active, done = dict(self.active), self.done
         columns, rows = self.terminal.size
@@ -1029,11 +1034,11 @@ def raise_file_limit() -> None:
 class Manager(Record):
     """A package manager.
 
-    `install` is how a person calls it, `options` what tlc adds to that; `root`: whether it must run as root.
-    `query` lists what is installed, words that are `present`; or, where `absent` says how it names those that are not,
-    is asked about names. `unknown`: how it says that it does not know a name; `busy`: that another one is at work.
-    `update` fetches its lists, only while there are none where `lists` names a pattern of files. `unlock`: the mend of
-    one that stays busy.
+    `install`: the command as a person calls it; `options`: what tlc adds; `root`: it runs as root.
+    `query` lists what is installed, words that are `present`; with `absent`, the pattern of a name
+    that is not installed, it is asked about names. `unknown`: the message for a name it does not
+    know; `busy`: for another one at work. `update` fetches its lists, only while there are none
+    where `lists` names a pattern of files. `unlock`: the fix of one that stays busy.
     """
 
     install: tuple[str, ...]
@@ -1049,14 +1054,14 @@ class Manager(Record):
     root: bool = True
 
     def installing(self, names: Sequence[str]) -> list[str]:
-        """The command that installs packages."""
+        """Return the command that installs packages."""
         return [*self.install, *self.options, "--", *names]
 
 
 MANAGERS = {
     "apt-get": Manager(
         install=("apt-get", "install", "-y"),
-        # On a terminal of its own dpkg would outlive an apt that is interrupted; and nobody answers questions.
+        # On a terminal of its own dpkg would outlive an interrupted apt; nobody answers questions.
         options=(
             "-oDpkg::Use-Pty=0",
             "-oDpkg::Options::=--force-confdef",
@@ -1069,7 +1074,8 @@ MANAGERS = {
             "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n",
         ),
         present=r"(?m)^installed (.*)$",
-        unknown=r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate",
+        unknown=r"Unable to locate package (\S+)"
+        r"|Package '?([^\s']+)'? has no installation candidate",
         busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?"
         r"|lock was locked by another process(?: with (pid \d+))?",
         update=("apt-get", "update"),
@@ -1104,7 +1110,7 @@ MANAGERS = {
 
 
 class OsInfo(Record):
-    """Which system this is: `id` as in os-release ("debian", "fedora" ... or "macos"), and its package manager.
+    """A system: `id` as in os-release ("debian", "fedora" ... or "macos"), its package manager.
 
     `manager`: "" on a system that is like none of FAMILIES; `codename`: the release of Debian or Ubuntu it is
     built on, "" on others.
@@ -1116,7 +1122,7 @@ class OsInfo(Record):
 
 
 def get_os_info() -> OsInfo:
-    """Looks at os-release (freedesktop.org's)."""
+    """Return what os-release (freedesktop.org) says of this system."""
     import platform
 
     if sys.platform == "darwin":
@@ -1127,7 +1133,7 @@ def get_os_info() -> OsInfo:
         release = {}
     ids = [release.get("ID", "linux"), *release.get("ID_LIKE", "").split()]
     manager = next((FAMILIES[name] for name in ids if name in FAMILIES), "")
-    # A derivative has a name of its own for its release, and one of these for the archive it is built on.
+    # A derivative has a name of its own, and one of these for the archive it is built on.
     names = ("UBUNTU_CODENAME", "DEBIAN_CODENAME", "VERSION_CODENAME")
     codename = (
         next((release[name] for name in names if release.get(name)), "")
@@ -1138,18 +1144,24 @@ def get_os_info() -> OsInfo:
 
 
 def program_package(program: str, packages: Sequence[str] = ()) -> str:
-    """The package with a program here; `packages`: it for each of MANAGERS, else PROGRAM_PACKAGES'."""
+    """Return the name of the package with a program on this system.
+
+    `packages`: its name for each of MANAGERS, in their order; PROGRAM_PACKAGES by default.
+    """
     packages = packages or PROGRAM_PACKAGES.get(program, ())
     return dict(zip(MANAGERS, packages, strict=False)).get(get_os_info().manager, program)
 
 
 def header_package(name: str) -> Sequence[str]:
-    """The packages with a header or a build program, for each of MANAGERS; () for none known."""
+    """Return the packages with a header or a build program, for each of MANAGERS; () for none."""
     return next((packages for pattern, packages in HEADER_PACKAGES if re.search(pattern, name)), ())
 
 
 def install_hint(program: str, packages: Sequence[str] = ()) -> str:
-    """The command that installs a program here, or words to that effect on an unknown system; see program_package()."""
+    """Return the command that installs a program here, or words for an unknown system.
+
+    `packages`: see program_package().
+    """
     if program in PROGRAM_INSTALLERS:
         return PROGRAM_INSTALLERS[program]
     manager, package = MANAGERS.get(get_os_info().manager), program_package(program, packages)
@@ -1196,7 +1208,7 @@ MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 class Log:
     """The log of one run: every command with its output. `path` is "" while there is no file.
 
-    Held in memory until `open` gives it one, so that a dry run, and a run with nothing to do, leave nothing behind.
+    Held in memory until open(), so that a dry run, or one with nothing to do, leaves nothing behind.
     """
 
     def __init__(self, directory: str, command: str) -> None:
@@ -1208,7 +1220,10 @@ class Log:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """From now on to a file, beside the last few. A directory that cannot be written to means no log."""
+        """Write to a file from now on, and remove all but the last few logs.
+
+        A directory that cannot be written to means no log.
+        """
         if self._file:
             return
         directory = os.path.dirname(self.wanted)
@@ -1225,7 +1240,7 @@ class Log:
         self.write("".join(self._kept))
 
     def write(self, text: str) -> None:
-        """Adds text to the log, whole, whichever thread it comes from."""
+        """Add text to the log, whole, whichever thread it comes from."""
         with self._lock:
             if not self._file:
                 self._kept.append(text)
@@ -1238,7 +1253,7 @@ class Log:
 
 
 class Completed(Record):
-    """A child process that ended: what was run, its exit code, its output as text, seconds it took."""
+    """A child process that ended: its command, exit code, output as text, and seconds."""
 
     argv: list[str]
     code: int
@@ -1248,23 +1263,23 @@ class Completed(Record):
 
     @property
     def ok(self) -> bool:
-        """Whether it ended with exit code 0."""
+        """Return whether it ended with exit code 0."""
         return self.code == 0
 
     @property
     def lines(self) -> list[str]:
-        """What it said, its messages last, without empty lines."""
+        """Return the lines of its output, its messages last, without empty ones."""
         text = f"{self.out}\n{self.err}".replace("\r", "\n")
         return [line.strip() for line in text.split("\n") if line.strip()]
 
     @property
     def complaint(self) -> str:
-        """Why it failed, in one line: the last that names an error, else the last it said."""
+        """Return why it failed, in one line: the last that names an error, else the last."""
         return (self.errors or self.lines or [f"it ended with exit code {self.code}"])[-1]
 
     @property
     def errors(self) -> list[str]:
-        """The lines it said that name an error."""
+        """Return the lines that name an error."""
         return [line for line in self.lines if re.search(r"\b(?:fatal|error|ERROR|FATAL|E):", line)]
 
 
@@ -1288,7 +1303,10 @@ class Runner:
         self.stopped_at: float | None = None
 
     def which(self, program: str) -> str:
-        """The full path of a program. Raises ExecutableNotFoundError with the command that installs it."""
+        """Return the full path of a program.
+
+        Raises ExecutableNotFoundError with the command that installs it.
+        """
         directories = [os.path.expanduser(directory) for directory in MORE_PATH]
         path = shutil.which(
             program, path=os.pathsep.join([self.environ.get("PATH", os.defpath), *directories])
@@ -1298,17 +1316,17 @@ class Runner:
         return os.path.abspath(path)
 
     def has(self, program: str) -> bool:
-        """Whether a program is installed."""
+        """Return whether a program is installed."""
         try:
             return bool(self.which(program))
         except ExecutableNotFoundError:
             return False
 
     def version_of(self, program: str) -> str:
-        """The first line of what a program says to --version.
+        """Return the first line of what a program says to --version.
 
-        Raises ExecutableNotFoundError where it is missing, or there and does not run (a version manager's shim, the
-        stubs of a mac without its command line tools).
+        Raises ExecutableNotFoundError where it is missing, or does not run (a version manager's
+        shim, the stubs of a mac without its command line tools).
         """
         path = self.which(program)
         try:
@@ -1341,7 +1359,7 @@ class Runner:
         holds: Sequence[int] = (),
         at_end: bool = False,
     ) -> Completed:
-        """Run a program (argv[0]: its full path) in a session of its own: it cannot ask for anything.
+        """Run a program (argv[0]: its full path) in a session of its own, where it cannot ask.
 
         `env` is added to the environment; `stdin` is its input; `user` runs it, if another one.
         `on_line` gets each line of its output as it comes; with `log_as`, a name, so does the log.
@@ -1398,13 +1416,13 @@ class Runner:
             self.on_command(quoted, done.seconds)
 
     def prefix_of(self, user: str, env: Mapping[str, str]) -> list[str]:
-        """What goes before a command that `user` runs with `env`: runuser as root, else sudo, which asks nothing."""
+        """Return what goes before a command of `user`: runuser as root, else sudo, which asks nothing."""
         words = as_user(user)
         if not words:
             return []
         if words[0] == "runuser":
             return [self.which("runuser"), *words[1:]]
-        # sudo drops the environment; what leads to the network is kept by name, as there may be a password in it.
+        # sudo drops the environment; the way to the network is kept by name: it may hold a password.
         kept = ",".join(name for name in self.environ if name.lower() in HANDED_ENVIRONMENT)
         preserve = [f"--preserve-env={kept}"] if kept else []
         pairs = [f"{name}={value}" for name, value in env.items()]
@@ -1461,7 +1479,7 @@ class Child:
             )
 
     def _as_input(self, text: str) -> Any:
-        """What a child reads `text` from: a file, for a pipe could fill up while nobody reads the child's output."""
+        """Return what a child reads `text` from: a file, since a pipe may fill up."""
         import tempfile
 
         if not text:
@@ -2223,8 +2241,9 @@ def load_config(path: str) -> Config:
 class CheckResult(Record):
     """What check() found. `action`: what apply() would do about it, "" when it has nothing to do.
 
-    `force_action`: what it would do with --force, where that differs. `needs_confirmation`: it would replace what a person
-    made, so it is asked about even outside newcomer mode. `fix`: the command that mends it.
+    `force_action`: what it would do with --force, where that differs. `needs_confirmation`: it
+    would replace what a person made, so it is asked about even outside newcomer mode.
+    `tentative`: only the network can tell whether the action has anything to do.
     """
 
     status: str
@@ -2258,10 +2277,10 @@ def missing(action: str, message: str = "missing", **more: Any) -> CheckResult:
 
 
 class TaskResult(Record):
-    """What apply() did. `status`: ok, changed, kept, skipped or failed. `fix`: the command that mends it.
+    """What apply() did. `status`: ok, changed, kept, skipped or failed. `fix`: what mends it.
 
-    `needs_terminal`: for what a person must answer something (a passphrase), where it failed only for that; what was
-    refused once is not asked for again. "" otherwise.
+    `needs_terminal`: the credential (a host, say) that has to be typed, if that is the only reason
+    for the failure, else "". The engine asks at most once for each.
     """
 
     status: str
@@ -2303,29 +2322,29 @@ class Resource:
         self.name = name
 
     def check(self) -> CheckResult:
-        """How it stands: looks on this machine only, changes nothing, needs no privilege."""
+        """Return how it stands: on this machine only, changing nothing, without privilege."""
         raise NotImplementedError
 
     def check_online(self) -> CheckResult | None:
-        """How it stands as far as only the network can tell, which then counts; None when there is nothing to add."""
+        """Return how it stands as only the network can tell, which then counts; None for no more."""
         return None
 
     def apply(self, task: Task) -> TaskResult:
-        """Makes it so. Called after check() named an action, and never by two threads at once."""
+        """Make it so. Called after check() named an action, and never by two threads at once."""
         raise NotImplementedError
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
-        """Makes several of one batch so, in one go; a result for each, in their order."""
+        """Apply several resources of one batch in one go; return their results in the same order."""
         return [resource.apply(task) for resource in resources]
 
     def privileged(self) -> Sequence[Privileged | str]:
-        """The commands that its apply() runs as root or another user, as a person would type them."""
+        """Return the commands that its apply() runs as root or another user."""
         return []
 
     @classmethod
     def privileged_batch(cls, resources: Sequence[Resource]) -> Sequence[Privileged | str]:
-        """The same for what apply_batch() does."""
+        """Return those of apply_batch()."""
         return [command for resource in resources for command in resource.privileged()]
 
 
@@ -2489,7 +2508,7 @@ class Privilege:
 
 
 def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None:
-    """Waits for what a run that was killed has left running: it holds a lock on `mark`, which is taken over.
+    """Wait for what a killed run has left running: it holds a lock on `mark`, which is taken over.
 
     Raises TlcError when that takes longer than ORPHAN_LIMIT, Interrupted.
     """
@@ -2534,7 +2553,7 @@ def as_privileged(command: Privileged | str) -> Privileged:
 
 
 def batches(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps that have an action, those together that are applied together."""
+    """Return the steps that have an action, those together that are applied together."""
     by_key: dict[object, list[Step]] = {}
     for step in steps:
         if step.action:
@@ -2656,7 +2675,7 @@ class Inspector:
         return Outcome(kind, name, result.status, message, detail, fix, round(seconds, 3))
 
     def document(self, succeeded: bool, changed: bool = False) -> None:
-        """Print the JSON document, where one is wanted; `changed`: besides what the outcomes say."""
+        """Print the JSON document, where one is wanted; `changed`: more than the outcomes say."""
         changed = changed or any(each.status == "changed" for each in self.outcomes)
         self.report.document(self.command, succeeded, changed, self.outcomes)
 

@@ -393,3 +393,35 @@ def test_without_shiv_the_build_says_how_to_get_it(tmp_path: Path) -> None:
     run = run_build("--shiv", "--output", str(tmp_path / "tlc.pyz"), python=f"{sys.executable} -S")
     assert (run.code, run.out, len(run.err.splitlines())) == (1, "", 1)
     assert "make .venv" in run.err
+
+
+# Types Ctrl-C when the program is about to import a module.
+INTERRUPTING = """
+import os, signal, sys
+
+def hook(event, arguments):
+    if event == "import" and arguments[0] == os.environ["INTERRUPT_AT"]:
+        signal.raise_signal(signal.SIGINT)
+
+sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "codes"),
+    [
+        *((name, {-2}) for name in ("tlc", "shlex", "shutil", "threading")),
+        *((name, {130}) for name in ("argparse", "gettext", "resource", "tomllib")),
+    ],
+)
+def test_ctrl_c_while_it_starts_is_no_traceback(
+    archive: Path, sandbox: Sandbox, module: str, codes: set[int]
+) -> None:
+    if "shiv" in archive.name:
+        pytest.skip("shiv's own start is its own; the zipapp is what is released")
+    sandbox.config('versions = ["18.0"]\n[repos]\nodoo = ["odoo"]\n')
+    (sandbox.home / "site").mkdir()
+    (sandbox.home / "site" / "sitecustomize.py").write_text(INTERRUPTING)
+    environ = {"PYTHONPATH": str(sandbox.home / "site"), "INTERRUPT_AT": module}
+    run = sandbox.tlc("status", env=environ)
+    assert (run.code in codes, "Traceback" in run.err) == (True, False), run.err

@@ -507,58 +507,32 @@ def script(path: str, **more: str) -> str:
     return "[[tools.script]]\n" + "".join(f'{name} = "{value}"\n' for name, value in fields.items())
 
 
-def test_scripts_run_once_in_their_order_and_say_why_they_failed(
-    tmp_path: Path, archive: Path
-) -> None:
-    with owner(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
+@contextmanager
+def scripts(
+    directory: Path, archive: Path, files: Mapping[str, Any]
+) -> Iterator[tuple[MachineOwner, HttpsServer]]:
+    """A person at a machine that reaches a web server with these scripts."""
+    with owner(directory, archive) as me, HttpsServer(directory / "web", SCRIPTS) as web:
         reach(me.it, web)
-        me.it.offer("tiny")
-        summed = "echo summed >>~/ran\n"
-        web.files = {
-            "/first": "echo first >>~/ran; echo from the first; readlink /proc/$$/exe; pwd; cat; echo oh >&2\n",
-            "/summed": summed,
-            "/moved": Answer(status=302, location=f"https://{SCRIPTS}/there"),
-            "/there": "echo moved >>~/ran\n",
-            "/fails": "echo fails >>~/ran; seq 20; echo the reason >&2; exit 7\n",
-            "/wrong": "echo wrong >>~/ran\n",
-            "/plain": Answer(status=302, location=f"http://{SCRIPTS}/wrong"),
-            "/cut": Answer("echo cut >>~/ran\n" * 100, cut=True),
-            "/large": "echo large >>~/ran\n" + "#" * 10_000_000,
-        }
-        good = script("/first", name="the first") + script(
-            "/summed", sha256=hashlib.sha256(summed.encode()).hexdigest().upper()
+        web.files = dict(files)
+        yield me, web
+
+
+def test_scripts_run_in_their_order_and_once(tmp_path: Path, archive: Path) -> None:
+    summed = "echo summed >>~/ran\n"
+    files = {
+        "/first": "echo first >>~/ran; echo from the first; readlink /proc/$$/exe; pwd; cat; echo oh >&2\n",
+        "/summed": summed,
+        "/moved": Answer(status=302, location=f"https://{SCRIPTS}/there"),
+        "/there": "echo moved >>~/ran\n",
+    }
+    sha256 = hashlib.sha256(summed.encode()).hexdigest().upper()
+    with scripts(tmp_path, archive, files) as (me, web):
+        me.config(
+            script("/first", name="the first") + script("/summed", sha256=sha256) + script("/moved")
         )
-        good += script("/moved")
-        bad = (
-            script("/fails", name="fails")
-            + script("/wrong", name="wrong", sha256="0" * 64)
-            + script("/plain", name="plain")
-        )
-        bad += (
-            script("/cut", name="cut")
-            + script("/large", name="large")
-            + script("/nothing", name="nothing")
-        )
-        bad += '[[tools.script]]\nname = "down"\nurl = "https://127.0.0.1:9/x"\n'
-        me.config(bad + good, system_packages=["tiny"])
-        run = me.install("--json")
-        assert run.code == 1
-        results = {each["name"]: each for each in run.json()["results"]}
-        said = {name: results[name]["message"] for name in results}
-        failed = [name for name in results if results[name]["status"] == "failed"]
-        assert failed == ["fails", "wrong", "plain", "cut", "large", "nothing", "down"]
-        assert said["fails"] == "it ended with exit code 7"
-        assert results["fails"]["detail"].splitlines()[-1] == "the reason"
-        assert said["wrong"].startswith("not run: its sha256 is ")
-        assert "not https" in said["plain"]
-        assert "cut off" in said["cut"]
-        assert "larger than 10,000,000 bytes" in said["large"]
-        assert "404" in said["nothing"]
-        assert "refused" in said["down"]
-        assert results["tiny"]["status"] == "changed", "the other stages still run"
-        assert me.it.read("/home/dev/ran") == "fails\nfirst\nsummed\nmoved\n"
-        schemes = {request.scheme for request in web.requests}
-        assert schemes == {"https"}
+        assert [*statuses(me.results()).values()] == ["changed"] * 3
+        assert me.it.read("/home/dev/ran") == "first\nsummed\nmoved\n"
         lines = [line for line in me.log().splitlines() if line.startswith("[the first]")]
         assert re.fullmatch(r"\[the first\] \$ /bin/sh /tmp/tlc-\S+/script\.sh", lines[0])
         assert {"[the first] from the first", "[the first] /usr/bin/dash", "[the first] oh"} <= set(
@@ -566,14 +540,59 @@ def test_scripts_run_once_in_their_order_and_say_why_they_failed(
         )
 
         count = len(web.requests)
-        me.config(good, system_packages=["tiny"])
-        again = me.results()
-        assert set(statuses(again).values()) == {"ok"}
+        assert [*statuses(me.results()).values()] == ["ok"] * 3
         assert len(web.requests) == count
-        record = again["the first"][1].rpartition("rm ")[2]
-        me.it.must("rm", record.replace("~", "/home/dev"))
-        assert statuses(me.results())["the first"] == "changed", "as it said"
-        assert me.it.read("/home/dev/ran").endswith("moved\nfirst\n")
+
+
+def test_a_script_runs_again_where_its_stamp_is_removed_as_printed(
+    tmp_path: Path, archive: Path
+) -> None:
+    with scripts(tmp_path, archive, {"/first": "echo first >>~/ran\n"}) as (me, _):
+        me.config(script("/first", name="the first"))
+        assert statuses(me.results()) == {"the first": "changed"}
+        stamp = me.results()["the first"][1].rpartition("rm ")[2]
+        me.it.must("rm", stamp.replace("~", "/home/dev"))
+        assert statuses(me.results()) == {"the first": "changed"}
+        assert me.it.read("/home/dev/ran") == "first\nfirst\n"
+
+
+# What is wrong with a script -> how it is served, what else the config says of it, what tlc says.
+BAD: dict[str, tuple[Any, dict[str, str], str]] = {
+    "fails": (
+        "echo ran >>~/ran; seq 20; echo the reason >&2; exit 7\n",
+        {},
+        "it ended with exit code 7",
+    ),
+    "wrong": ("echo wrong >>~/ran\n", {"sha256": "0" * 64}, "not run: its sha256 is "),
+    "plain": (Answer(status=302, location=f"http://{SCRIPTS}/wrong"), {}, "not https"),
+    "cut": (Answer("echo cut >>~/ran\n" * 100, cut=True), {}, "cut off"),
+    "large": ("echo large >>~/ran\n" + "#" * 10_000_000, {}, "larger than 10,000,000 bytes"),
+    "nothing": (None, {}, "404"),
+}
+
+
+def test_scripts_say_why_they_failed_and_the_other_stages_still_run(
+    tmp_path: Path, archive: Path
+) -> None:
+    files = {f"/{name}": served for name, (served, _, _) in BAD.items() if served}
+    down = '[[tools.script]]\nname = "down"\nurl = "https://127.0.0.1:9/x"\n'
+    with scripts(tmp_path, archive, files) as (me, web):
+        me.it.offer("tiny")
+        bad = "".join(script(f"/{name}", name=name, **more) for name, (_, more, _) in BAD.items())
+        me.config(bad + down, system_packages=["tiny"])
+        run = me.install("--json")
+        assert run.code == 1
+        found = {each["name"]: each for each in run.json()["results"]}
+        assert statuses({name: (each["status"], "") for name, each in found.items()}) == {
+            **dict.fromkeys([*BAD, "down"], "failed"),
+            "tiny": "changed",
+        }
+        for name, (_, _, said) in BAD.items():
+            assert said in found[name]["message"]
+        assert "refused" in found["down"]["message"]
+        assert found["fails"]["detail"].splitlines()[-1] == "the reason"
+        assert me.it.read("/home/dev/ran") == "ran\n", "none ran but the one that fails"
+        assert {request.scheme for request in web.requests} == {"https"}
 
 
 @pytest.mark.parametrize("how", ["signal", "terminal"])

@@ -39,7 +39,7 @@ test-machines: .venv ## run the stories on throwaway machines: as root, with the
 	@sh tests/system-packages.sh machines
 	.venv/bin/pytest -n $(WORKERS) -m machines $(ARGS)
 
-bench: .venv ## measure start, planning and cloning against their bars
+bench: .venv ## measure against the bars; in parts: make bench ARGS="start plan"
 	PYTHONPATH=. .venv/bin/python tests/bench.py $(ARGS)
 
 clean: ## remove all that make has made

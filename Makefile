@@ -1,9 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo build check format test test-shiv test-machines bench clean system-packages
+.PHONY: help demo build check format test test-shiv test-machines sweep faults mutants bench clean system-packages
 
 # Any of these may be given on the command line: make test ARGS='-k archive' WORKERS=4
 ARGS =
 WORKERS = auto
+# What of the tests neither takes root nor long.
+QUICK = not machines and not sweep and not faults
 # Looked for at its first use, as a command may install it before.
 PYTHON ?= $(eval PYTHON := $(shell sh tests/find-python.sh))$(or $(PYTHON),$(error tlc needs Python 3.11 or newer; see README.md))
 
@@ -28,16 +30,25 @@ format: .venv ## let ruff mend what it can
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-test: .venv ## run all tests but those of test-machines on a freshly built tlc.pyz
-	.venv/bin/pytest -n $(WORKERS) -m 'not machines' $(ARGS)
+test: .venv ## run all tests but those of the targets below on a freshly built tlc.pyz
+	.venv/bin/pytest -n $(WORKERS) -m '$(QUICK)' $(ARGS)
 
 test-shiv: .venv ## run the same tests on the archive packed by shiv
 	.venv/bin/python build.py --shiv
-	TLC_ARCHIVE=dist/tlc-shiv.pyz .venv/bin/pytest -n $(WORKERS) -m 'not machines' $(ARGS)
+	TLC_ARCHIVE=dist/tlc-shiv.pyz .venv/bin/pytest -n $(WORKERS) -m '$(QUICK)' $(ARGS)
 
 test-machines: .venv ## run the stories on throwaway machines: as root, with the real package managers and indexes
 	@sh tests/system-packages.sh machines
 	.venv/bin/pytest -n $(WORKERS) -m machines $(ARGS)
+
+sweep: .venv ## try every setting of git, and random configs by the thousand
+	.venv/bin/pytest -n $(WORKERS) -m sweep $(ARGS)
+
+faults: .venv ## kill, fill, cut and crowd it at random moments; print what was lost
+	.venv/bin/pytest -n $(WORKERS) -m faults $(ARGS)
+
+mutants: .venv ## change the code in small ways and see whether a test notices (mutmut)
+	sh tests/mutants.sh $(ARGS)
 
 bench: .venv ## measure against the bars; in parts: make bench ARGS="start plan"
 	PYTHONPATH=. .venv/bin/python tests/bench.py $(ARGS)

@@ -1,14 +1,7 @@
 #!/bin/sh
-# Get tlc onto a machine that may have neither git nor uv nor a Python that is new enough:
-#
-#     curl -fsSL https://github.com/trobz/tlc/releases/latest/download/bootstrap.sh | sh
-#
-# What follows `sh -s --` goes to `tlc bootstrap`, which it ends with. Where there is no terminal nothing is asked.
-# Run from a checkout it installs the tlc of that checkout, without network. No shell profile is edited.
-#
-#     TLC_INSTALL_DIR     where tlc is put; else ~/.local/bin
-#     TLC_VERSION         which release; else the newest
-#     TLC_DOWNLOAD_URL    the https directory that holds tlc.pyz and tlc.pyz.sha256; else that release on GitHub
+# Get tlc onto a machine that may have neither git nor uv nor a Python that is new enough; see usage().
+# Where there is no terminal nothing is asked. Run from a checkout it installs the tlc of that checkout, without network.
+# No shell profile is edited.
 #
 # All of it stands in braces: a shell runs nothing of a download that was cut off.
 {
@@ -71,7 +64,7 @@ python_from_system() {
     [ -n "$manager" ] || return 1
     # A minimal machine's apt has no lists: then it knows nothing of any python3.
     [ -n "$(offered)" ] || { [ "$manager" = apt-get ] && ! apt-cache show python3 >/dev/null 2>&1; } || return 1
-    say "Python 3.11 or newer is to be installed with $manager, which needs root."
+    say "Installing Python 3.11 or newer with $manager, which needs root."
     [ "$manager" = brew ] || may_be_root || return 1
     [ "$manager" != apt-get ] || ignore as_root apt-get update
     package=$(offered)
@@ -110,7 +103,7 @@ find_python() {
 
 python_from_uv() {
     if [ -z "$uv" ]; then
-        say "uv is to be fetched from $uv_installer, for a Python; it is not kept."
+        say "Fetching uv from $uv_installer, for a Python; it is not kept."
         # Its installer needs one of them.
         has curl || has wget || { [ "$manager" = apt-get ] && may_be_root && install curl; } || return 1
         fetch "$uv_installer" "$work/uv.sh" &&
@@ -122,7 +115,7 @@ python_from_uv() {
     new=$pythons
     while [ ! -e "${new%/*}/" ]; do new=${new%/*}; done
     [ ! -e "$new" ] || new=''
-    say "Python 3.12 is to be fetched by uv, into $pythons."
+    say "Fetching Python 3.12 with uv, into $pythons."
     quietly env UV_PYTHON_INSTALL_BIN=0 "$uv" python install 3.12 && find_python && return
     [ -z "$new" ] || ignore rm -rf "$new" # locks and the like
     return 1
@@ -180,10 +173,43 @@ get_release() {
         fail "$url/tlc.pyz has the sha256 ${sum:-?}, not ${promised:-?}; nothing was installed"
 }
 
+usage() {
+    cat <<USAGE
+Install tlc into ~/.local/bin, then run tlc bootstrap: git, gh, uv and GitHub's ssh host key.
+
+    curl -fsSL $releases/latest/download/bootstrap.sh | sh -s -- [OPTIONS OF tlc bootstrap]
+
+  -h, --help         show this; nothing is installed
+  -n, --dry-run      say what would be installed, and from where; nothing is installed
+  TLC_INSTALL_DIR    where tlc is put (~/.local/bin)
+  TLC_VERSION        which release (the newest)
+  TLC_DOWNLOAD_URL   the https directory of tlc.pyz and tlc.pyz.sha256 (that release on GitHub)
+USAGE
+}
+
+# Another installer's link would be replaced, and its uninstaller would later remove our file.
+refuse_link() {
+    [ -L "$target" ] || return 0
+    leads=$(readlink "$target")
+    case $leads in
+        */uv/tools/*) tool=${leads#*/uv/tools/} first="uv tool uninstall ${tool%%/*}" ;;
+        */pipx/venvs/*) tool=${leads#*/pipx/venvs/} first="pipx uninstall ${tool%%/*}" ;;
+        *) first="rm $target" ;;
+    esac
+    fail "$target is another installer's: a link to $leads. Remove that one first, then run this again" "$first"
+}
+
 # --- all of it
 
 main() {
     for command in chmod id mkdir mktemp mv rm sed tail uname; do need_cmd "$command"; done
+    planned=''
+    for option; do
+        case $option in
+            -h | --help) usage; exit 0 ;;
+            -n | --dry-run) planned=yes ;;
+        esac
+    done
     [ -n "${HOME-}" ] || fail "HOME is not set" "export HOME=/root   # or whose home it is"
     directory=${TLC_INSTALL_DIR:-$HOME/.local/bin}
     case $directory in /*) ;; *) directory=$PWD/$directory ;; esac
@@ -193,9 +219,16 @@ main() {
     url=${TLC_DOWNLOAD_URL:-$url}
     case $0 in */bootstrap.sh) checkout=${0%/*} ;; bootstrap.sh) checkout=. ;; *) checkout=/dev/null ;; esac
     [ -f "$checkout/build.py" ] && [ -f "$checkout/tlc.py" ] && [ "$url" = "$latest" ] || checkout=''
-    say "tlc from ${checkout:-$url} is to be installed as $target; then it runs: tlc bootstrap${*:+ $*}"
+    from=$url
+    [ -z "$checkout" ] || from="this checkout"
+    say "Installing tlc from $from as $target; then it runs: tlc bootstrap${*:+ $*}"
     case $url in https://*) ;; *) fail "TLC_DOWNLOAD_URL is $url, which is not https" ;; esac
     [ ! -d "$target" ] || fail "$target is a directory"
+    refuse_link
+    if [ -n "$planned" ]; then
+        say "Nothing was installed: this is a dry run."
+        exit 0
+    fi
 
     trap 'rm -rf "$work" "$beside"' EXIT
     trap 'exit 130' INT
@@ -220,9 +253,8 @@ exec '$(printf '%s' "$python" | sed "s/'/'\\\\''/g")' \"\$0\" \"\$@\"" ;; esac
     if [ -f "$target" ] && [ "$(sha256_of "$target")" = "$(sha256_of "$beside")" ]; then
         say "$version is there already."
     else
-        [ ! -L "$target" ] || say "$target was another installer's: a link to $(readlink "$target")"
         ensure mv -f "$beside" "$target"
-        say "$version is installed, run by $python"
+        say "$version is installed (it uses $python)"
     fi
 
     other=$(command -v tlc)

@@ -160,7 +160,7 @@ def me(tmp_path: Path) -> Iterator[Newcomer]:
 
 
 def test_it_is_short_and_clean() -> None:
-    assert SCRIPT.read_text().count("\n") < 250
+    assert SCRIPT.read_text().count("\n") < 280
     shellcheck = Path(sys.executable).with_name("shellcheck")
     done = subprocess.run([shellcheck, "--shell=sh", SCRIPT], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
@@ -207,7 +207,7 @@ def test_from_a_pipe_and_again(me: Newcomer, shell: str, downloader: str) -> Non
         "stdin": "",
     }
     assert me.handed_over(run) == told
-    assert f"tlc from {me.web.url}/v9 is to be installed as {me.tlc}" in run.err.splitlines()[0]
+    assert f"Installing tlc from {me.web.url}/v9 as {me.tlc}" in run.err.splitlines()[0]
     assert "tlc 9.9 is installed" in run.err
     assert first_line(me.tlc).removeprefix("#!").strip() == str(me.bin / "python3")
     assert [request.path for request in me.web.requests] == ["/v9/tlc.pyz", "/v9/tlc.pyz.sha256"]
@@ -345,21 +345,49 @@ def test_what_path_says(me: Newcomer, tmp_path: Path) -> None:
     assert (tmp_path / "paths").read_text() == f"{me.tlc.parent}\n"
 
 
-def test_a_link_of_another_installer_is_replaced_and_a_directory_is_not(
-    me: Newcomer, tmp_path: Path
+@pytest.mark.parametrize(
+    ("leads_to", "first"),
+    [
+        (".local/share/uv/tools/trobz-local/bin/tlc", "uv tool uninstall trobz-local"),
+        (".local/pipx/venvs/trobz-local/bin/tlc", "pipx uninstall trobz-local"),
+        ("mine/tlc", "rm {tlc}"),
+    ],
+)
+def test_another_installers_link_is_not_replaced_and_the_command_to_run_first_is_named(
+    me: Newcomer, leads_to: str, first: str
 ) -> None:
-    me.tlc.parent.mkdir(parents=True)
-    other = tmp_path / "other"
+    other = me.home / leads_to
+    other.parent.mkdir(parents=True)
     other.write_text("#!/bin/sh\nexit 7\n")
+    me.tlc.parent.mkdir(parents=True, exist_ok=True)
     me.tlc.symlink_to(other)
     run = me.run()
-    assert me.handed_over(run)["arguments"] == ["bootstrap", "--yes"]
-    assert f"a link to {other}" in run.err
+    assert (run.code, run.out) == (1, "")
+    assert f"another installer's: a link to {other}" in run.err
+    assert f"→ {first.format(tlc=me.tlc)}\n" in run.err
+    assert me.tlc.readlink() == other
     assert other.read_text() == "#!/bin/sh\nexit 7\n"
-    me.tlc.unlink()
+
+
+def test_a_directory_in_the_place_is_not_replaced(me: Newcomer) -> None:
     (me.tlc / "kept").mkdir(parents=True)
     me.refused(me.run(), "is a directory")
     assert (me.tlc / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        *((each, "| sh -s -- [OPTIONS OF tlc bootstrap]") for each in ("-h", "--help")),
+        *((each, "Nothing was installed: this is a dry run.") for each in ("-n", "--dry-run")),
+    ],
+)
+def test_help_and_a_dry_run_install_nothing(me: Newcomer, option: str, says: str) -> None:
+    run = me.run("--only", "uv", option)
+    assert run.code == 0
+    assert says in run.out + run.err
+    assert me.files() == []
+    assert me.web.requests == []
 
 
 def test_a_place_that_cannot_be_written_to(me: Newcomer) -> None:
@@ -392,7 +420,7 @@ def test_shims_and_old_ones_are_passed_over(me: Newcomer, tmp_path: Path) -> Non
     (good / "python3.12").symlink_to(PYTHON)
     run = me.run(PATH=f"{me.bin}::{good}")
     me.handed_over(run)
-    assert f"run by {good}/python3.12" in run.err
+    assert f"(it uses {good}/python3.12)" in run.err
 
 
 def test_a_virtual_environment_is_not_what_tlc_hangs_on(me: Newcomer, tmp_path: Path) -> None:
@@ -453,7 +481,7 @@ def test_from_a_checkout_without_network(me: Newcomer, tmp_path: Path) -> None:
     del me.env["TLC_DOWNLOAD_URL"]
     run = me.run("--only", "ssh", script=checkout / "bootstrap.sh")
     assert run.code == 0, run.err
-    assert f"tlc from {checkout} is to be installed" in run.err
+    assert "Installing tlc from this checkout" in run.err
     assert (me.home / ".ssh" / "known_hosts").read_text().startswith("github.com ssh-ed25519 ")
     assert sorted(path.name for path in checkout.iterdir()) == [
         "bootstrap.sh",

@@ -173,7 +173,7 @@ def test_with_a_password_it_asks_once_on_the_terminal(tmp_path: Path, archive: P
         line = f"curl -fsSL https://github.com{LATEST}/bootstrap.sh | sh"
         with me.it.terminal("sh", "-c", line) as terminal:
             terminal.answer("password for dev:", f"{PASSWORD}\r")
-            terminal.wait_for("is installed, run by /usr/bin/python3", timeout=SLOW)
+            terminal.wait_for("is installed (it uses /usr/bin/python3)", timeout=SLOW)
             terminal.wait_for("[Y/n]")
             terminal.send("\r")
             assert terminal.wait(SLOW) == 0, terminal.text
@@ -258,7 +258,7 @@ def test_a_python_from_pacman(tmp_path: Path, archive: Path) -> None:
         )
         run = me.bootstrap("sh", "--only", "ssh")
         assert (run.code, me.login("tlc --version").code) == (0, 0), run.err
-        assert "is to be installed with pacman, which needs root" in run.err
+        assert "with pacman, which needs root" in run.err
         assert me.it.run("pacman", "-Q", "python3").code == 0
 
 

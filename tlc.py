@@ -68,7 +68,6 @@ class CheckStatus:
 
 DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
 MAX_JOBS = 64
-ADD_TO_PATH = 'export PATH="$HOME/.local/bin:$PATH"   # and add it to your shell\'s profile'
 # Seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone.
 GRACE = 1.5
 LATER_ACTION = "checked again after the steps above"
@@ -78,185 +77,13 @@ DOCTOR_CHECKS_AT_ONCE = 16  # checks of doctor: most wait, for a program or the 
 OPEN_FILES = 4096  # at once; more slows down programs that close all they might have
 POLL = 0.1  # seconds between two looks at the flag that Ctrl-C sets
 
-# Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release
-# notes and setup.py. saas versions go with the .0 before them.
-ODOO_NEEDS: dict[str, tuple[str, float]] = {
-    "12.0": ("3.7", 9.6),
-    "13.0": ("3.7", 9.6),
-    "14.0": ("3.8", 10),
-    "15.0": ("3.8", 10),
-    "16.0": ("3.10", 12),
-    "17.0": ("3.10", 12),
-    "18.0": ("3.12", 12),
-    "19.0": ("3.12", 13),
-    "20.0": ("3.12", 16),
-    "master": ("3.12", 16),
-}
-
-# uv tools whose command line tlc relies on -> the versions that have it
-PINNED_VERSIONS = {"odoo-venv": ">=2,<3"}
-
 NEWEST_ODOO = "20.0"
 
-# ID or ID_LIKE in os-release, or "macos" -> the package manager there
-FAMILIES = {
-    "debian": "apt-get",
-    "ubuntu": "apt-get",
-    "fedora": "dnf",
-    "arch": "pacman",
-    "macos": "brew",
-}
-
-# What Odoo and its Python packages need of the system. Of names joined by | the first that the release knows:
-# Debian renames some from release to release.
-DEFAULT_PACKAGES = {
-    "apt-get": (
-        "git gcc build-essential pkg-config libsasl2-dev libldap2-dev|libldap-dev libssl-dev libffi-dev libxml2-dev "
-        "libxslt1-dev|libxslt-dev zlib1g-dev libjpeg-dev libpq-dev libsass-dev libgeos-dev libxmlsec1-dev "
-        "libxmlsec1-openssl libzbar0|libzbar0t64 libzbar-dev libcairo2 libcups2-dev fontconfig graphviz ghostscript "
-        "gsfonts|fonts-urw-base35 poppler-utils postgresql postgresql-client"
-    ),
-    "dnf": (
-        "git gcc gcc-c++ make openldap-devel cyrus-sasl-devel openssl-devel libffi-devel libxml2-devel libxslt-devel "
-        "zlib-ng-compat-devel libjpeg-turbo-devel libpq-devel libsass-devel xmlsec1-devel xmlsec1-openssl cairo-devel "
-        "cups-devel poppler-utils graphviz ghostscript postgresql-server nodejs npm"
-    ),
-    "pacman": (
-        "git base-devel libsasl libldap openssl libffi libxml2 libxslt libjpeg-turbo postgresql-libs libsass geos "
-        "xmlsec zbar cairo cups fontconfig graphviz ghostscript gsfonts poppler postgresql"
-    ),
-    "brew": "git postgresql@16 node libpq openldap libxml2 libxslt",
-}
-
-# What a package manager says when it cannot install -> the cause and its mend; none of it is one package's fault.
-# Tried with apt 2.2 to 3.0, npm 11, pacman 6 and dnf 4.
-INSTALL_CAUSES = (
-    (r"Conflicting values set for option Signed-By", "two apt sources for one archive name different keys",
-     "grep -r Signed-By /etc/apt/sources.list.d"),
-    (r"dpkg was interrupted", "an installation was cut off", "sudo dpkg --configure -a"),
-    (r"Unmet dependencies\. Try", "a package that is there lacks what it depends on",
-     "sudo apt-get --fix-broken install"),
-    (r"No space left|enough free space|ENOSPC", "the disk is full", "df -h"),
-    (r"EACCES|EPERM|[Pp]ermission denied", "what must be written may not be", "tlc -v install-tools"),
-    (r"failed retrieving file .*404|error: 404", "pacman's lists are older than its mirrors", "sudo pacman -Syu"),
-    (r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error",
-     "the package index cannot be reached", "tlc install-tools   # once the network is back"),
-    (r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download metadata|error sending request",
-     "the package index cannot be reached", "tlc install-tools   # once the network is back"),
-)  # fmt: skip
-LOCK_WAIT = (
-    600  # seconds to wait for another package manager; an upgrade of a whole system takes minutes
-)
-
-DOWNLOAD_LIMIT = 10_000_000  # bytes; an installer script or a key is far smaller
-DOWNLOAD_TIME = 60.0  # seconds in all
-
-# apt sources tlc can add -> the parts of deb822 (sources.list(5)), and the fingerprints of their keys.
-# PGDG: https://wiki.postgresql.org/wiki/Apt; paths as its own script apt.postgresql.org.sh writes them.
-PGDG = {
-    "host": "apt.postgresql.org",
-    "uri": "https://apt.postgresql.org/pub/repos/apt",
-    "suite": "{codename}-pgdg",
-    "key_url": "https://www.postgresql.org/media/keys/ACCC4CF8.asc",
-    "key_path": "/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc",
-    "path": "/etc/apt/sources.list.d/pgdg.sources",
-    "fingerprints": "B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8",
-}
-
-# GitHub CLI: https://github.com/cli/cli/blob/trunk/docs/install_linux.md; its key of 2022 has ended, this is its
-# successor as well.
-GITHUB_CLI = {
-    "host": "cli.github.com",
-    "uri": "https://cli.github.com/packages",
-    "suite": "stable",
-    "key_url": "https://cli.github.com/packages/githubcli-archive-keyring.gpg",
-    "key_path": "/etc/apt/keyrings/githubcli-archive-keyring.gpg",
-    "path": "/etc/apt/sources.list.d/github-cli.sources",
-    "fingerprints": "2C6106201985B60E6C7AC87323F3D4EA75716059 7F38BBB59D064DBCB3D84D725612B36462313325",
-}
-
-# GitHub's ssh host keys, and the fingerprints of all of them (docs.github.com, "GitHub's SSH key fingerprints").
 GITHUB_HOST = "github.com"
-GITHUB_KEY = (
-    "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
-)
-GITHUB_FINGERPRINTS = (
-    "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",  # Ed25519
-    "SHA256:p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",  # ECDSA
-    "SHA256:uNiVztksCsDhcc0u9e8BujQXVUpKZIDTMczCvj3tD2s",  # RSA
-)
 
-UV_INSTALLER = "https://astral.sh/uv/install.sh"
 # Where tlc.pyz and tlc.pyz.sha256 of the newest release are; bootstrap.sh has the same address.
 RELEASE_URL = "https://github.com/trobz/tlc/releases/latest/download"
 
-# Programs that are in another package than their name says, for the managers of MANAGERS in their order.
-PROGRAM_PACKAGES = {
-    "psql": ("postgresql-client", "postgresql", "postgresql", "libpq"),
-    "pg_isready": ("postgresql-client", "postgresql", "postgresql", "libpq"),
-    "postgres": ("postgresql", "postgresql-server", "postgresql", "postgresql@16"),
-    "gh": ("gh", "gh", "github-cli", "gh"),
-    "npm": ("npm", "npm", "npm", "node"),
-    "ssh": ("openssh-client", "openssh-clients", "openssh", "openssh"),
-    "ssh-keygen": ("openssh-client", "openssh-clients", "openssh", "openssh"),
-}
-# ... and those that are in none.
-PROGRAM_INSTALLERS = {"uv": "tlc bootstrap --only uv", "brew": "open https://brew.sh"}
-
-# What a compiler misses when a Python package is built -> the package that has it, as above.
-HEADER_PACKAGES = (
-    (r"^(?:ldap|lber)\.h", ("libldap2-dev", "openldap-devel", "libldap", "openldap")),
-    (r"^sasl/", ("libsasl2-dev", "cyrus-sasl-devel", "libsasl", "cyrus-sasl")),
-    (r"^libpq|^pg_config", ("libpq-dev", "libpq-devel", "postgresql-libs", "libpq")),
-    (r"^libxml|^xmlversion", ("libxml2-dev", "libxml2-devel", "libxml2", "libxml2")),
-    (r"^libxslt|^xslt", ("libxslt1-dev", "libxslt-devel", "libxslt", "libxslt")),
-    (r"^ffi", ("libffi-dev", "libffi-devel", "libffi", "libffi")),
-    (r"^openssl/", ("libssl-dev", "openssl-devel", "openssl", "openssl")),
-    (r"^jpeglib", ("libjpeg-dev", "libjpeg-turbo-devel", "libjpeg-turbo", "jpeg-turbo")),
-    (r"^zlib", ("zlib1g-dev", "zlib-ng-compat-devel", "zlib", "zlib")),
-    (r"^sass", ("libsass-dev", "libsass-devel", "libsass", "libsass")),
-    (r"^cups/", ("libcups2-dev", "cups-devel", "libcups", "cups")),
-    (r"^xmlsec", ("libxmlsec1-dev", "xmlsec1-devel", "xmlsec", "libxmlsec1")),
-    (r"^Python\.h", ("python3-dev", "python3-devel", "python", "python3")),
-    (r"^(?:cc|gcc|g\+\+|c\+\+|make)$", ("build-essential", "gcc-c++", "base-devel", "gcc")),
-)
-
-# What odoo-venv and uv say when an environment cannot be built -> the cause and its mend, as in GIT_CAUSES; {0} is
-# what the pattern's first group matched, {missing} the command that installs the package with that header or program.
-# Tried with odoo-venv 2.0 and uv 0.13.
-VENV_CAUSES = (
-    (r"fatal error: '?([\w./+-]+\.h)", "{built} the header {0} is missing", "{missing}"),
-    (r"(pg_config) executable not found", "{built} {0} is missing", "{missing}"),
-    (r"(?:command|unable to execute) ['`](?:[\w-]*-)?(gcc|cc|g\+\+|c\+\+)['`].*(?:failed: No|No such)",
-     "{built} the compiler {0} is missing", "{missing}"),
-    (r"Failed to (?:install|download) .?c?python-?(\d[\d.]*\d)", "uv could not download Python {0}",
-     "uv python install {0}   # once that works: {again}"),
-    (r"Because (\S+) was not found in the package registry", "no package index has {0}", "{again}"),
-    (r"No space left on device|os error 28", "the disk is full", "df -h {path}"),
-    (r"dns error|error sending request|Connection (?:refused|reset)|timed out|Failed to fetch",
-     "the package index could not be reached", "{again}   # once the network is back"),
-    (r"Because ((?:.|\n)*?), we can conclude", "its requirements cannot be met: {0}", "{again}"),
-    (r"Failed to build [`']([^`']+)", "{0} could not be built", "{again}"),
-    (r"is a symbolic link", "the launcher is a link, which odoo-venv does not write through", "{again}"),
-)  # fmt: skip
-
-# Where the distribution leaves it to the person to make the first cluster: as whom, and how. Harmless where one is.
-FIRST_CLUSTER = {
-    "dnf": ["root", "postgresql-setup", "--initdb"],
-    "pacman": ["postgres", "initdb", "-D", "/var/lib/postgres/data"],
-}
-
-# What psql says (LC_ALL=C) when a role cannot log in -> the cause; the first of them that matches.
-HBA_REFUSES = "pg_hba.conf does not let it log in over TCP with its password"
-LOGIN_CAUSES = (
-    (r"password authentication failed|role .* does not exist", "it is not there, or has another password"),
-    (r"is not permitted to log in", "it may not log in"),
-    (r"too many connections for role", "its CONNECTION LIMIT is reached"),
-    (r"no pg_hba\.conf entry|pg_hba\.conf rejects|Ident authentication failed|Peer authentication failed",
-     HBA_REFUSES),
-    (r"starting up|shutting down", "the server is starting or stopping"),
-    (r"Connection refused|could not connect|could not translate|timeout|No such file", "the server cannot be reached"),
-)  # fmt: skip
 
 # What git says (LC_ALL=C) when it fails -> cause in one line, mend, and what may help: trying again, or a person
 # at the terminal. Looked through in order; cause and mend may use {host}, {url}, {path}, {name}. Tried with git 2.39
@@ -458,8 +285,11 @@ class Fix(Record):
             if isinstance(command, Privileged):
                 lines.append(command.render())
                 continue
-            words = [config_path if word is CONFIG_PATH else word for word in command]
-            words = [*program, *words[1:]] if words[0] == "tlc" else words
+            words = [Raw(config_path) if word is CONFIG_PATH else word for word in command]
+            # Behind the variables it is given, as in PGHOST=db tlc ensure-db-user.
+            first = next((at for at, word in enumerate(words) if "=" not in word), 0)
+            if words[first] == "tlc":
+                words[first : first + 1] = program
             lines.append(
                 " ".join(word if isinstance(word, Raw) else pasted(word) for word in words)
             )
@@ -562,12 +392,17 @@ class SudoError(TlcError):
     code = "sudo"
 
 
+def free_name(path: str) -> str:
+    """Return a name beside `path` that nothing has: mv would move into a directory of that name."""
+    free = f"{path}.old"
+    while os.path.lexists(free):
+        free += ".old"
+    return free
+
+
 def move_away(path: str) -> str:
     """The command that moves what is at a path to a name beside it that is free."""
-    free = f"{path}.old"
-    while os.path.lexists(free):  # mv would move it into a directory of that name
-        free += ".old"
-    return f"mv {pasted(path)} {pasted(free)}"
+    return f"mv {pasted(path)} {pasted(free_name(path))}"
 
 
 def describe(error: TlcError | OSError) -> tuple[str, Fix | str]:
@@ -1019,6 +854,15 @@ def pointed(fix: str) -> str:
 # Which system this is, its package manager, and what programs and headers are called there.
 # Looks at files only; starts no program.
 
+# ID or ID_LIKE in os-release, or "macos" -> the package manager there
+FAMILIES = {
+    "debian": "apt-get",
+    "ubuntu": "apt-get",
+    "fedora": "dnf",
+    "arch": "pacman",
+    "macos": "brew",
+}
+
 
 def raise_file_limit() -> None:
     """Raise the soft limit on open files: each child of many at once has pipes and sockets."""
@@ -1034,11 +878,11 @@ def raise_file_limit() -> None:
 class Manager(Record):
     """A package manager.
 
-    `install`: the command as a person calls it; `options`: what tlc adds; `root`: it runs as root.
-    `query` lists what is installed, words that are `present`; with `absent`, the pattern of a name
-    that is not installed, it is asked about names. `unknown`: the message for a name it does not
-    know; `busy`: for another one at work. `update` fetches its lists, only while there are none
-    where `lists` names a pattern of files. `unlock`: the fix of one that stays busy.
+    `install`: the command as a person types it; `options`: what tlc adds to that; `root`: True
+    where it must run as root. `query` lists what is installed, in words that are `present`, or is
+    asked about names and names those that are not, in words that are `absent`. `unknown`: its
+    message for a name it does not know; `busy`: that another one is at work; `unlock`: the fix
+    where that lasts. `update` fetches its lists, where no file is like the pattern `lists`.
     """
 
     install: tuple[str, ...]
@@ -1050,7 +894,7 @@ class Manager(Record):
     absent: str = ""
     update: tuple[str, ...] = ()
     lists: str = ""
-    unlock: str = ""
+    unlock: Fix = NO_FIX
     root: bool = True
 
     def installing(self, names: Sequence[str]) -> list[str]:
@@ -1058,28 +902,27 @@ class Manager(Record):
         return [*self.install, *self.options, "--", *names]
 
 
+DPKG_QUERY = "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n"
 MANAGERS = {
     "apt-get": Manager(
         install=("apt-get", "install", "-y"),
-        # On a terminal of its own dpkg would outlive an interrupted apt; nobody answers questions.
+        # On a terminal of its own dpkg would outlive an apt that is interrupted; and nobody is
+        # there to answer its questions.
         options=(
             "-oDpkg::Use-Pty=0",
             "-oDpkg::Options::=--force-confdef",
             "-oDpkg::Options::=--force-confold",
         ),
-        query=(
-            "dpkg-query",
-            "-W",
-            "-f",
-            "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n",
-        ),
+        query=("dpkg-query", "-W", "-f", DPKG_QUERY),
         present=r"(?m)^installed (.*)$",
         unknown=r"Unable to locate package (\S+)"
         r"|Package '?([^\s']+)'? has no installation candidate",
         busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?"
         r"|lock was locked by another process(?: with (pid \d+))?",
         update=("apt-get", "update"),
-        unlock="sudo fuser -v /var/lib/dpkg/lock-frontend /var/lib/apt/lists/lock",
+        unlock=paste_as(
+            "root", "fuser", "-v", "/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock"
+        ),
     ),
     "dnf": Manager(
         install=("dnf", "install", "-y"),
@@ -1094,7 +937,7 @@ MANAGERS = {
         absent=r"(?m)^(\S+)$",
         update=("pacman", "-Sy"),
         lists="/var/lib/pacman/sync/*.db",
-        unlock="sudo rm /var/lib/pacman/db.lck   # once no pacman runs",
+        unlock=paste_as("root", "rm", "/var/lib/pacman/db.lck", note="once no pacman runs"),
         unknown=r"target not found: (\S+)",
         busy=r"unable to lock database",
     ),
@@ -1108,12 +951,46 @@ MANAGERS = {
     ),
 }
 
+# Programs that are in another package than their name says -> its name under each of MANAGERS.
+PROGRAM_PACKAGES = {
+    "psql": ("postgresql-client", "postgresql", "postgresql", "libpq"),
+    "pg_isready": ("postgresql-client", "postgresql", "postgresql", "libpq"),
+    "postgres": ("postgresql", "postgresql-server", "postgresql", "postgresql@16"),
+    "gh": ("gh", "gh", "github-cli", "gh"),
+    "npm": ("npm", "npm", "npm", "node"),
+    "ssh": ("openssh-client", "openssh-clients", "openssh", "openssh"),
+    "ssh-keygen": ("openssh-client", "openssh-clients", "openssh", "openssh"),
+}
+# ... and those that are in none.
+PROGRAM_INSTALLERS = {
+    "uv": paste("tlc", "bootstrap", "--only", "uv"),
+    "brew": by_hand("install Homebrew, see https://brew.sh"),
+}
+
+# A header or a program that a compiler misses (a pattern) -> the package that has it, as above.
+HEADER_PACKAGES = (
+    (r"^(?:ldap|lber)\.h", ("libldap2-dev", "openldap-devel", "libldap", "openldap")),
+    (r"^sasl/", ("libsasl2-dev", "cyrus-sasl-devel", "libsasl", "cyrus-sasl")),
+    (r"^libpq|^pg_config", ("libpq-dev", "libpq-devel", "postgresql-libs", "libpq")),
+    (r"^libxml|^xmlversion", ("libxml2-dev", "libxml2-devel", "libxml2", "libxml2")),
+    (r"^libxslt|^xslt", ("libxslt1-dev", "libxslt-devel", "libxslt", "libxslt")),
+    (r"^ffi", ("libffi-dev", "libffi-devel", "libffi", "libffi")),
+    (r"^openssl/", ("libssl-dev", "openssl-devel", "openssl", "openssl")),
+    (r"^jpeglib", ("libjpeg-dev", "libjpeg-turbo-devel", "libjpeg-turbo", "jpeg-turbo")),
+    (r"^zlib", ("zlib1g-dev", "zlib-ng-compat-devel", "zlib", "zlib")),
+    (r"^sass", ("libsass-dev", "libsass-devel", "libsass", "libsass")),
+    (r"^cups/", ("libcups2-dev", "cups-devel", "libcups", "cups")),
+    (r"^xmlsec", ("libxmlsec1-dev", "xmlsec1-devel", "xmlsec", "libxmlsec1")),
+    (r"^Python\.h", ("python3-dev", "python3-devel", "python", "python3")),
+    (r"^(?:cc|gcc|g\+\+|c\+\+|make)$", ("build-essential", "gcc-c++", "base-devel", "gcc")),
+)
+
 
 class OsInfo(Record):
-    """A system: `id` as in os-release ("debian", "fedora" ... or "macos"), its package manager.
+    """The system tlc runs on: `id` as in os-release ("debian" ... or "macos"), and its manager.
 
-    `manager`: "" on a system that is like none of FAMILIES; `codename`: the release of Debian or Ubuntu it is
-    built on, "" on others.
+    `manager`: a key of MANAGERS, "" for a system that is like none of FAMILIES; `codename`: the
+    release of Debian or Ubuntu it is built on, "" on others.
     """
 
     id: str
@@ -1122,7 +999,7 @@ class OsInfo(Record):
 
 
 def get_os_info() -> OsInfo:
-    """Return what os-release (freedesktop.org) says of this system."""
+    """Return what os-release (freedesktop.org's) says of this system."""
     import platform
 
     if sys.platform == "darwin":
@@ -1133,41 +1010,37 @@ def get_os_info() -> OsInfo:
         release = {}
     ids = [release.get("ID", "linux"), *release.get("ID_LIKE", "").split()]
     manager = next((FAMILIES[name] for name in ids if name in FAMILIES), "")
-    # A derivative has a name of its own, and one of these for the archive it is built on.
+    if manager != "apt-get":
+        return OsInfo(ids[0], manager, "")
+    # A derivative's own release has another name than the archive it is built on.
     names = ("UBUNTU_CODENAME", "DEBIAN_CODENAME", "VERSION_CODENAME")
-    codename = (
-        next((release[name] for name in names if release.get(name)), "")
-        if manager == "apt-get"
-        else ""
-    )
-    return OsInfo(ids[0], manager, codename)
+    return OsInfo(ids[0], manager, next((release[name] for name in names if release.get(name)), ""))
 
 
 def program_package(program: str, packages: Sequence[str] = ()) -> str:
-    """Return the name of the package with a program on this system.
+    """Return the name of the package that provides `program` on this system.
 
-    `packages`: its name for each of MANAGERS, in their order; PROGRAM_PACKAGES by default.
+    `packages`: its name under each of MANAGERS, in their order; those of PROGRAM_PACKAGES by
+    default.
     """
     packages = packages or PROGRAM_PACKAGES.get(program, ())
     return dict(zip(MANAGERS, packages, strict=False)).get(get_os_info().manager, program)
 
 
 def header_package(name: str) -> Sequence[str]:
-    """Return the packages with a header or a build program, for each of MANAGERS; () for none."""
+    """Return the packages with a header or a build program, for each of MANAGERS, or ()."""
     return next((packages for pattern, packages in HEADER_PACKAGES if re.search(pattern, name)), ())
 
 
-def install_hint(program: str, packages: Sequence[str] = ()) -> str:
-    """Return the command that installs a program here, or words for an unknown system.
-
-    `packages`: see program_package().
-    """
+def install_hint(program: str, *packages: Sequence[str]) -> Fix:
+    """Return the fix that installs a program here, or `packages`, see program_package()."""
     if program in PROGRAM_INSTALLERS:
         return PROGRAM_INSTALLERS[program]
-    manager, package = MANAGERS.get(get_os_info().manager), program_package(program, packages)
+    names = [program_package(program, each) for each in packages or [()]]
+    manager = MANAGERS.get(get_os_info().manager)
     if not manager:
-        return f"# install {package}"
-    return shell(*(as_user("root") if manager.root else []), *manager.install, package)
+        return by_hand(f"install {' '.join(names)}")
+    return paste_as("root" if manager.root else "", *manager.install, *names)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -2334,18 +2207,18 @@ class Resource:
         raise NotImplementedError
 
     @classmethod
-    def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
+    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
         """Apply several resources of one batch in one go; return their results in the same order."""
         return [resource.apply(task) for resource in resources]
 
-    def privileged(self) -> Sequence[Privileged | str]:
+    def privileged(self) -> Sequence[Privileged]:
         """Return the commands that its apply() runs as root or another user."""
         return []
 
     @classmethod
-    def privileged_batch(cls, resources: Sequence[Resource]) -> Sequence[Privileged | str]:
+    def privileged_batch(cls, resources: Sequence[Self]) -> Sequence[Privileged]:
         """Return those of apply_batch()."""
-        return [command for resource in resources for command in resource.privileged()]
+        return [each for resource in resources for each in resource.privileged()]
 
 
 class Memo:
@@ -2543,15 +2416,6 @@ class Step(Record):
         return self.found.status == CheckStatus.FAIL and not self.action
 
 
-def as_privileged(command: Privileged | str) -> Privileged:
-    """Return a command that is still text as data."""
-    if isinstance(command, Privileged):
-        return command
-    words, _, note = command.partition("   # ")
-    match = re.match(r"(?:sudo |runuser )?(?:-u (\S+) )?(?:-- )?(.*)", words, re.DOTALL)
-    return Privileged((match and match[1]) or "root", shlex.split(match[2] if match else ""), note)
-
-
 def batches(steps: Sequence[Step]) -> list[list[Step]]:
     """Return the steps that have an action, those together that are applied together."""
     by_key: dict[object, list[Step]] = {}
@@ -2567,8 +2431,7 @@ def batches(steps: Sequence[Step]) -> list[list[Step]]:
 def privileged_commands(steps: Sequence[Step]) -> list[Privileged]:
     """Return the commands that these steps run as another user, each once."""
     groups = [[step.resource for step in group] for group in batches(steps)]
-    texts = [each for group in groups for each in type(group[0]).privileged_batch(group)]
-    found = [as_privileged(each) for each in texts]
+    found = [each for group in groups for each in type(group[0]).privileged_batch(group)]
     return list({each.render(): each for each in found}.values())
 
 
@@ -4506,11 +4369,135 @@ def git_progress(task: Task) -> Callable[[str], None]:
 # What install-tools and bootstrap install: apt sources, scripts, packages, npm packages, uv tools,
 # git, gh and uv themselves, GitHub's host key, and tlc's own archive. Downloads go through here.
 
+DOWNLOAD_LIMIT = 10_000_000  # bytes; an installer script or a key is far smaller
+DOWNLOAD_TIME = 60.0  # seconds in all
+LOCK_WAIT = 600  # seconds to wait for another package manager; upgrading a system takes minutes
+
+INSTALL_TOOLS = paste("tlc", "install-tools")
+ADD_TO_PATH = paste(
+    Raw('export PATH="$HOME/.local/bin:$PATH"'), note="and add it to your shell's profile"
+)
+
+# uv tools whose command line tlc relies on -> the versions that have it
+PINNED_VERSIONS = {"odoo-venv": ">=2,<3"}
+UV_INSTALLER = "https://astral.sh/uv/install.sh"
+
+# What Odoo and its Python packages need of the system. Of names joined by | the first that the
+# release knows: Debian renames some from release to release.
+DEFAULT_PACKAGES = {
+    "apt-get": (
+        "git gcc build-essential pkg-config libsasl2-dev libldap2-dev|libldap-dev libssl-dev "
+        "libffi-dev libxml2-dev libxslt1-dev|libxslt-dev zlib1g-dev libjpeg-dev libpq-dev "
+        "libsass-dev libgeos-dev libxmlsec1-dev libxmlsec1-openssl libzbar0|libzbar0t64 "
+        "libzbar-dev libcairo2 libcups2-dev fontconfig graphviz ghostscript "
+        "gsfonts|fonts-urw-base35 poppler-utils postgresql postgresql-client"
+    ),
+    "dnf": (
+        "git gcc gcc-c++ make openldap-devel cyrus-sasl-devel openssl-devel libffi-devel "
+        "libxml2-devel libxslt-devel zlib-ng-compat-devel libjpeg-turbo-devel libpq-devel "
+        "libsass-devel xmlsec1-devel xmlsec1-openssl cairo-devel cups-devel poppler-utils "
+        "graphviz ghostscript postgresql-server nodejs npm"
+    ),
+    "pacman": (
+        "git base-devel libsasl libldap openssl libffi libxml2 libxslt libjpeg-turbo "
+        "postgresql-libs libsass geos xmlsec zbar cairo cups fontconfig graphviz ghostscript "
+        "gsfonts poppler postgresql"
+    ),
+    "brew": "git postgresql@16 node libpq openldap libxml2 libxslt",
+}
+
+# What a package manager says when it cannot install; none of it is one package's fault. Tried
+# with apt 2.2 to 3.0, npm 11, pacman 6 and dnf 4.
+NO_INDEX = "the package index cannot be reached"
+ONCE_ONLINE = INSTALL_TOOLS.noted("once the network is back")
+INSTALL_CAUSES = (
+    Cause(
+        r"Conflicting values set for option Signed-By",
+        "two apt sources for one archive name different keys",
+        paste("grep", "-r", "Signed-By", "/etc/apt/sources.list.d"),
+    ),
+    Cause(
+        r"dpkg was interrupted",
+        "an installation was cut off",
+        paste_as("root", "dpkg", "--configure", "-a"),
+    ),
+    Cause(
+        r"Unmet dependencies\. Try",
+        "an installed package lacks what it depends on",
+        paste_as("root", "apt-get", "--fix-broken", "install"),
+    ),
+    Cause(
+        r"No space left|enough free space|ENOSPC",
+        "the disk is full",
+        by_hand("free some disk space, then run tlc install-tools again"),
+    ),
+    Cause(
+        r"EACCES|EPERM|[Pp]ermission denied",
+        "a file or directory may not be written",
+        by_hand("the log names it: let yourself write there, then run tlc install-tools again"),
+    ),
+    Cause(
+        r"failed retrieving file .*404|error: 404",
+        "pacman's lists are older than its mirrors",
+        paste_as("root", "pacman", "-Syu"),
+    ),
+    Cause(
+        r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error",
+        NO_INDEX,
+        ONCE_ONLINE,
+    ),
+    Cause(
+        r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download metadata"
+        r"|error sending request",
+        NO_INDEX,
+        ONCE_ONLINE,
+    ),
+)
+UNKNOWN_PACKAGE = TaskResult(
+    "failed", "no package of that name is known here", edit_file(note="[tools]")
+)
+
+# apt sources tlc can add -> the parts of deb822 (sources.list(5)), and their keys' fingerprints.
+# PGDG: https://wiki.postgresql.org/wiki/Apt; paths as its script apt.postgresql.org.sh has them.
+PGDG = {
+    "host": "apt.postgresql.org",
+    "uri": "https://apt.postgresql.org/pub/repos/apt",
+    "suite": "{codename}-pgdg",
+    "key_url": "https://www.postgresql.org/media/keys/ACCC4CF8.asc",
+    "key_path": "/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc",
+    "path": "/etc/apt/sources.list.d/pgdg.sources",
+    "fingerprints": "B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8",
+}
+# GitHub CLI: https://github.com/cli/cli/blob/trunk/docs/install_linux.md; its key of 2022 has
+# ended, the second is its successor.
+GITHUB_CLI = {
+    "host": "cli.github.com",
+    "uri": "https://cli.github.com/packages",
+    "suite": "stable",
+    "key_url": "https://cli.github.com/packages/githubcli-archive-keyring.gpg",
+    "key_path": "/etc/apt/keyrings/githubcli-archive-keyring.gpg",
+    "path": "/etc/apt/sources.list.d/github-cli.sources",
+    "fingerprints": "2C6106201985B60E6C7AC87323F3D4EA75716059"
+    " 7F38BBB59D064DBCB3D84D725612B36462313325",
+}
+
+# GitHub's ssh host keys, and the fingerprints of all of them (docs.github.com, "GitHub's SSH key
+# fingerprints").
+GITHUB_KEY = (
+    "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+)
+GITHUB_FINGERPRINTS = (
+    "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",  # Ed25519
+    "SHA256:p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",  # ECDSA
+    "SHA256:uNiVztksCsDhcc0u9e8BujQXVUpKZIDTMczCvj3tD2s",  # RSA
+)
+
 
 def download(url: str, runner: Runner) -> bytes:
-    """What is at an https address; every redirect must lead to https too. Raises TlcError, Interrupted.
+    """Return what is at an https address; each redirect must lead to https too.
 
-    A bare machine has neither curl nor wget, and wget follows a redirect to http.
+    Not by curl or wget: a bare machine has neither, and wget follows a redirect to http.
+    Raises TlcError, Interrupted.
     """
     import http.client
     import urllib.error
@@ -4526,175 +4513,180 @@ def download(url: str, runner: Runner) -> bytes:
 
     if not url.lower().startswith("https://"):
         raise TlcError(f"{url} is not an https:// address")
-    deadline = time.monotonic() + DOWNLOAD_TIME
-    chunks: list[bytes] = []
+    deadline, size, chunks = time.monotonic() + DOWNLOAD_TIME, 0, []
+    by_curl = paste("curl", "-fsSL", url)
     try:
         with urllib.request.build_opener(HttpsOnly).open(url, timeout=15) as response:
             while chunk := response.read1(65536):
                 chunks.append(chunk)
+                size += len(chunk)
                 runner.pause(0)
-                if sum(map(len, chunks)) > DOWNLOAD_LIMIT or time.monotonic() > deadline:
-                    raise TlcError(
-                        f"{url} is larger than {DOWNLOAD_LIMIT:,} bytes, or slower than {DOWNLOAD_TIME:.0f} s"
-                    )
-            if response.length:  # what was still to come
-                raise TlcError(f"{url} was cut off", f"curl -fsSL {shell(url)}")
+                if size > DOWNLOAD_LIMIT or time.monotonic() > deadline:
+                    limits = f"{DOWNLOAD_LIMIT:,} bytes, or slower than {DOWNLOAD_TIME:.0f} s"
+                    raise TlcError(f"{url} is larger than {limits}")
+            if response.length:  # bytes still to come
+                raise TlcError(f"{url} was cut off", by_curl)
     except urllib.error.HTTPError as error:
-        raise TlcError(f"{url}: {error.code} {error.reason}", f"curl -fsSL {shell(url)}") from None
+        raise TlcError(f"{url}: {error.code} {error.reason}", by_curl) from None
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         reason = getattr(reason, "strerror", None) or reason
-        raise TlcError(
-            f"{url} cannot be fetched: {reason}", f"curl -fsSL {shell(url)}   # says more"
-        ) from None
+        fix = by_curl.noted("says more")
+        raise TlcError(f"{url} cannot be fetched: {reason}", fix) from None
     return b"".join(chunks)
 
 
-def key_fingerprints(keys: bytes) -> list[str]:
-    """The fingerprints of the primary keys in an OpenPGP file, armoured or not, in upper case. Raises ValueError.
+def read_text(path: str) -> str:
+    """Return the text of a file, "" where it cannot be read."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+    return ""
 
-    RFC 4880 4.2 (packets), 6.2 (armour) and 12.2 (fingerprints); gpg need not be installed where apt is.
+
+def unarmoured(keys: bytes) -> list[bytes]:
+    """Return the blocks of an OpenPGP file, armoured (RFC 4880, 6.2) or not, in binary.
+
+    Raises ValueError for a text that is more than armoured public keys: apt might find a key
+    where this does not.
     """
     import base64
-    import hashlib
 
-    found = []
+    if keys[:1] >= b"\x80":  # no text begins with such a byte
+        return [keys]
     block = (
         rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\n(?:[A-Za-z]+: [^\n]*\n)*\n"
         rb"([A-Za-z0-9+/=\n]+)-----END PGP PUBLIC KEY BLOCK-----\s*"
     )
     text = keys.replace(b"\r", b"").strip()
-    bodies = (
-        [] if keys[:1] >= b"\x80" else re.findall(block, text)
-    )  # no text begins with such a byte
-    if keys[:1] < b"\x80" and not re.fullmatch(
-        b"(?:" + block + b")+", text
-    ):  # apt might find a key where this does not
+    if not re.fullmatch(b"(?:" + block + b")+", text):
         raise ValueError("not an armoured public key and nothing else")
-    armoured = [
-        b"".join(line for line in body.split() if not line.startswith(b"=")) for body in bodies
-    ]
-    for data in [base64.b64decode(each, validate=True) for each in armoured] or [keys]:
-        at = 0
-        while at < len(data):
-            tag, octet = data[at], data[at + 1]
-            if tag & 0x40:  # the new format
-                kind, size, head = tag & 0x3F, octet, 2
-                if 192 <= octet < 224:
-                    size, head = (octet - 192) * 256 + data[at + 2] + 192, 3
-                elif octet == 255:
-                    size, head = int.from_bytes(data[at + 2 : at + 6], "big"), 6
-                elif octet >= 224:
-                    raise ValueError("a packet of partial lengths")
-            else:
-                length = 1 << (tag & 3)
-                kind, size, head = (
-                    tag >> 2 & 0xF,
-                    int.from_bytes(data[at + 1 : at + 1 + length], "big"),
-                    1 + length,
-                )
-                if length == 8:
-                    raise ValueError("a packet of indeterminate length")
-            packet = data[at + head : at + head + size]
-            if len(packet) != size:
-                raise ValueError("it is cut off")
+    bodies = (re.sub(rb"(?m)^=.*$|\n", b"", body) for body in re.findall(block, text))
+    return [base64.b64decode(body, validate=True) for body in bodies]
+
+
+def packets(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield kind and body of each OpenPGP packet (RFC 4880, 4.2). Raises ValueError, IndexError."""
+    at = 0
+    while at < len(data):
+        tag, octet = data[at], data[at + 1]
+        if tag & 0x40:  # the new format
+            kind, size, head = tag & 0x3F, octet, 2
+            if octet == 255:
+                size, head = int.from_bytes(data[at + 2 : at + 6], "big"), 6
+            elif octet >= 224:
+                raise ValueError("a packet of partial lengths")
+            elif octet >= 192:
+                size, head = (octet - 192) * 256 + data[at + 2] + 192, 3
+        else:
+            if tag & 3 == 3:
+                raise ValueError("a packet of indeterminate length")
+            kind, head = tag >> 2 & 0xF, 1 + (1 << (tag & 3))
+            size = int.from_bytes(data[at + 1 : at + head], "big")
+        packet = data[at + head : at + head + size]
+        if len(packet) != size:
+            raise ValueError("it is cut off")
+        yield kind, packet
+        at += head + size
+
+
+def key_fingerprints(keys: bytes) -> list[str]:
+    """Return the fingerprints of the primary keys in an OpenPGP file, in upper case.
+
+    RFC 4880, 12.2; gpg need not be installed where apt is. Raises ValueError, IndexError.
+    """
+    import hashlib
+
+    found = []
+    for data in unarmoured(keys):
+        for kind, packet in packets(data):
             if kind == 6:  # a primary key; subkeys are 14
                 if packet[0] != 4:
                     raise ValueError(f"a key of version {packet[0]}")
-                whole = b"\x99" + len(packet).to_bytes(2, "big") + packet
-                found.append(hashlib.sha1(whole, usedforsecurity=False).hexdigest().upper())
-            at += head + size
+                hashed = b"\x99" + len(packet).to_bytes(2, "big") + packet
+                found.append(hashlib.sha1(hashed, usedforsecurity=False).hexdigest().upper())
     return found
 
 
-UNKNOWN_PACKAGE = TaskResult(
-    "failed", "no package of that name is known here", f"{EDIT}   # [tools]"
-)
+def install_failure(done: Completed) -> TaskResult:
+    """Return the result of an installation that failed, with its cause."""
+    cause = explain(f"{done.err}\n{done.out}", INSTALL_CAUSES) or Cause("", done.complaint)
+    return TaskResult("failed", cause.message, cause.fix, "\n".join(done.lines[-5:]))
 
 
 def install_together(
     names: Sequence[str], install: Callable[[Sequence[str]], Completed], unknown: str
 ) -> dict[str, TaskResult]:
-    """Installs all names in one call, and where that fails as many as can be; name -> its result.
+    """Install all names in one call, and where that fails as many as can be; name -> its result.
 
-    Names that the installer says it does not know (`unknown`) are UNKNOWN_PACKAGE; what is left is halved until the
-    culprit is alone. What is nobody's fault (INSTALL_CAUSES) is not tried again.
+    Names that the installer says it does not know (a pattern, `unknown`) are UNKNOWN_PACKAGE; the
+    others are halved until the culprit is alone. What no package can help (INSTALL_CAUSES) is not
+    tried again.
     """
     if not names:
         return {}
     done = install(names)
     if done.ok:
         return dict.fromkeys(names, TaskResult("changed", "installed"))
-    said = f"{done.err}\n{done.out}"
-    refused = {
-        group for match in re.finditer(unknown, said) for group in match.groups() if group
-    } & set(names)
-    if refused:
+    output = f"{done.err}\n{done.out}"
+    groups = (group for match in re.finditer(unknown, output) for group in match.groups())
+    if refused := set(groups) & set(names):
         rest = [name for name in names if name not in refused]
-        return {
-            **install_together(rest, install, unknown),
-            **dict.fromkeys(refused, UNKNOWN_PACKAGE),
-        }
-    cause = next(
-        ((cause, fix) for pattern, cause, fix in INSTALL_CAUSES if re.search(pattern, said)), None
-    )
-    if cause or len(names) == 1:
-        message, fix = cause or (done.complaint, "")
-        detail = "\n".join(done.lines[-5:])
-        return dict.fromkeys(names, TaskResult("failed", message, fix, detail))
+        known = install_together(rest, install, unknown)
+        return known | dict.fromkeys(refused, UNKNOWN_PACKAGE)
+    if len(names) == 1 or explain(output, INSTALL_CAUSES):
+        return dict.fromkeys(names, install_failure(done))
     half = len(names) // 2
-    return {
-        name: result
-        for part in (names[:half], names[half:])
-        for name, result in install_together(part, install, unknown).items()
-    }
+    first = install_together(names[:half], install, unknown)
+    return first | install_together(names[half:], install, unknown)
 
 
 class Packages:
-    """The package manager `name`, and what it has installed of the `wanted` packages."""
+    """The package manager `name`, and the `wanted` packages that it has installed."""
 
     def __init__(self, runner: Runner, name: str, wanted: Sequence[str]) -> None:
         self.runner, self.name, self.wanted = runner, name, wanted
         self.manager = MANAGERS[name]
-        self.installed = Memo(self.look)
+        self.installed = Memo(self.list_installed)
 
-    def look(self) -> set[str]:
-        """Which of the wanted packages are installed."""
+    def list_installed(self) -> set[str]:
+        """Return those of the wanted packages that are installed."""
         names = sorted({name for each in self.wanted for name in each.split("|")})
         asked = names if self.manager.absent else []
         query = [self.runner.which(self.manager.query[0]), *self.manager.query[1:], *asked]
-        said = self.runner.run(query, env={"LC_ALL": "C.UTF-8"})
+        done = self.runner.run(query, env={"LC_ALL": "C.UTF-8"})
         if self.manager.absent:
-            return set(names) - set(re.findall(self.manager.absent, f"{said.out}\n{said.err}"))
-        lines = re.findall(self.manager.present, said.out)
+            return set(names) - set(re.findall(self.manager.absent, f"{done.out}\n{done.err}"))
+        lines = re.findall(self.manager.present, done.out)
         return {word.rstrip(",") for line in lines for word in line.split()} & set(names)
 
     @property
     def preparations(self) -> list[list[str]]:
-        """The commands that come before an installation: what a cut-off one left is set up, lists are fetched."""
+        """The commands before an installation: complete one that was cut off, fetch the lists."""
         found = []
-        if (
-            self.name == "apt-get"
-            and os.path.isdir("/var/lib/dpkg/updates")
-            and os.listdir("/var/lib/dpkg/updates")
-        ):
+        updates = "/var/lib/dpkg/updates"
+        if self.name == "apt-get" and os.path.isdir(updates) and os.listdir(updates):
             found.append(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"])
         if self.manager.update and not (self.manager.lists and glob.glob(self.manager.lists)):
             found.append([*self.manager.update])
         return found
 
+    def privileged(self, *commands: Sequence[str]) -> list[Privileged]:
+        """Return commands as data for the plan; none where the manager needs no root."""
+        return [Privileged("root", each) for each in commands if self.manager.root]
+
     def run(self, words: Sequence[str], task: Task) -> Completed:
-        """Runs a command of the package manager, as root where it must be; waits for another one that is at work."""
+        """Run a command of the manager, as root where it must be; wait for one that is at work.
+
+        Raises TlcError when that takes longer than LOCK_WAIT, Interrupted.
+        """
+        environ = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+        environ["HOMEBREW_NO_AUTO_UPDATE"] = "1"
         deadline = time.monotonic() + LOCK_WAIT
         waiting = ""
         while True:
             done = self.runner.run(
                 [self.runner.which(words[0]), *words[1:]],
-                env={
-                    "DEBIAN_FRONTEND": "noninteractive",
-                    "LC_ALL": "C.UTF-8",
-                    "HOMEBREW_NO_AUTO_UPDATE": "1",
-                },
+                env=environ,
                 user="root" if self.manager.root else "",
                 cwd="/",  # no file here is a package
                 on_line=task.report,
@@ -4705,37 +4697,36 @@ class Packages:
                 return done
             who = "".join(f", {group}" for group in busy.groups() if group)
             if time.monotonic() > deadline:
-                raise TlcError(
-                    f"another package manager is still at work{who}", self.manager.unlock
-                )
+                wrong = f"another package manager is still at work{who}"
+                raise TlcError(wrong, self.manager.unlock)
             holder = f"waiting for another package manager{who}"
             task.report(holder, note=holder != waiting)
             waiting = holder
             self.runner.pause(1)
 
-    def known(self, specs: Sequence[str]) -> dict[str, str]:
-        """Of the names in each (joined by |) the first that this release knows; one that it cannot know is left out."""
+    def known_names(self, specs: Sequence[str]) -> dict[str, str]:
+        """Return the first name in each spec (joined by |) that this release knows.
+
+        A spec of which it can know none is left out.
+        """
         if self.name != "apt-get":
             return {spec: spec for spec in specs}
         names = [name for spec in specs for name in spec.split("|")]
-        # Not `policy`: like `install` it takes an unknown name with a dot or plus for a regular expression.
-        said = self.runner.run(
-            [self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names]
-        ).out
-        known = set(re.findall(r"(?m)^Package: (\S+)$", said))
+        # Not `policy`: like `install` it takes an unknown name with a dot or plus for a regular
+        # expression.
+        words = (self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names)
+        known = set(re.findall(r"(?m)^Package: (\S+)$", self.runner.run(words).out))
 
         def is_known(name: str) -> bool:
             return name.partition(":")[0] in known  # libpq5:amd64
 
-        chosen = {
-            spec: next(filter(is_known, spec.split("|")), spec.partition("|")[0]) for spec in specs
-        }
-        # A name that only others provide is known to `install` alone.
-        return {
-            spec: name
-            for spec, name in chosen.items()
-            if is_known(name) or not set(".+") & set(name)
-        }
+        found = {}
+        for spec in specs:
+            name = next(filter(is_known, spec.split("|")), spec.partition("|")[0])
+            # A name that only others provide is known to `install` alone.
+            if is_known(name) or not set(".+") & set(name):
+                found[spec] = name
+        return found
 
 
 class SystemPackage(Resource):
@@ -4743,7 +4734,7 @@ class SystemPackage(Resource):
 
     kind = "package"
     batch = "all"
-    fix = "tlc install-tools"
+    fix: Fix | str = INSTALL_TOOLS
 
     def __init__(self, name: str, packages: Packages) -> None:
         super().__init__(name.partition("|")[0])
@@ -4751,64 +4742,58 @@ class SystemPackage(Resource):
 
     def check(self) -> CheckResult:
         if set(self.package.split("|")) & self.packages.installed():
-            return CheckResult(CheckStatus.OK, "installed")
-        return CheckResult(CheckStatus.FAIL, "not installed", "install system packages")
+            return ok("installed")
+        return missing("install system packages", "not installed")
 
     @classmethod
-    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
+    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
         packages = resources[0].packages
         manager = packages.manager
-        for command in packages.preparations:
-            packages.run(command, task)  # one source that is down need not stop the others
-        names = packages.known([resource.package for resource in resources])
-        results = install_together(
-            list(names.values()),
-            lambda some: packages.run(manager.installing(some), task),
-            manager.unknown,
-        )
+        for words in packages.preparations:
+            packages.run(words, task)  # one source that is down need not stop the others
+        names = packages.known_names([resource.package for resource in resources])
+
+        def install(some: Sequence[str]) -> Completed:
+            return packages.run(manager.installing(some), task)
+
+        results = install_together(list(names.values()), install, manager.unknown)
         if any(result.status == "failed" for result in results.values()):
-            # While one package cannot be set up every call of apt-get fails, whatever it has installed.
-            results.update(
-                dict.fromkeys(packages.look() & set(results), TaskResult("changed", "installed"))
-            )
-        return [
-            results.get(names.get(resource.package, ""), UNKNOWN_PACKAGE) for resource in resources
-        ]
+            # While one package cannot be set up every call of apt-get fails, whatever it has
+            # installed.
+            there = packages.list_installed() & set(results)
+            results |= dict.fromkeys(there, TaskResult("changed", "installed"))
+        return [results.get(names.get(each.package, ""), UNKNOWN_PACKAGE) for each in resources]
 
     @classmethod
-    def privileged_batch(cls, resources: Sequence[Self]) -> list[str]:  # type: ignore[override]
-        packages, manager = resources[0].packages, resources[0].packages.manager
-        if not manager.root:
-            return []
+    def privileged_batch(cls, resources: Sequence[Self]) -> list[Privileged]:
+        packages = resources[0].packages
         names = [resource.package.partition("|")[0] for resource in resources]
-        return [
-            shell(*as_user("root"), *command)
-            for command in [*packages.preparations, manager.installing(names)]
-        ]
+        install = packages.manager.installing(names)
+        return packages.privileged(*packages.preparations, install)
 
 
 class Program(SystemPackage):
-    """A program that is to be on PATH, from the system's packages. Without an `optional` one everything else works."""
+    """A program to be on PATH, from the system's packages. `optional`: tlc works without."""
 
     kind = "program"
 
     def __init__(self, name: str, packages: Packages, optional: bool = False) -> None:
         super().__init__(name, packages)
-        self.optional, self.fix = optional, f"tlc bootstrap --only {name}"
+        self.optional, self.fix = optional, paste("tlc", "bootstrap", "--only", name)
         self.package = program_package(name)
 
     def check(self) -> CheckResult:
         try:
-            return CheckResult(CheckStatus.OK, self.packages.runner.version_of(self.name))
+            return ok(self.packages.runner.version_of(self.name))
         except ExecutableNotFoundError as error:
             status = CheckStatus.WARN if self.optional else CheckStatus.FAIL
             return CheckResult(status, error.message, "install programs")
 
     @classmethod
-    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
+    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
         results = super().apply_batch(resources, task)
         return [
-            result.replace(status="skipped", fix="")
+            result.replace(status="skipped", fix=NO_FIX)
             if resource.optional and result.status == "failed"
             else result
             for resource, result in zip(resources, results, strict=True)
@@ -4816,7 +4801,7 @@ class Program(SystemPackage):
 
 
 class UnknownSystem(Resource):
-    """The packages of a system whose package manager tlc does not know: the person can install them."""
+    """The packages of a system whose manager tlc does not know: the person can install them."""
 
     kind = "package"
 
@@ -4825,16 +4810,15 @@ class UnknownSystem(Resource):
         self.packages = packages
 
     def check(self) -> CheckResult:
-        fix = f"# install what Debian calls {' '.join(name.partition('|')[0] for name in self.packages)}"
-        return CheckResult(
-            CheckStatus.WARN, "tlc does not know this system's package manager", fix=fix
-        )
+        names = " ".join(name.partition("|")[0] for name in self.packages)
+        fix = by_hand(f"install what Debian calls {names}")
+        return warn("tlc does not know this system's package manager", fix)
 
 
 class AptSource(Resource):
-    """An apt archive beside the distribution's, with its key. Without it the distribution's packages serve.
+    """An apt archive beside the distribution's, with its key; without it those packages serve.
 
-    `source`: see PGDG. `enough`: says why it is not needed, or "". `fix`: the command that adds it.
+    `source`: see PGDG. `not_needed`: returns why it is not needed, or "".
     """
 
     kind = "apt source"
@@ -4844,80 +4828,63 @@ class AptSource(Resource):
         name: str,
         source: Mapping[str, str],
         packages: Packages,
-        enough: Callable[[], str],
-        mend: str,
+        not_needed: Callable[[], str],
+        fix: Fix | str,
     ) -> None:
         super().__init__(name)
-        self.fix = mend
-        self.source, self.packages, self.enough = source, packages, enough
+        self.source, self.packages, self.not_needed, self.fix = source, packages, not_needed, fix
 
     def check(self) -> CheckResult:
         if place := self.configured():
-            return CheckResult(CheckStatus.OK, f"configured in {place}")
-        if reason := self.enough():
-            return CheckResult(CheckStatus.OK, f"not needed: {reason}")
+            return ok(f"configured in {place}")
+        if reason := self.not_needed():
+            return ok(f"not needed: {reason}")
         if not get_os_info().codename:
-            return CheckResult(
-                CheckStatus.WARN, "not added: os-release names no release of Debian or Ubuntu"
-            )
-        return CheckResult(CheckStatus.WARN, "not configured", "add the apt source")
+            return warn("not added: os-release names no release of Debian or Ubuntu")
+        return warn("not configured", action="add the apt source")
 
     def configured(self) -> str:
-        """The file that names the archive already, "" for none: two with different keys stop apt altogether."""
-        places = ["/etc/apt/sources.list", *glob.glob("/etc/apt/sources.list.d/*")]
-        for place in sorted(
-            place for place in places if place.endswith((".list", ".sources"))
-        ):  # apt reads no other
-            with (
-                contextlib.suppress(OSError),
-                open(place, encoding="utf-8", errors="replace") as file,
-            ):
-                if any(self.source["host"] in line.partition("#")[0] for line in file):
-                    return place
+        """Return the file that names the archive already, "" for none.
+
+        Two sources for one archive that name different keys stop apt altogether.
+        """
+        places = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
+        for place in places:
+            if place.endswith((".list", ".sources")) and os.path.isfile(place):  # as apt does
+                with open(place, encoding="utf-8", errors="replace") as file:
+                    if any(self.source["host"] in line.partition("#")[0] for line in file):
+                        return place
         return ""
 
     def commands(self, directory: str) -> list[list[str]]:
-        """The commands that add it, with the files to install in `directory`."""
+        """Return the commands that add it, with the files to install in `directory`."""
         files = [self.source["key_path"], self.source["path"]]
-        # Of this source alone: another one that is down is not this one's fault.
-        only = (
-            "-o",
+        copies = [os.path.join(directory, os.path.basename(file)) for file in files]
+        # Of this source alone: another one that is down is not this one's fault. A host that
+        # cannot be reached is no error to apt otherwise.
+        options = (
             f"Dir::Etc::SourceList={self.source['path']}",
-            "-o",
             "Dir::Etc::SourceParts=-",
+            "APT::Get::List-Cleanup=0",
+            "APT::Update::Error-Mode=any",
         )
         return [
             *(
-                [
-                    "install",
-                    "-D",
-                    "-m",
-                    "644",
-                    os.path.join(directory, os.path.basename(file)),
-                    file,
-                ]
-                for file in files
+                ["install", "-D", "-m", "644", each, file]
+                for each, file in zip(copies, files, strict=True)
             ),
-            # A host that cannot be reached is no error to apt otherwise.
-            [
-                "apt-get",
-                "update",
-                *only,
-                "-o",
-                "APT::Get::List-Cleanup=0",
-                "-o",
-                "APT::Update::Error-Mode=any",
-            ],
+            ["apt-get", "update", *(word for option in options for word in ("-o", option))],
         ]
 
-    def privileged(self) -> list[str]:
-        key, source, update = (shell(*as_user("root"), *command) for command in self.commands(""))
-        # What is in the files, for who must do it by hand.
+    def privileged(self) -> list[Privileged]:
+        key, source, update = self.packages.privileged(*self.commands(""))
+        # The files' contents, for who must do it by hand.
         fields = "; ".join(f"{name}: {value}" for name, value in self.fields().items())
-        return [f"{key}   # from {self.source['key_url']}", f"{source}   # {fields}", update]
+        where = f"from {self.source['key_url']}"
+        return [key.replace(note=where), source.replace(note=fields), update]
 
     def fields(self) -> dict[str, str]:
-        """The source, in the words of sources.list(5)."""
+        """Return the source in the words of sources.list(5)."""
         runner = self.packages.runner
         machine = [runner.which("dpkg"), "--print-architecture"] if runner.has("dpkg") else []
         return {
@@ -4929,56 +4896,62 @@ class AptSource(Resource):
             "Signed-By": self.source["key_path"],
         }
 
+    def fetch_key(self) -> bytes:
+        """Return the signing key. Raises TlcError where it is none of the published ones."""
+        key = download(self.source["key_url"], self.packages.runner)
+        try:
+            found = key_fingerprints(key)
+        except (ValueError, IndexError) as error:
+            raise TlcError(f"its signing key cannot be read: {error}") from None
+        if not found or set(found) - set(self.source["fingerprints"].split()):
+            strange = ", ".join(found) or "none"
+            raise TlcError(f"its signing key has another fingerprint: {strange}")
+        return key
+
     def apply(self, task: Task) -> TaskResult:
         import tempfile
 
-        runner, source = self.packages.runner, self.source
-        serves = "the distribution's own packages serve"
+        serves = "using the distribution's packages"
         try:
-            key = download(source["key_url"], runner)
-            allowed = set(source["fingerprints"].split())
-            found = key_fingerprints(key)
-            if not found or set(found) - allowed:
-                strange = ", ".join(found) or "none"
-                return TaskResult(
-                    "skipped", f"its key has another fingerprint ({strange}); not added, {serves}"
-                )
-        except (TlcError, ValueError, IndexError) as error:
-            return TaskResult("skipped", f"its key cannot be had: {error}; {serves}")
-        directory = tempfile.mkdtemp(prefix="tlc-")
-        try:
-            texts = {
-                source["key_path"]: key,
-                source["path"]: "".join(f"{k}: {v}\n" for k, v in self.fields().items()).encode(),
-            }
-            for path, text in texts.items():
+            key = self.fetch_key()
+        except TlcError as error:
+            return TaskResult("skipped", f"{error}; {serves}")
+        text = "".join(f"{name}: {value}\n" for name, value in self.fields().items())
+        files = {self.source["key_path"]: key, self.source["path"]: text.encode()}
+        with tempfile.TemporaryDirectory(prefix="tlc-") as directory:
+            for path, content in files.items():
                 with open(os.path.join(directory, os.path.basename(path)), "wb") as file:
-                    file.write(text)
-            refused = "interrupted"
-            ours = [path for path in texts if not os.path.exists(path)]
-            try:
-                for command in self.commands(directory):
-                    done = self.packages.run(command, task)
-                    if not done.ok:
-                        refused = done.complaint
-                        break
-                else:
-                    refused = ""
-            finally:
-                if refused:
-                    runner.run([runner.which("rm"), "-f", *ours], user="root", at_end=True)
+                    file.write(content)
+            ours = [path for path in files if not os.path.exists(path)]
+            rejected = self.add(directory, ours, task)
+        if rejected:
+            wrong = f"apt rejected the source ({rejected}), so it was removed; {serves}"
+            return TaskResult("skipped", wrong)
+        return TaskResult("changed", f"added: {self.source['path']}")
+
+    def add(self, directory: str, ours: Sequence[str], task: Task) -> str:
+        """Install the files and fetch the lists; return apt's complaint, "" for none.
+
+        `ours`: the files that are removed again where that fails or is interrupted.
+        """
+        runner, added = self.packages.runner, False
+        try:
+            for words in self.commands(directory):
+                done = self.packages.run(words, task)
+                if not done.ok:
+                    return done.complaint
+            added = True
+            return ""
         finally:
-            remove(directory)
-        if refused:
-            return TaskResult("skipped", f"taken out again, apt refuses it: {refused}; {serves}")
-        return TaskResult("changed", f"added: {source['path']}")
+            if not added:
+                runner.run([runner.which("rm"), "-f", *ours], user="root", at_end=True)
 
 
 class Uv(Resource):
-    """uv, by its own installer; where that cannot be reached, from its wheel, in an environment of tlc's own."""
+    """uv by its own installer; where that cannot be reached, uv's wheel in a venv of tlc's own."""
 
     kind = "program"
-    fix = "tlc bootstrap --only uv"
+    fix: Fix | str = paste("tlc", "bootstrap", "--only", "uv")
 
     def __init__(self, runner: Runner, data_dir: str, packages: Packages | None) -> None:
         super().__init__("uv")
@@ -4988,16 +4961,13 @@ class Uv(Resource):
 
     def check(self) -> CheckResult:
         try:
-            return CheckResult(CheckStatus.OK, self.runner.version_of("uv"))
+            return ok(self.runner.version_of("uv"))
         except ExecutableNotFoundError as error:
             package = self.venv_package()
-            perhaps = (
-                f" (where {UV_INSTALLER} fails: its wheel, and {package} as root)"
-                if package
-                else ""
-            )
+            needs = f", which needs {package}" if package else ""
+            fallback = f" (fallback if {UV_INSTALLER} is unreachable: uv's wheel{needs})"
             action = f"install uv into {tilde(self.directory)}"
-            return CheckResult(CheckStatus.FAIL, f"{error.message}{perhaps}", action)
+            return missing(action, error.message + fallback)
 
     def apply(self, task: Task) -> TaskResult:
         try:
@@ -5005,75 +4975,64 @@ class Uv(Resource):
             environ = {"UV_INSTALL_DIR": self.directory, "UV_NO_MODIFY_PATH": "1"}
             done = run_script(script, self.runner, task, "uv", environ)
             if done.ok and self.runner.has("uv"):
-                return self.installed("")
+                return self.result("")
             why = f"its installer ended with exit code {done.code}"
         except TlcError as error:
             why = error.message
         task.report(f"{why}; taking its wheel", note=True)
         package = self.venv_package()
         if package and self.packages:
-            for command in [
-                *self.packages.preparations,
-                self.packages.manager.installing([package]),
-            ]:
-                self.packages.run(command, task)
-        commands = (
-            [sys.executable, "-m", "venv", "--clear", self.venv],
-            [f"{self.venv}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv"],
-        )
+            install = self.packages.manager.installing([package])
+            for words in (*self.packages.preparations, install):
+                self.packages.run(words, task)
+        pip = [f"{self.venv}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv"]
         os.makedirs(os.path.dirname(self.venv), mode=0o700, exist_ok=True)
-        for words in commands:
+        for words in ([sys.executable, "-m", "venv", "--clear", self.venv], pip):
             # pip.conf may say otherwise, for the person's own installations.
             done = self.runner.run(words, env={"PIP_USER": "0"}, on_line=task.report, log_as="uv")
             if not done.ok:
                 remove(self.venv)
-                fix = (
-                    f"{install_hint(package)} && {self.fix}"
-                    if package
-                    else f"curl -LsSf {UV_INSTALLER} | sh"
-                )
+                fix = by_hand(f"install uv, see {UV_INSTALLER}")
+                if package:
+                    fix = install_hint(package).then("tlc", "bootstrap", "--only", "uv")
                 return TaskResult("failed", f"{why}; {done.complaint}", fix)
         os.makedirs(self.directory, exist_ok=True)
         for name in ("uv", "uvx"):
             link = os.path.join(self.directory, name)
             if not os.path.lexists(link) and os.path.exists(f"{self.venv}/bin/{name}"):
                 os.symlink(f"{self.venv}/bin/{name}", link)
-        return self.installed(f" from its wheel; {why}")
+        return self.result(f" from its wheel; {why}")
 
-    def installed(self, how: str) -> TaskResult:
-        """The result of an installation: whether uv runs now."""
+    def result(self, how: str) -> TaskResult:
+        """Return the result of an installation: failed where uv does not run now."""
         try:
             self.runner.version_of("uv")
         except ExecutableNotFoundError as error:
-            ours = os.path.join(self.directory, "uv")
-            if (
-                self.runner.has("uv") and self.runner.which("uv") != ours
-            ):  # a version manager's shim comes first
-                fix = ADD_TO_PATH
-            else:  # a link that leads nowhere, a uv that does not run
-                fix = f"{move_away(ours)} && {self.fix}" if os.path.lexists(ours) else ""
+            ours, fix = os.path.join(self.directory, "uv"), NO_FIX
+            if self.runner.has("uv") and self.runner.which("uv") != ours:
+                fix = ADD_TO_PATH  # a version manager's shim comes first
+            elif os.path.lexists(ours):  # a link that leads nowhere, a uv that does not run
+                fix = paste("mv", ours, free_name(ours)).then("tlc", "bootstrap", "--only", "uv")
             return TaskResult("failed", f"installed{how}, but {error.message}", fix)
         return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
 
     def venv_package(self) -> str:
-        """The package of what Debian leaves out of its Python, where that is missing."""
+        """Return the package of what Debian leaves out of its Python, "" where that is there."""
         import importlib.util
 
-        if (
-            not self.packages
-            or self.packages.name != "apt-get"
-            or importlib.util.find_spec("ensurepip")
-        ):
+        if importlib.util.find_spec("ensurepip"):
+            return ""
+        if not self.packages or self.packages.name != "apt-get":
             return ""
         return "python{}.{}-venv".format(*sys.version_info)
 
 
 class HostKey(Resource):
-    """GitHub's ssh host key in ~/.ssh/known_hosts. Another one that is there is reported, never replaced."""
+    """GitHub's ssh host key in ~/.ssh/known_hosts; another key there is never replaced."""
 
     kind = "host key"
     group = "Connectivity"
-    fix = "tlc bootstrap --only ssh"
+    fix: Fix | str = paste("tlc", "bootstrap", "--only", "ssh")
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(GITHUB_HOST)
@@ -5083,49 +5042,27 @@ class HostKey(Resource):
 
     def check(self) -> CheckResult:
         found = self.fingerprints()
-        strange = set(found) - set(GITHUB_FINGERPRINTS)
-        if strange:
-            fix = f"ssh-keygen -R {GITHUB_HOST} && tlc bootstrap --only ssh"
-            message = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today: {', '.join(sorted(strange))}"
-            return CheckResult(CheckStatus.FAIL, message, fix=fix)
+        if strange := set(found) - set(GITHUB_FINGERPRINTS):
+            fix = paste("ssh-keygen", "-R", GITHUB_HOST).then("tlc", "bootstrap", "--only", "ssh")
+            keys = ", ".join(sorted(strange))
+            head = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today"
+            return fail(f"{head}: {keys}", fix)
         if not found:
-            return CheckResult(
-                CheckStatus.FAIL, "not known here", f"add GitHub's key to {tilde(self.path)}"
-            )
+            return missing(f"add GitHub's key to {tilde(self.path)}", "not known here")
         if os.path.isdir(self.directory) and os.stat(self.directory).st_mode & 0o077:
-            return CheckResult(
-                CheckStatus.FAIL, f"{tilde(self.directory)} is open to others", "close it to others"
-            )
-        return CheckResult(CheckStatus.OK, "known")
+            return missing("close it to others", f"{tilde(self.directory)} is open to others")
+        return ok("known")
 
     def fingerprints(self) -> list[str]:
-        """The fingerprints of the keys that are trusted for GitHub."""
-        import base64
-        import hashlib
-
-        found = []
-        for line in self.known():
-            words = line.split()
-            if words[0] != "@revoked":
-                with contextlib.suppress(ValueError, IndexError):
-                    digest = hashlib.sha256(
-                        base64.b64decode(words[3 if words[0][0] == "@" else 2])
-                    ).digest()
-                    found.append("SHA256:" + base64.b64encode(digest).decode().rstrip("="))
-        return found
-
-    def known(self) -> list[str]:
-        """The lines of known_hosts about GitHub, also where names are hashed."""
+        """Return the fingerprints of the keys that are trusted for GitHub."""
         if not os.path.exists(self.path):
             return []
-        if self.runner.has("ssh-keygen"):
-            lines = self.runner.run(
-                [self.runner.which("ssh-keygen"), "-F", GITHUB_HOST, "-f", self.path]
-            ).out.splitlines()
-        else:
-            with open(self.path, encoding="utf-8", errors="replace") as file:
-                lines = [line for line in file.read().splitlines() if line.startswith(GITHUB_HOST)]
-        return [line for line in lines if line.strip() and not line.startswith("#")]
+        if not self.runner.has("ssh-keygen"):
+            return [GITHUB_FINGERPRINTS[0]] if GITHUB_KEY in read_text(self.path) else []
+        words = (self.runner.which("ssh-keygen"), "-l", "-F", GITHUB_HOST, "-f", self.path)
+        # "# Host github.com found: line 1", or "line 1 REVOKED", and a line with the fingerprint
+        trusted = r"(?m)^# .* line \d+ (?:CA)?\n\S+ \S+ (SHA256:\S+)"
+        return re.findall(trusted, self.runner.run(words).out)
 
     def apply(self, task: Task) -> TaskResult:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
@@ -5140,6 +5077,30 @@ class HostKey(Resource):
             before += "\n"
         write_file(self.path, f"{before}{GITHUB_KEY}\n", mode=0o600)
         return TaskResult("changed", f"added to {tilde(self.path)}")
+
+
+ZIP_MARK = b"PK\x03\x04"  # where a zip archive begins: zip's APPNOTE, 4.3.7
+
+
+def archive_version(archive: bytes) -> str:
+    """Return the __version__ in an archive's tlc.py, without running it. Raises TlcError."""
+    import io
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            text = opened.read("tlc.py").decode()
+    except (zipfile.BadZipFile, LookupError, ValueError) as error:
+        raise TlcError(f"not updated: the release is no archive of tlc ({error})") from None
+    match = re.search(r'(?m)^__version__ = "([\d.]+)"', text)
+    if not match:
+        raise TlcError("not updated: the release names no version")
+    return match[1]
+
+
+def version_number(version: str) -> list[int]:
+    """Return a version as numbers, which compare as versions do: 0.10 is newer than 0.9."""
+    return [int(part) for part in re.findall(r"\d+", version)]
 
 
 class OwnArchive(Resource):
@@ -5161,86 +5122,70 @@ class OwnArchive(Resource):
         if self.runner.has("git"):
             listing = ("ls-files", "--error-unmatch", "--", name)
             if self.runner.run([self.runner.which("git"), "-C", directory, *listing]).ok:
-                fix = shell("git", "-C", directory, "pull")
-                return CheckResult(
-                    CheckStatus.FAIL, f"{tilde(self.path)} belongs to a repository", fix=fix
-                )
+                fix = paste("git", "-C", directory, "pull")
+                return fail(f"{tilde(self.path)} belongs to a repository", fix)
         if self.path.endswith(".py"):
-            fix = "uv tool upgrade tlc   # or pipx upgrade tlc"
-            return CheckResult(
-                CheckStatus.FAIL,
-                "this tlc was installed by a package manager, which updates it",
-                fix=fix,
-            )
-        if not os.access(os.path.dirname(self.path), os.W_OK):
-            fix = f"ls -ld {pasted(directory)}"
-            return CheckResult(
-                CheckStatus.FAIL, f"{tilde(self.path)} cannot be replaced by you", fix=fix
-            )
-        return CheckResult(
-            CheckStatus.OK, f"{__version__}, {tilde(self.path)}", "replace it by the newest release"
-        )
+            fix = paste("uv", "tool", "upgrade", "tlc", note="or pipx upgrade tlc")
+            return fail("this tlc was installed by a package manager, which updates it", fix)
+        if not os.access(directory, os.W_OK):
+            fix = paste("ls", "-ld", directory)
+            return fail(f"{tilde(self.path)} cannot be replaced by you", fix)
+        return ok(f"{__version__}, {tilde(self.path)}", action="replace it by the newest release")
 
     def check_online(self) -> CheckResult | None:
-        result = self.update(UNWATCHED_TASK, check_only=True)
-        if result.status == "ok":
-            return CheckResult(CheckStatus.OK, result.message)
-        status = CheckStatus.FAIL if result.status == "failed" else CheckStatus.WARN
-        return CheckResult(status, result.message, fix=result.fix)
+        version = archive_version(self.fetch())
+        if version_number(version) <= version_number(__version__):
+            return ok(self.newest(version))
+        return warn(f"{version} is out, this is {__version__}", paste("tlc", "self-update"))
 
-    def apply(self, task: Task) -> TaskResult:
-        return self.update(task)
+    def newest(self, version: str) -> str:
+        """Return the message where the release, of that version, is not newer than this tlc."""
+        older = version_number(version) < version_number(__version__)
+        return f"{__version__} is {f'newer than the release, {version}' if older else 'the newest'}"
 
-    def update(self, task: Task, check_only: bool = False) -> TaskResult:
-        """Replaces the file; `check_only`: tells whether there is a newer one, and changes nothing."""
+    def fetch(self) -> bytes:
+        """Return the newest release, its checksum verified. Raises TlcError, Interrupted."""
         import hashlib
 
-        task.report("fetching")
-        promised = (
-            download(f"{self.url}/tlc.pyz.sha256", self.runner).decode(errors="replace").split()
-        )
+        promised = download(f"{self.url}/tlc.pyz.sha256", self.runner).decode(errors="replace")
         archive = download(f"{self.url}/tlc.pyz", self.runner)
-        if hashlib.sha256(archive).hexdigest() not in promised[:1]:
-            return TaskResult(
-                "failed", "not replaced: the sha256 of the release does not fit", "tlc self-update"
-            )
-        # Before the zip archive stands what finds the Python it was installed for (zip's APPNOTE, 4.3.7).
-        mark = b"PK\x03\x04"
+        if hashlib.sha256(archive).hexdigest() not in promised.split()[:1]:
+            raise TlcError("not updated: checksum mismatch", paste("tlc", "self-update"))
+        return archive
+
+    def apply(self, task: Task) -> TaskResult:
+        task.report("fetching")
+        archive = self.fetch()
+        version = archive_version(archive)
+        if version_number(version) <= version_number(__version__):
+            return TaskResult("ok", self.newest(version))
+        # The lines before the archive name the Python that this machine has.
         with open(self.path, "rb") as file:
-            start, _, mine = file.read().partition(mark)
-        new = archive.partition(mark)[2]
-        if new == mine:
-            return TaskResult("ok", f"{__version__} is the newest")
+            start = file.read().partition(ZIP_MARK)[0]
+        content = start + ZIP_MARK + archive.partition(ZIP_MARK)[2]
         beside = f"{self.path}.{os.getpid()}.tmp"
         try:
             with open(beside, "xb") as file:
-                file.write(start + mark + new)
+                file.write(content)
                 os.fchmod(file.fileno(), os.stat(self.path).st_mode)
                 os.fsync(file.fileno())
-            version = (
-                self.runner.run([sys.executable, beside, "--version"])
-                .out.strip()
-                .removeprefix("tlc ")
-            )
-            told = self.runner.run([sys.executable, beside, "--help"])
-            if not told.ok:
-                return TaskResult(
-                    "failed", "not replaced: the release does not run here", detail=told.err[-500:]
-                )
-            if check_only:
-                return TaskResult(
-                    "skipped", f"{version} is out, this is {__version__}", "tlc self-update"
-                )
+            done = self.runner.run([sys.executable, beside, "--help"])
+            if not done.ok:
+                wrong = "not updated: the release does not run here"
+                return TaskResult("failed", wrong, detail=done.err[-500:])
             os.replace(beside, self.path)
-            return TaskResult("changed", f"now {version}, was {__version__}")
         finally:
             remove(beside)
+        with open(self.path, "rb") as file:
+            if file.read() != content:
+                return TaskResult("failed", f"{tilde(self.path)} is not as it was written")
+        return TaskResult("changed", f"now {version}, was {__version__}")
 
 
 def run_script(
     script: bytes, runner: Runner, task: Task, name: str, environ: Mapping[str, str] | None = None
 ) -> Completed:
-    """Runs a script with /bin/sh from a directory of its own, which is removed whatever happens."""
+    """Run a script with /bin/sh in a directory of its own, which is removed whatever happens."""
     import tempfile
 
     directory = tempfile.mkdtemp(prefix="tlc-")
@@ -5248,9 +5193,8 @@ def run_script(
         path = os.path.join(directory, "script.sh")
         with open(path, "wb") as file:
             file.write(script)
-        return runner.run(
-            ["/bin/sh", path], env=environ, cwd=directory, on_line=task.report, log_as=name
-        )
+        words = ["/bin/sh", path]
+        return runner.run(words, env=environ, cwd=directory, on_line=task.report, log_as=name)
     finally:
         remove(directory)
 
@@ -5259,23 +5203,21 @@ class Script(Resource):
     """An installer script from the network; run once for each address and checksum."""
 
     kind = "script"
-    fix = "tlc install-tools"
+    fix: Fix | str = INSTALL_TOOLS
 
     def __init__(self, runner: Runner, state_dir: str, url: str, name: str, sha256: str) -> None:
         import hashlib
 
         super().__init__(name or url)
         self.runner, self.url, self.sha256 = runner, url, sha256.lower()
-        which = hashlib.sha256(f"{url}\n{self.sha256}".encode()).hexdigest()[:16]
-        self.stamp_file = os.path.join(state_dir, "scripts", which)
+        key = hashlib.sha256(f"{url}\n{self.sha256}".encode()).hexdigest()[:16]
+        self.stamp_file = os.path.join(state_dir, "scripts", key)
 
     def check(self) -> CheckResult:
         if os.path.exists(self.stamp_file):
-            return CheckResult(
-                CheckStatus.OK, f"has run; to run it again: rm {pasted(self.stamp_file)}"
-            )
+            return ok(f"has run; to run it again: rm {pasted(self.stamp_file)}")
         how = "" if self.sha256 else " (it has no sha256)"
-        return CheckResult(CheckStatus.FAIL, f"has not run here{how}", "run the script")
+        return missing("run the script", f"has not run here{how}")
 
     def apply(self, task: Task) -> TaskResult:
         import hashlib
@@ -5283,19 +5225,14 @@ class Script(Resource):
         task.report("fetching")
         script = download(self.url, self.runner)
         found = hashlib.sha256(script).hexdigest()
+        show = paste("curl", "-fsSL", self.url)
         if self.sha256 and found != self.sha256:
-            return TaskResult(
-                "failed",
-                f"not run: its sha256 is {found}",
-                f"curl -fsSL {shell(self.url)}   # read it",
-            )
+            return TaskResult("failed", f"not run: its sha256 is {found}", show.noted("read it"))
         done = run_script(script, self.runner, task, self.name)
         if not done.ok:
-            tail = done.lines[-10:]
-            fix = f"curl -fsSL {shell(self.url)}   # read it; the log has all it said"
-            return TaskResult(
-                "failed", f"it ended with exit code {done.code}", fix, "\n".join(tail)
-            )
+            fix = show.noted("read it; the log has all it said")
+            wrong = f"it ended with exit code {done.code}"
+            return TaskResult("failed", wrong, fix, "\n".join(done.lines[-10:]))
         write_file(self.stamp_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {found} {self.url}\n")
         return TaskResult("changed", "has run")
 
@@ -5305,60 +5242,51 @@ class Npm:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self.installed = Memo(self.look)
+        self.installed = Memo(self.list_installed)
         self.prefix: tuple[str, ...] = ()
 
-    def look(self) -> set[str]:
-        """The names of the packages in both prefixes."""
+    def list_installed(self) -> set[str]:
+        """Return the names of the packages in both prefixes; set `prefix`, to install to."""
         self.prefix = ()
-        root, names = self.listed()
+        root, names = self.list_prefix()
         modules = os.path.join(root, "node_modules")
-        while not os.path.exists(modules):  # npm makes what is missing
+        while not os.path.exists(modules):  # npm makes the rest
             modules = os.path.dirname(modules)
         if not os.access(modules, os.W_OK):
             self.prefix = ("--prefix", os.path.expanduser("~/.local"))
-            names |= self.listed()[1]
+            names |= self.list_prefix()[1]
         return names
 
-    def listed(self) -> tuple[str, set[str]]:
-        """Where the packages of the prefix are, and their names. Raises TlcError."""
+    def list_prefix(self) -> tuple[str, set[str]]:
+        """Return where the packages of the prefix are, and their names. Raises TlcError."""
         import tempfile
 
         npm = self.runner.which("npm")
-        with tempfile.TemporaryDirectory(
-            prefix="tlc-"
-        ) as cache:  # logs and the like: a look leaves nothing behind
-            plain = dict.fromkeys(
-                ("npm_config_json", "npm_config_long", "npm_config_update_notifier"), "false"
-            )
+        options = ("npm_config_json", "npm_config_long", "npm_config_update_notifier")
+        # Logs and the like go to a cache of its own: a look leaves nothing behind.
+        with tempfile.TemporaryDirectory(prefix="tlc-") as cache:
+            environ = {**dict.fromkeys(options, "false"), "npm_config_cache": cache}
 
-            def listing(*words: str) -> list[str]:
-                # It exits with 1 over peer dependencies, and lists all the same.
-                said = self.runner.run(
-                    [npm, *words, "--global", *self.prefix],
-                    env={"npm_config_cache": cache, **plain},
-                )
-                return [
-                    line for line in said.out.splitlines() if os.path.isabs(line)
-                ]  # a wrapper may say more
+            def paths_of(*words: str) -> list[str]:
+                # It exits with 1 over peer dependencies, and lists all the same; a wrapper may
+                # say more.
+                done = self.runner.run([npm, *words, "--global", *self.prefix], env=environ)
+                return [line for line in done.out.splitlines() if os.path.isabs(line)]
 
+            found = paths_of("ls", "--depth=0", "--parseable")
             # Where the prefix does not exist yet there is nothing to list.
-            found = listing("ls", "--depth=0", "--parseable") or [
-                os.path.dirname(root) for root in listing("root")
-            ]
+            found = found or [os.path.dirname(root) for root in paths_of("root")]
         if not found:
-            raise TlcError("npm does not say where its packages are", "npm root --global")
+            fix = paste("npm", "root", "--global")
+            raise TlcError("npm does not say where its packages are", fix)
         root, *paths = found
         return root, {os.path.relpath(path, os.path.join(root, "node_modules")) for path in paths}
 
     def install(self, names: Sequence[str], task: Task) -> Completed:
-        """Installs packages in one call: several at once into one prefix get in each other's way."""
+        """Install packages in one call: several at once into one prefix get in each other's way."""
         options = ("--global", "--no-fund", "--no-audit", "--no-update-notifier", *self.prefix)
-        return self.runner.run(
-            [self.runner.which("npm"), "install", *options, "--", *names],
-            on_line=task.report,
-            log_as="npm",
-        )
+        words = [self.runner.which("npm"), "install", *options, "--", *names]
+        return self.runner.run(words, on_line=task.report, log_as="npm")
 
 
 class NpmPackage(Resource):
@@ -5366,9 +5294,10 @@ class NpmPackage(Resource):
 
     kind = "npm package"
     batch = "all"
-    fix = "tlc install-tools"
+    fix: Fix | str = INSTALL_TOOLS
 
-    # "npm error 404  The requested resource 'name@*' could not be found", or "'name@*' is not in this registry"
+    # "npm error 404  The requested resource 'name@*' could not be found", or "'name@*' is not in
+    # this registry"
     UNKNOWN = r"404\s.*'((?:@[^@'/]+/)?[^@'/]+)@[^']*'"
 
     def __init__(self, name: str, npm: Npm) -> None:
@@ -5376,26 +5305,30 @@ class NpmPackage(Resource):
         self.npm = npm
 
     def check(self) -> CheckResult:
+        install = "install npm packages"
         if not self.npm.runner.has("npm"):  # an earlier stage may bring it
-            return CheckResult(CheckStatus.FAIL, "npm is not installed", "install npm packages")
+            return missing(install, "npm is not installed")
         if self.name in self.npm.installed():
-            return CheckResult(CheckStatus.OK, "installed")
-        return CheckResult(CheckStatus.FAIL, "not installed", "install npm packages")
+            return ok("installed")
+        return missing(install, "not installed")
 
     @classmethod
-    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:  # type: ignore[override]
+    def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
         npm = resources[0].npm
-        npm.installed()  # where to
+        npm.installed()  # sets the prefix
         names = [resource.name for resource in resources]
         results = install_together(names, lambda some: npm.install(some, task), cls.UNKNOWN)
         return [results[name] for name in names]
 
 
 class UvTool(Resource):
-    """A program that uv installs in an environment of its own. `spec`: as in the config, black[d]>=24.0."""
+    """A program that uv installs in an environment of its own.
+
+    `spec`: as in the config, black[d]>=24.0.
+    """
 
     kind = "uv tool"
-    fix = "tlc install-tools"
+    fix: Fix | str = INSTALL_TOOLS
 
     def __init__(self, spec: str, runner: Runner, installed: Memo) -> None:
         super().__init__(spec)
@@ -5407,48 +5340,45 @@ class UvTool(Resource):
         self.extras, self.versions = extras or "", versions or PINNED_VERSIONS.get(self.tool, "")
 
     @staticmethod
-    def look(runner: Runner) -> dict[str, tuple[str, str]]:
-        """What uv has installed: name -> the versions that were asked for, the extras. Raises TlcError."""
+    def list_installed(runner: Runner) -> dict[str, tuple[str, str]]:
+        """Return uv's tools: name -> the versions and the extras that were asked for.
+
+        Raises TlcError.
+        """
         listing = ("tool", "list", "--show-version-specifiers", "--show-extras", "--no-cache")
-        said = runner.run([runner.which("uv"), *listing])
-        if not said.ok:  # an old uv does not know all of these
-            raise TlcError(f"uv cannot list its tools: {said.complaint}", "uv self update")
-        line = re.compile(r"(?m)^(\S+) v\S+(?: \[required: ([^\]]*)\])?(?: \[extras: ([^\]]*)\])?")
-        return {name: (versions, extras) for name, versions, extras in line.findall(said.out)}
+        done = runner.run([runner.which("uv"), *listing])
+        if not done.ok:  # an old uv does not know all of these
+            wrong = f"uv cannot list its tools: {done.complaint}"
+            raise TlcError(wrong, paste("uv", "self", "update"))
+        line = r"(?m)^(\S+) v\S+(?: \[required: ([^\]]*)\])?(?: \[extras: ([^\]]*)\])?"
+        return {name: (versions, extras) for name, versions, extras in re.findall(line, done.out)}
 
     def check(self) -> CheckResult:
+        install = "install uv tools"
         if not self.runner.has("uv"):
-            return CheckResult(CheckStatus.FAIL, "uv is not installed", "install uv tools")
+            return missing(install, "uv is not installed")
         found = self.installed().get(self.tool)
         if not found:
-            return CheckResult(CheckStatus.FAIL, "not installed", "install uv tools")
+            return missing(install, "not installed")
         for wanted, there in zip((self.versions, self.extras), found, strict=True):
             if wanted and set(wanted.split(",")) != set(there.replace(" ", "").split(",")):
-                return CheckResult(
-                    CheckStatus.FAIL,
-                    f"installed as {self.tool} {there or 'of any version'}",
-                    "install uv tools",
-                )
-        return CheckResult(CheckStatus.OK, "installed")
+                return missing(install, f"installed as {self.tool} {there or 'of any version'}")
+        return ok("installed")
 
     def apply(self, task: Task) -> TaskResult:
-        spec = (
-            f"{self.tool}[{self.extras}]{self.versions}"
-            if self.extras
-            else f"{self.tool}{self.versions}"
-        )
-        command = [self.runner.which("uv"), "tool", "install", "--", spec]
-        done = self.runner.run(command, on_line=task.report, log_as=self.name)
+        extras = f"[{self.extras}]" if self.extras else ""
+        spec = f"{self.tool}{extras}{self.versions}"
+        words = [self.runner.which("uv"), "tool", "install", "--", spec]
+        done = self.runner.run(words, on_line=task.report, log_as=self.name)
         if done.ok:
             return TaskResult("changed", "installed")
         if f"Because {self.tool} was not found in the package registry" in done.err:
             return UNKNOWN_PACKAGE
-        if re.search(
-            r"xecutables? already exist|Invalid environment", done.err
-        ):  # pipx's, or its Python is gone
-            fix = shell("uv", "tool", "install", "--force", "--reinstall", "--", spec)
+        # pipx's, or its Python is gone
+        if re.search(r"xecutables? already exist|Invalid environment", done.err):
+            fix = paste("uv", "tool", "install", "--force", "--reinstall", "--", spec)
             return TaskResult("failed", done.complaint, fix)
-        return install_together([spec], lambda _: done, "(?!)")[spec]  # for its cause
+        return install_failure(done)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -5457,21 +5387,74 @@ class UvTool(Resource):
 # Virtual environments by odoo-venv, and each version's launcher and configuration.
 # OdooVersion knows where all that belongs to a version is.
 
+# Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release
+# notes and setup.py. saas versions go with the .0 before them.
+ODOO_NEEDS: dict[str, tuple[str, float]] = {
+    "12.0": ("3.7", 9.6),
+    "13.0": ("3.7", 9.6),
+    "14.0": ("3.8", 10),
+    "15.0": ("3.8", 10),
+    "16.0": ("3.10", 12),
+    "17.0": ("3.10", 12),
+    "18.0": ("3.12", 12),
+    "19.0": ("3.12", 13),
+    "20.0": ("3.12", 16),
+    "master": ("3.12", 16),
+}
+
+# What odoo-venv and uv say when an environment cannot be built. {built}: "lxml could not be
+# built:"; INSTALL: the package with {0}, a header or a program, is what helps. Tried with
+# odoo-venv 2.0 and uv 0.13.
+INSTALL = "install"
+VENV_CAUSES = (
+    Cause(r"fatal error: '?([\w./+-]+\.h)", "{built} the header {0} is missing", helps=INSTALL),
+    Cause(r"(pg_config) executable not found", "{built} {0} is missing", helps=INSTALL),
+    Cause(
+        r"(?:command|unable to execute) ['`](?:[\w-]*-)?(gcc|cc|g\+\+|c\+\+)['`]"
+        r".*(?:failed: No|No such)",
+        "{built} the compiler {0} is missing",
+        helps=INSTALL,
+    ),
+    Cause(
+        r"Failed to (?:install|download) .?c?python-?(\d[\d.]*\d)",
+        "uv could not download Python {0}",
+        by_hand(
+            "install Python {0}, or name another under [venvs] python in config.toml; "
+            "then run tlc create-venvs {version}"
+        ),
+    ),
+    Cause(
+        r"Because (\S+) was not found in the package registry",
+        "no package index has {0}",
+        by_hand("correct the requirement {0}, then run tlc create-venvs --force {version}"),
+    ),
+    Cause(
+        r"No space left on device|os error 28",
+        "the disk is full",
+        by_hand("free some disk space, then run tlc create-venvs {version} again"),
+    ),
+    Cause(
+        r"dns error|error sending request|Connection (?:refused|reset)|timed out|Failed to fetch",
+        "the package index could not be reached",
+        paste("tlc", "create-venvs", "{version}", note="once the network is back"),
+    ),
+    Cause(r"Because ((?:.|\n)*?), we can conclude", "its requirements cannot be met: {0}"),
+    Cause(r"Failed to build [`']([^`']+)", "{0} could not be built"),
+    Cause(r"is a symbolic link", "the launcher is a link, which odoo-venv does not write through"),
+)
+
 
 def odoo_needs(version: str) -> tuple[str, float]:
-    """The Python tlc takes for an Odoo version, "" for one tlc does not know, and the PostgreSQL it needs."""
-    newer = (
-        ODOO_NEEDS["master"]
-        if float(version.replace("master", "inf")) > float(NEWEST_ODOO)
-        else ("", 0.0)
-    )
-    return ODOO_NEEDS.get(version) or ODOO_NEEDS.get(f"{version.partition('.')[0]}.0", newer)
+    """Return an Odoo version's Python and the PostgreSQL it needs; "" and 0 for unknown."""
+    newer = float(version.replace("master", "inf")) > float(NEWEST_ODOO)
+    unknown = ODOO_NEEDS["master"] if newer else ("", 0.0)
+    return ODOO_NEEDS.get(version) or ODOO_NEEDS.get(f"{version.partition('.')[0]}.0", unknown)
 
 
 class BuildScheduler:
-    """Who builds when: `jobs` at once, but the first of each Python goes ahead.
+    """Schedule builds: `jobs` at once, and one alone first for each Python.
 
-    Three environments with an empty cache, side by side, compile the same packages three times over.
+    Three environments with an empty cache, side by side, compile the same packages three times.
     """
 
     def __init__(self, runner: Runner, jobs: int) -> None:
@@ -5481,8 +5464,8 @@ class BuildScheduler:
         self.lock = threading.Lock()
 
     @contextlib.contextmanager
-    def turn(self, python: str, task: Task) -> Iterator[None]:
-        """Waits for the turn of an environment with that Python. Raises Interrupted."""
+    def slot(self, python: str, task: Task) -> Iterator[None]:
+        """Wait until an environment with that Python may be built. Raises Interrupted."""
         with self.lock:
             first = python not in self.built
             built = self.built.setdefault(python, threading.Event())
@@ -5500,102 +5483,84 @@ class BuildScheduler:
 
 
 class OdooVersion:
-    """Where things of one Odoo version are, and what the config wants for it."""
+    """The places of one Odoo version, and what the config wants for it."""
 
     def __init__(self, settings: Settings, config: Config, version: str) -> None:
         self.root, self.version, self.config = settings.code_root, version, config
-        self.python: str = (
-            config.data["venvs"].get("python", {}).get(version) or odoo_needs(version)[0]
-        )
+        pythons: dict[str, str] = config.data["venvs"].get("python", {})
+        self.python: str = pythons.get(version) or odoo_needs(version)[0]
         self.source = os.path.join(self.root, "odoo", "odoo", version)
         self.venv = os.path.join(self.root, "venvs", version)
         self.settings_file = os.path.join(self.root, "conf", f"odoo-{version}.conf")
-        declared = any(each.item == f"odoo/odoo@{version}" for each in config.repositories)
-        self.pull = (
-            f"tlc pull-repos -f odoo@{version}"
-            if declared
-            else f'{EDIT}   # [repos] odoo = ["odoo"]'
-        )
+        self.create = paste("tlc", "create-venvs", version)
+        self.rebuild = paste("tlc", "create-venvs", "--force", version)
+        self.pull = edit_file(note='[repos] odoo = ["odoo"]')
+        if any(each.item == f"odoo/odoo@{version}" for each in config.repositories):
+            self.pull = paste("tlc", "pull-repos", "-f", f"odoo@{version}")
 
     @property
     def is_there(self) -> bool:
-        """Whether its Odoo is checked out."""
+        """Return whether its Odoo is checked out."""
         return os.path.isfile(os.path.join(self.source, "odoo", "release.py"))
 
     @property
     def is_built(self) -> bool:
-        """Whether its environment is complete: odoo-venv writes this file last."""
+        """Return whether its environment is complete: odoo-venv writes this file last."""
         return os.path.exists(os.path.join(self.venv, ".odoo-venv.toml"))
 
     @property
     def addons(self) -> list[str]:
-        """Enterprise, where it is there, and every OCA checkout of the version."""
-        oca = os.path.join(self.root, "oca", self.version)
-        # Not what move_away() has put beside a checkout.
-        names = (
-            sorted(name for name in os.listdir(oca) if not name.endswith(".old"))
-            if os.path.isdir(oca)
-            else []
-        )
-        places = [
-            os.path.join(self.root, "odoo", "enterprise", self.version),
-            *(f"{oca}/{name}" for name in names),
+        """The paths of enterprise, where it is there, and of every OCA checkout of the version."""
+        places = [os.path.join(self.root, "odoo", "enterprise", self.version)]
+        places += sorted(glob.glob(f"{glob.escape(self.root)}/oca/{self.version}/*"))
+        # "mv web web.old" is a fix: that one is none of ours.
+        return [
+            place
+            for place in places
+            if not place.endswith(".old") and os.path.exists(os.path.join(place, ".git"))
         ]
-        return [place for place in places if os.path.exists(os.path.join(place, ".git"))]
 
     @property
     def major(self) -> str:
-        """The number its launcher is named by: the version's, else what release.py says, "" where that is missing."""
+        """The number its launcher is named by: the version's, else release.py's, "" without one."""
         if self.version[0].isdigit():
             return self.version.partition(".")[0]
-        if not self.is_there:
-            return ""
-        with open(
-            os.path.join(self.source, "odoo", "release.py"), encoding="utf-8", errors="replace"
-        ) as file:
-            match = re.search(r"version_info\s*=\s*\(\D*(\d+)", file.read())
+        text = read_text(os.path.join(self.source, "odoo", "release.py"))
+        match = re.search(r"version_info\s*=\s*\(\D*(\d+)", text)
         return match[1] if match else ""
 
     @property
     def launcher(self) -> str:
-        """The file that starts it, "" where another version of the same number has it: the first numbered one."""
-        rivals = [
-            version for version in self.config.versions if version.partition(".")[0] == self.major
-        ]
+        """The file that starts it, "" where another version of that number has it: the numbered."""
+        rivals = [each for each in self.config.versions if each.partition(".")[0] == self.major]
         if not self.major or min(rivals, default=self.version) != self.version:
             return ""
         return os.path.expanduser(f"~/.local/bin/odoo-v{self.major}")
 
     @property
     def has_launcher(self) -> bool:
-        """Whether its launcher is there, and starts it: there may be another code root, or a script of a person's."""
-        with (
-            contextlib.suppress(OSError),
-            open(self.launcher, encoding="utf-8", errors="replace") as file,
-        ):
-            return f'VENV_DIR="{os.path.realpath(self.venv)}"\n' in file.read()
-        return False
+        """Return whether its launcher is there and starts it, not another code root's Odoo."""
+        return f'VENV_DIR="{os.path.realpath(self.venv)}"\n' in read_text(self.launcher)
+
+    @property
+    def usual_port(self) -> int:
+        """The port that tlc gives it, so that all versions can run at once: 18069 for 18.0."""
+        number, _, part = self.version.partition(".")
+        fits = number.isdigit() and 2 < int(number) < 65
+        return 69 + (int(number) * 1000 + int(part) * 10 if fits else 8000)
 
     @property
     def port(self) -> int:
-        """Where it answers: as its configuration says by now, else as tlc writes it there."""
-        with (
-            contextlib.suppress(OSError),
-            open(self.settings_file, encoding="utf-8", errors="replace") as file,
-        ):
-            if match := re.search(r"(?m)^http_port *= *(\d+)", file.read()):
-                return int(match[1])
-        whole, _, part = self.version.partition(".")
-        return 69 + (
-            int(whole) * 1000 + int(part) * 10 if whole.isdigit() and 2 < int(whole) < 65 else 8000
-        )
+        """The port where it answers: as its configuration says by now, else the usual one."""
+        match = re.search(r"(?m)^http_port *= *(\d+)", read_text(self.settings_file))
+        return int(match[1]) if match else self.usual_port
 
     @property
     def start(self) -> str:
-        """The command that starts it with its configuration and a database of its own, as a person can paste it.
+        """The command that starts it with its configuration and a database of its own, to paste.
 
-        odoo-venv's launcher gives the role odoo/odoo on localhost and one database for all versions, and a command
-        line wins over a file.
+        odoo-venv's launcher has the role odoo/odoo on localhost and one database for all versions,
+        and a command line wins over a file.
         """
         wanted = self.config.data["postgres"]
         known = SCHEMA["properties"]["postgres"]["properties"]
@@ -5611,166 +5576,142 @@ class OdooVersion:
 def odoo_venv(
     runner: Runner, *arguments: str, task: Task, name: str, cwd: str, holds: Sequence[int] = ()
 ) -> Completed:
-    """Runs odoo-venv through uv; its lines go to the log under `name`, and to the progress."""
+    """Run odoo-venv through uv; its lines go to the log under `name`, and to the progress."""
     uv = runner.which("uv")
     tool = f"odoo-venv{PINNED_VERSIONS['odoo-venv']}"
-    path = os.pathsep.join([os.path.dirname(uv), runner.environ.get("PATH", os.defpath)])
+    # odoo-venv calls uv by its name; an environment that is active here is none of its business.
+    environ = {
+        "PATH": os.pathsep.join([os.path.dirname(uv), runner.environ.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+        "VIRTUAL_ENV": "",
+        "CONDA_PREFIX": "",
+    }
 
     def on_line(line: str) -> None:
         if any(map(str.isalpha, line)):
             task.report(line.strip())
 
-    return runner.run(
-        [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments],
-        # odoo-venv calls uv by its name; a virtual environment that is active here is none of its business.
-        env={
-            "PATH": path,
-            "PYTHONUNBUFFERED": "1",
-            "NO_COLOR": "1",
-            "VIRTUAL_ENV": "",
-            "CONDA_PREFIX": "",
-        },
-        cwd=cwd,
-        on_line=on_line,
-        log_as=name,
-        holds=holds,
-    )
+    words = [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments]
+    return runner.run(words, env=environ, cwd=cwd, on_line=on_line, log_as=name, holds=holds)
 
 
 def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
-    """Why odoo-venv failed, in one line, with its mend."""
-    said = f"{done.err}\n{done.out}"
-    again = f"tlc create-venvs {version.version}"
-    package = re.search(r"Failed to build [`']([^`'\s]+)", said)
-    built = f"{package[1]} could not be built:" if package else "a package could not be built:"
-    for pattern, cause, fix in VENV_CAUSES:
-        if match := re.search(pattern, said):
-            groups = [" ".join(group.split()) for group in match.groups()]
-            found = header_package(groups[0]) if groups else ()
-            missing = (
-                install_hint("", found)
-                if found
-                else f"# find and install the package that has it; {again}"
-            )
-            words = {
-                "built": built,
-                "missing": missing,
-                "again": again,
-                "path": pasted(version.root),
-            }
-            return TaskResult(
-                "failed", cause.format(*groups, **words), fix.format(*groups, **words)
-            )
-    return TaskResult("failed", done.complaint, again)
+    """Return the result of an odoo-venv that failed: its cause, and what helps."""
+    output = f"{done.err}\n{done.out}"
+    # Where the old environment has come back only --force builds a new one.
+    force = ("--force",) if version.is_built else ()
+    again = ("tlc", "create-venvs", *force, version.version)
+    package = re.search(r"Failed to build [`']([^`'\s]+)", output)
+    built = f"{package[1] if package else 'a package'} could not be built:"
+    cause = explain(output, VENV_CAUSES, built=built, version=version.version)
+    if not cause:
+        # It frames its errors: the last line with words is one of them.
+        lines = [line for line in done.lines if any(map(str.isalpha, line))]
+        return TaskResult(
+            "failed", lines[-1].strip("│ ") if lines else done.complaint, paste(*again)
+        )
+    fix = cause.fix or paste(*again)
+    if cause.helps == INSTALL and (match := re.search(cause.pattern, output)):
+        packages = header_package(match[1])
+        fix = by_hand(f"find and install the package that has {match[1]}, then run tlc up")
+        if packages:
+            fix = install_hint("", packages).then(*again)
+    return TaskResult("failed", cause.message, fix)
 
 
 class Venv(Resource):
     """The virtual environment of an Odoo version.
 
-    An environment holds its own path, so it is built in its place; the old one waits aside until then, and
-    comes back when the new one fails. A mark says that a build has begun.
+    An environment holds its own path, so it is built in its place; the old one waits aside until
+    then, and comes back when the new one fails. A mark says that a build has begun.
     """
 
     kind = "venv"
     needed_programs = ("uv",)
 
     def __init__(
-        self, runner: Runner, version: OdooVersion, preset: str, turns: BuildScheduler
+        self, runner: Runner, version: OdooVersion, preset: str, scheduler: BuildScheduler
     ) -> None:
         super().__init__(version.version)
-        self.runner, self.version, self.preset, self.turns = runner, version, preset, turns
-        self.path, self.python = version.venv, version.python
-        self.new: list[str] = []  # checkouts of addons that came after it was built
+        self.runner, self.version, self.preset = runner, version, preset
+        self.scheduler, self.path, self.python = scheduler, version.venv, version.python
         beside = os.path.join(version.root, "venvs", f".{self.name}.tlc-")
         self.mark, self.aside, self.waste = f"{beside}building", f"{beside}old", f"{beside}waste"
 
     def check(self) -> CheckResult:
-        if not self.version.is_there:
-            return CheckResult(
-                CheckStatus.FAIL, f"Odoo {self.name} is not checked out", fix=self.version.pull
-            )
+        version = self.version
+        if not version.is_there:
+            return fail(f"Odoo {self.name} is not checked out", version.pull)
         if not self.python:
-            fix = f'{EDIT}   # [venvs] python = {{ "{self.name}" = "3.10" }}'
-            return CheckResult(
-                CheckStatus.FAIL, f"tlc knows no Python for Odoo {self.name}", fix=fix
-            )
-        state, why = (
-            ("incomplete", "building it was cut off") if os.path.exists(self.mark) else self.state()
-        )
-        again = f"tlc create-venvs {self.name}"
+            fix = edit_file(note=f'[venvs] python = {{ "{self.name}" = "3.10" }}')
+            return fail(f"tlc knows no Python for Odoo {self.name}", fix)
+        cut_off = os.path.exists(self.mark)
+        state, why = ("incomplete", "building it was cut off") if cut_off else self.state()
         if state == "complete":
-            if self.new:
-                why, again = (
-                    f"{why}; not yet with {', '.join(self.new)}",
-                    f"tlc create-venvs --force {self.name}",
-                )
-            return CheckResult(
-                CheckStatus.OK, why, force_action="rebuild", fix=again if self.new else ""
-            )
+            if new := self.addons_since():
+                why = f"{why}; not yet with {', '.join(map(os.path.basename, new))}"
+            return ok(why, force_action="rebuild", fix=version.rebuild if new else NO_FIX)
         if not self.python_can_be_had():
-            fix = f"# install Python {self.python}, or name another in {tilde(self.version.config.path)}, and {again}"
-            return CheckResult(
-                CheckStatus.FAIL,
-                f"no Python {self.python} here, and uv has none to download",
-                fix=fix,
-            )
+            place = tilde(version.config.path)
+            fix = by_hand(f"install Python {self.python}, or name another in {place}; then tlc up")
+            return fail(f"no Python {self.python} here, and uv has none to download", fix)
         action = "create" if state == "absent" else "rebuild"
-        return CheckResult(CheckStatus.FAIL, f"{state}: {why}" if why else state, action, fix=again)
+        return missing(action, f"{state}: {why}" if why else state, fix=version.create)
 
     def state(self) -> tuple[str, str]:
-        """absent, incomplete, outdated or complete, and why. Raises TlcError for what is no environment."""
-        import tomllib
+        """Return absent, incomplete, outdated or complete, and why.
 
-        if not os.path.lexists(self.path) or (
-            os.path.isdir(self.path) and not os.listdir(self.path)
-        ):
+        Raises TlcError for something that is no environment.
+        """
+        path = self.path
+        if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
             return "absent", ""
-        try:
-            with open(
-                os.path.join(self.path, "pyvenv.cfg"), encoding="utf-8", errors="replace"
-            ) as file:
-                pairs = (line.partition("=") for line in file)
-                settings = {key.strip(): value.strip() for key, _, value in pairs}
-        except OSError:
-            fix = f"{move_away(self.path)} && tlc create-venvs {self.name}"
-            raise TlcError(f"{tilde(self.path)} is not a virtual environment", fix) from None
-        if not os.access(os.path.join(self.path, "bin", "python"), os.X_OK):
+        if not os.path.exists(os.path.join(path, "pyvenv.cfg")):
+            fix = paste("mv", path, free_name(path)).then("tlc", "create-venvs", self.name)
+            raise TlcError(f"{tilde(path)} is not a virtual environment", fix)
+        if not os.access(os.path.join(path, "bin", "python"), os.X_OK):
             return "incomplete", "its Python is gone"
         try:
-            with open(os.path.join(self.path, ".odoo-venv.toml"), "rb") as file:
-                built = tomllib.load(file)
+            built = self.built()
             tool, preset = built["metadata"]["tool_version"], built["args"]["preset"]
-            addons = [path for path in built["args"].get("addons_path", "").split(",") if path]
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-        ):  # odoo-venv writes it last
+            pinned = PINNED_VERSIONS["odoo-venv"]
+            old_tool = tool.partition(".")[0] != pinned.lstrip(">=").partition(",")[0]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return "incomplete", "odoo-venv did not finish"
-        python = settings.get("version_info") or settings.get("version", "")
-        if f"{python}.".startswith(f"{self.python}.") is False:
+        text = read_text(os.path.join(path, "pyvenv.cfg"))
+        pairs = dict(re.findall(r"(?m)^(\w+) *= *(\S+)", text))
+        python = pairs.get("version_info") or pairs.get("version", "")
+        if not f"{python}.".startswith(f"{self.python}."):
             return "outdated", f"Python {python}, wanted {self.python}"
         if preset != self.preset:
             return "outdated", f"preset {preset}, wanted {self.preset}"
-        if tool.partition(".")[0] != PINNED_VERSIONS["odoo-venv"].lstrip(">=").partition(",")[0]:
-            return "outdated", f"built by odoo-venv {tool}, wanted {PINNED_VERSIONS['odoo-venv']}"
-        self.new = [os.path.basename(path) for path in self.version.addons if path not in addons]
+        if old_tool:
+            return "outdated", f"built by odoo-venv {tool}, wanted {pinned}"
         return "complete", f"Python {python}, preset {preset}"
 
+    def built(self) -> dict[str, Any]:
+        """Return what odoo-venv wrote, last, about the environment. Raises OSError, ValueError."""
+        import tomllib
+
+        with open(os.path.join(self.path, ".odoo-venv.toml"), "rb") as file:
+            return tomllib.load(file)
+
+    def addons_since(self) -> list[str]:
+        """Return the checkouts of addons that came after the environment was built."""
+        known = str(self.built()["args"].get("addons_path", "")).split(",")
+        return [path for path in self.version.addons if path not in known]
+
     def python_can_be_had(self) -> bool:
-        """Whether uv finds the Python on this machine, or could download it."""
+        """Return whether uv finds the Python on this machine, or could download it."""
         uv = self.runner.which("uv")
         if self.runner.run([uv, "python", "find", "--system", "--no-cache", self.python]).ok:
             return True
-        listed = self.runner.run(
-            [uv, "python", "list", "--only-downloads", "--no-cache", self.python]
-        )
-        return listed.out.strip() != ""
+        words = (uv, "python", "list", "--only-downloads", "--no-cache", self.python)
+        return self.runner.run(words).out.strip() != ""
 
     def apply(self, task: Task) -> TaskResult:
-        with self.turns.turn(self.python, task):
+        with self.scheduler.slot(self.python, task):
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             cut_off = os.path.exists(self.mark)
             with open(self.mark, "a", encoding="utf-8") as mark:
@@ -5787,21 +5728,26 @@ class Venv(Resource):
                     remove(self.waste)
 
     def build(self, task: Task, holds: Sequence[int]) -> TaskResult:
-        """Builds it; what stood there waits aside, and comes back unless the new one is complete."""
+        """Build it; what stood there waits aside, and comes back unless the new one is complete."""
         if os.path.lexists(self.path):
             os.rename(self.path, self.aside)
+        arguments = {
+            "--odoo-dir": self.version.source,
+            "--venv-dir": self.path,
+            "--python-version": self.python,
+            "--preset": self.preset,
+            "--addons-path": ",".join(self.version.addons),
+        }
+        words = [word for pair in arguments.items() if pair[1] for word in pair]
         try:
-            arguments = {
-                "--odoo-dir": self.version.source,
-                "--venv-dir": self.path,
-                "--python-version": self.python,
-                "--preset": self.preset,
-                "--addons-path": ",".join(self.version.addons),
-            }
-            words = [word for pair in arguments.items() if pair[1] for word in pair]
-            where = self.version.root
             done = odoo_venv(
-                self.runner, "create", *words, task=task, name=self.name, cwd=where, holds=holds
+                self.runner,
+                "create",
+                *words,
+                task=task,
+                name=self.name,
+                cwd=self.version.root,
+                holds=holds,
             )
         finally:
             self.recover()
@@ -5809,28 +5755,18 @@ class Venv(Resource):
             return venv_failure(self.version, done)
         state, why = self.state()
         if state != "complete":
-            return TaskResult("failed", f"{state}: {why}", f"tlc create-venvs {self.name}")
+            return TaskResult("failed", f"{state}: {why}", self.version.create)
         return TaskResult("changed", f"built: {why}")
 
     def recover(self) -> None:
-        """Ends a build, whoever began it: what is complete stays, what is not gives way to what waits aside."""
-        complete = self.version.is_built
-        if (
-            complete
-            and os.path.exists(self.aside)
-            and not os.path.exists(os.path.join(self.aside, ".odoo-venv.toml"))
-        ):
-            os.rename(self.aside, f"{self.path}.{time.strftime('%Y%m%d-%H%M%S')}")  # a person's own
-        loser = self.aside if complete else self.path
+        """End a build, whoever began it: a complete one stays, else the old one comes back."""
+        loser = self.aside if self.version.is_built else self.path
         if os.path.lexists(loser):
-            self.discard(loser)
+            # Out of the way at once: removing may take longer than a person waits after Ctrl-C.
+            remove(self.waste)
+            os.rename(loser, self.waste)
         if os.path.exists(self.aside):
             os.rename(self.aside, self.path)
-
-    def discard(self, path: str) -> None:
-        """Takes a directory out of the way at once; removing it may take longer than a person waits after Ctrl-C."""
-        remove(self.waste)
-        os.rename(path, self.waste)
 
 
 class Launcher(Resource):
@@ -5841,37 +5777,33 @@ class Launcher(Resource):
 
     def __init__(self, runner: Runner, version: OdooVersion) -> None:
         super().__init__(os.path.basename(version.launcher) or f"launcher of {version.version}")
-        self.fix = f"tlc create-venvs {version.version}"
+        self.fix = version.create
         self.runner, self.version, self.path = runner, version, version.launcher
 
     def check(self) -> CheckResult:
+        version, write = self.version, "write the launcher"
         if not self.path:
-            if not self.version.major:
-                return CheckResult(
-                    CheckStatus.FAIL, "its number is not known yet", "write the launcher"
-                )
-            message = f"odoo-v{self.version.major} starts another version, this command starts {self.version.version}"
-            return CheckResult(CheckStatus.OK, message, fix=self.version.start)
+            if not version.major:
+                return missing(write, "its number is not known yet")
+            other = f"odoo-v{version.major} starts another version"
+            return ok(f"{other}, this command starts {version.version}", fix=version.start)
         if not os.path.lexists(self.path):
-            return CheckResult(
-                CheckStatus.FAIL, f"{tilde(self.path)} is missing", "write the launcher"
-            )
-        if self.version.has_launcher:
-            return CheckResult(CheckStatus.OK, tilde(self.path))
-        fix = f"{move_away(self.path)} && {self.fix}"
-        return CheckResult(
-            CheckStatus.WARN, f"{tilde(self.path)} is there, but starts something else", fix=fix
+            return missing(write, f"{tilde(self.path)} is missing")
+        if version.has_launcher:
+            return ok(tilde(self.path))
+        fix = paste("mv", self.path, free_name(self.path)).then(
+            "tlc", "create-venvs", version.version
         )
+        return warn(f"{tilde(self.path)} is there, but starts something else", fix)
 
     def apply(self, task: Task) -> TaskResult:
-        if not self.version.is_built or not self.path:
+        version = self.version
+        if not version.is_built or not self.path:
             return TaskResult("skipped", "needs the virtual environment")
-        places = ("--venv-dir", self.version.venv, "--odoo-dir", self.version.source)
-        words = ("create-odoo-launcher", *places, self.version.major)
-        done = odoo_venv(self.runner, *words, task=task, name=self.name, cwd=self.version.root)
-        return (
-            TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(self.version, done)
-        )
+        places = ("--venv-dir", version.venv, "--odoo-dir", version.source)
+        words = ("create-odoo-launcher", *places, version.major)
+        done = odoo_venv(self.runner, *words, task=task, name=self.name, cwd=version.root)
+        return TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(version, done)
 
 
 class OdooConfiguration(Resource):
@@ -5882,34 +5814,32 @@ class OdooConfiguration(Resource):
     def __init__(self, version: OdooVersion) -> None:
         self.version, self.path = version, version.settings_file
         super().__init__(os.path.relpath(self.path, version.root))
-        self.fix = f"tlc create-venvs {version.version}"
+        self.fix = version.create
 
     def check(self) -> CheckResult:
         if not os.path.lexists(self.path):
-            return CheckResult(CheckStatus.FAIL, "missing", "write the configuration")
-        with open(self.path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
-        names = {path: os.path.relpath(path, self.version.root) for path in self.addons()}
+            return missing("write the configuration")
+        text, root = read_text(self.path), self.version.root
         new = [
             path
-            for path, name in names.items()
-            if not re.search(re.escape(name) + r"(?![\w.-])", text)
+            for path in self.addons()
+            if not re.search(re.escape(os.path.relpath(path, root)) + r"(?![\w.-])", text)
         ]
         if new:
-            message = f"there, and yours; not yet with {', '.join(map(os.path.basename, new))}"
-            return CheckResult(CheckStatus.OK, message, fix=f"{edit(self.path)}   # addons_path")
-        return CheckResult(CheckStatus.OK, "there, and yours")
+            fix = edit_file(self.path, "addons_path")
+            names = ", ".join(map(os.path.basename, new))
+            return ok(f"there, and yours; not yet with {names}", fix=fix)
+        return ok("there, and yours")
 
     def apply(self, task: Task) -> TaskResult:
         if not self.version.is_there:
-            return TaskResult(
-                "skipped", f"Odoo {self.version.version} is not checked out", self.version.pull
-            )
+            missing_odoo = f"Odoo {self.version.version} is not checked out"
+            return TaskResult("skipped", missing_odoo, self.version.pull)
         write_file(self.path, self.text(), mode=0o600)  # it holds a password
         return TaskResult("changed", "written")
 
     def addons(self) -> list[str]:
-        """The version's checkouts that hold addons: Odoo refuses to start with a path that holds none."""
+        """Return the checkouts that hold addons: Odoo refuses to start with a path without any."""
         return [
             path
             for path in self.version.addons
@@ -5917,35 +5847,23 @@ class OdooConfiguration(Resource):
         ]
 
     def text(self) -> str:
-        """What is written: ports and data of its own, so that all versions can run at once."""
-        major = self.version.version.partition(".")[0]
-        addons = self.addons()
-        enterprise = [
-            path
-            for path in addons
-            if f"{os.sep}enterprise{os.sep}" in path[len(self.version.root) :]
-        ]
-        rest = [path for path in addons if path not in enterprise]
-        role = self.version.config.data["postgres"]
-        gevent = "gevent_port" if not major.isdigit() or int(major) >= 16 else "longpolling_port"
+        """Return its text: ports and data of its own, so that all versions can run at once."""
+        version, addons = self.version, self.addons()
+        number = version.version.partition(".")[0]
+        places = [os.path.join(version.root, "odoo", "enterprise", version.version)]
+        places = [path for path in places if path in addons]
+        places += [os.path.join(version.source, "addons"), *addons[len(places) :]]
+        gevent = "gevent_port" if not number.isdigit() or int(number) >= 16 else "longpolling_port"
+        role = version.config.data["postgres"]
         options = {
-            "addons_path": ",".join(
-                [*enterprise, os.path.join(self.version.source, "addons"), *rest]
-            ),
-            "data_dir": os.path.join(self.version.root, "conf", "data", self.version.version),
-            "http_port": self.version.port,
-            gevent: self.version.port + 3,
+            "addons_path": ",".join(places),
+            "data_dir": os.path.join(version.root, "conf", "data", version.version),
+            "http_port": version.port,
+            gevent: version.port + 3,
             **{f"db_{key}": role[key] for key in ("user", "password", "host", "port")},
         }
-        lines = [f"{key} = {value}" for key, value in options.items()]
-        return "\n".join(
-            [
-                "# Written once by tlc, which will not change it again: it is yours.",
-                "[options]",
-                *lines,
-                "",
-            ]
-        )
+        head = "# Written once by tlc, which will not change it again: it is yours.\n[options]\n"
+        return head + "".join(f"{key} = {value}\n" for key, value in options.items())
 
 
 # ----------------------------------------------------------------------------------------------
@@ -5953,62 +5871,84 @@ class OdooConfiguration(Resource):
 # ----------------------------------------------------------------------------------------------
 # The server and the role that Odoo logs in as, through psql and pg_isready only.
 
+# Distributions whose PostgreSQL package creates no cluster -> the command that creates the first,
+# and its user. It is refused where there is one.
+FIRST_CLUSTER = {
+    "dnf": Privileged("root", ("postgresql-setup", "--initdb")),
+    "pacman": Privileged("postgres", ("initdb", "-D", "/var/lib/postgres/data")),
+}
+
+# What psql says (LC_ALL=C) when a role cannot log in.
+HBA_REFUSES = "pg_hba.conf does not let role {role} log in over TCP with its password"
+LOGIN_CAUSES = (
+    Cause(
+        r"password authentication failed|role .* does not exist",
+        "role {role} cannot log in: it does not exist, or its password differs",
+    ),
+    Cause(r"is not permitted to log in", "role {role} may not log in"),
+    Cause(r"too many connections for role", "the CONNECTION LIMIT of role {role} is reached"),
+    Cause(
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects|(?:Ident|Peer) authentication failed",
+        HBA_REFUSES,
+    ),
+    Cause(r"starting up|shutting down", "the server is starting or stopping"),
+    Cause(
+        r"Connection refused|could not connect|could not translate|timeout|No such file",
+        "the server cannot be reached",
+    ),
+)
+
 
 class Database:
-    """The PostgreSQL server of the config: how to reach it, as the role and as its administrator."""
+    """The PostgreSQL server of the config, and the ways to it: as the role, as administrator."""
 
     def __init__(self, runner: Runner, config: Config) -> None:
         self.runner, self.versions = runner, config.versions
         given = config.data["postgres"]
-        self.user, self.password, self.host, self.port = (
-            given[key] for key in ("user", "password", "host", "port")
-        )
+        self.user: str = given["user"]
+        self.password: str = given["password"]
+        self.host: str = given["host"]
+        self.port: int = given["port"]
         self.place = f"{self.host}:{self.port}"
 
     @property
     def is_here(self) -> bool:
-        """Whether the server is on this machine, where its administrator has a socket."""
-        return bool(self.host in ("localhost", "::1") or self.host.startswith("127."))
+        """Return whether the server is on this machine, where its administrator has a socket."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
-    def why_unreachable(self) -> tuple[str, str]:
-        """Why the server may not answer, and the mend."""
+    def why_unreachable(self) -> tuple[str, Fix]:
+        """Return why the server may not answer, and the fix."""
         if not self.is_here:
-            return "PostgreSQL does not answer", f"{EDIT}   # [postgres] host and port"
+            fix = edit_file(note="[postgres] host and port")
+            return "PostgreSQL does not answer", fix
         # Debian keeps the servers off PATH.
         if not (self.runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
             return "no PostgreSQL server is installed", install_hint("postgres")
-        there = self.sockets()
-        if str(self.port) in there:
-            alter = (
-                "-d",
-                "postgres",
-                "-p",
-                str(self.port),
-                "-c",
-                "ALTER SYSTEM SET listen_addresses = 'localhost'",
-            )
-            fix = shell(*as_user("postgres"), "psql", "-h", there[str(self.port)], *alter)
-            return (
-                f"PostgreSQL runs, but does not listen on {self.host}",
-                f"{fix}   # then restart it",
-            )
-        if there:
-            other = min(there, key=int)
-            return (
-                f"PostgreSQL runs at port {other}, not {self.port}",
-                f"{EDIT}   # [postgres] port = {other}",
-            )
+        sockets = self.sockets()
+        if directory := sockets.get(str(self.port)):
+            words = ("psql", "-h", directory, "-d", "postgres", "-p", str(self.port), "-c")
+            alter = "ALTER SYSTEM SET listen_addresses = 'localhost'"
+            fix = paste_as("postgres", *words, alter, note="then restart it")
+            return f"PostgreSQL runs, but does not listen on {self.host}", fix
+        if sockets:
+            other = min(sockets, key=int)
+            fix = edit_file(note=f"[postgres] port = {other}")
+            return f"PostgreSQL runs at port {other}, not {self.port}", fix
+        return "PostgreSQL does not run", self.start_fix()
+
+    def start_fix(self) -> Fix:
+        """Return the commands that start the server of this machine."""
         if sys.platform == "darwin":
-            return "PostgreSQL does not run", "brew services start postgresql@16"
-        words = ["systemctl", "enable", "--now", "postgresql"]
+            return paste("brew", "services", "start", "postgresql@16")
+        start: Sequence[str] = ("systemctl", "enable", "--now", "postgresql")
         if not os.path.isdir("/run/systemd/system"):
-            words = ["service", "postgresql", "start"]
-        cluster = FIRST_CLUSTER.get(get_os_info().manager, [])
-        first = shell(*as_user(cluster[0]), *cluster[1:]) + "; " if cluster else ""
-        return "PostgreSQL does not run", first + shell(*as_user("root"), *words)
+            start = ("service", "postgresql", "start")
+        first = FIRST_CLUSTER.get(get_os_info().manager)
+        steps = (*([first] if first else []), Privileged("root", start))
+        return Fix(steps)
 
     def sockets(self) -> dict[str, str]:
-        """The port of each server on this machine that answers -> the directory of its socket."""
+        """Return the port of each server here that answers -> the directory of its socket."""
         given, found = self.runner.environ.get("PGHOST", ""), {}
         for directory in [given] if given else ["/var/run/postgresql", "/tmp"]:  # noqa: S108  where servers put them
             for path in glob.glob(f"{glob.escape(directory)}/.s.PGSQL.*"):
@@ -6019,7 +5959,7 @@ class Database:
         return found
 
     def as_role(self, query: str) -> Completed:
-        """Runs a query as the role, over TCP. Its name and password are in no argument list."""
+        """Run a query as the role, over TCP. Its name and password are in no argument list."""
         environ = {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -6030,51 +5970,29 @@ class Database:
         return self.psql(query, environ, "")
 
     def as_administrator(self, script: str, user: str) -> Completed:
-        """Runs a script of psql's as the system user `user` ("": this one), through the socket or where PGHOST says."""
-        # What the environment says of a person's own login is not for another one.
-        other = as_user(user)
-        environ = dict.fromkeys(("PGPASSWORD", "PGOPTIONS", "PGREQUIREPEER"), "") if other else {}
-        return self.psql(
-            script,
-            environ,
-            user,
-            "-d",
-            "postgres",
-            *(["-U", user] * bool(other)),
-            *self.administered_at,
-        )
+        """Run a script of psql's as the system user `user` ("": this one), see administered_at."""
+        options, environ = ["-d", "postgres", *self.administered_at], {}
+        if as_user(user):  # the environment tells of this person's own login, not of that one's
+            options += ["-U", user]
+            environ = dict.fromkeys(("PGPASSWORD", "PGOPTIONS", "PGREQUIREPEER"), "")
+        return self.psql(script, environ, user, *options)
 
     @property
     def administered_at(self) -> list[str]:
-        """The options that lead the administrator's psql to the server."""
+        """The options that lead the administrator's psql to the server: its socket, or PGHOST."""
         place = self.runner.environ.get("PGHOST", "")
-        return ["-p", str(self.port), *(("-h", place) if place else ())]
+        return ["-p", str(self.port), *(["-h", place] if place else [])]
 
     def psql(self, script: str, environ: Mapping[str, str], user: str, *options: str) -> Completed:
-        """Runs a script, which may hold secrets, from its standard input."""
-        words = [
-            self.runner.which("psql"),
-            "-X",
-            "-A",
-            "-t",
-            "-q",
-            "-w",
-            "-v",
-            "ON_ERROR_STOP=1",
-            *options,
-        ]
+        """Run a script, which may hold secrets, from psql's standard input."""
+        words = [self.runner.which("psql"), *"-X -A -t -q -w -v ON_ERROR_STOP=1".split(), *options]
+        environ = {"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", **environ}
         # The administrator need not be able to enter the directory where tlc was called.
-        return self.runner.run(
-            words,
-            env={"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", **environ},
-            stdin=script,
-            cwd="/",
-            user=user,
-        )
+        return self.runner.run(words, env=environ, stdin=script, cwd="/", user=user)
 
 
 def psql_literal(text: str) -> str:
-    """Text as psql's \\set takes it, so that it can be bound with :'name'."""
+    """Return text as psql's \\set takes it, so that it can be bound with :'name'."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
@@ -6089,37 +6007,27 @@ class DatabaseServer(Resource):
 
     def check(self) -> CheckResult:
         runner, database = self.database.runner, self.database
-        ready = [
-            runner.which("pg_isready"),
-            "-h",
-            database.host,
-            "-p",
-            str(database.port),
-            "-t",
-            "5",
-        ]
-        code = runner.run(ready).code
+        place = ("-h", database.host, "-p", str(database.port), "-t", "5")
+        code = runner.run([runner.which("pg_isready"), *place]).code
         if code == 0:
-            return CheckResult(CheckStatus.OK, "PostgreSQL answers")
+            return ok("PostgreSQL answers")
         if code == 1:
-            return CheckResult(
-                CheckStatus.FAIL, "PostgreSQL is starting, or refuses", fix="tlc ensure-db-user"
-            )
-        message, fix = database.why_unreachable()
-        return CheckResult(CheckStatus.FAIL, message, fix=fix)
+            fix = paste("tlc", "ensure-db-user")
+            return fail("PostgreSQL is starting, or refuses connections", fix)
+        return fail(*database.why_unreachable())
 
 
 class DatabaseRole(Resource):
     """The role Odoo logs in as: LOGIN, CREATEDB, never made a superuser."""
 
     kind = "role"
-    fix = "tlc ensure-db-user"
+    fix: Fix | str = paste("tlc", "ensure-db-user")
 
-    MAKE = "create the role, or mend it"
-    ROLE = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
+    CREATE = "create the role, or set its password and rights"
+    LOOK = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
         FROM pg_roles WHERE rolname = current_user;"""
     # Kept out of the server's log, where one may: it would hold the password.
-    MEND = """
+    SCRIPT = """
         SET client_encoding TO 'UTF8';
         SELECT rolsuper AS unlogged FROM pg_roles WHERE rolname = current_user \\gset
         \\if :unlogged
@@ -6139,7 +6047,7 @@ class DatabaseRole(Resource):
             CREATE ROLE :"role";
             \\echo created
         \\else
-            \\echo mended
+            \\echo password and rights set
         \\endif
         ALTER ROLE :"role" LOGIN CREATEDB PASSWORD :'password' VALID UNTIL 'infinity';
         """
@@ -6150,118 +6058,92 @@ class DatabaseRole(Resource):
         self.administrator = "postgres"  # the system user who may make roles; "" if this one may
 
     def check(self) -> CheckResult:
-        login = self.database.as_role(self.ROLE)
-        found = (
-            self.role_status(login.out)
-            if login.ok
-            else CheckResult(CheckStatus.FAIL, self.cause(login), self.MAKE)
-        )
+        database = self.database
+        login = database.as_role(self.LOOK)
+        if login.ok:
+            found = self.role_status(login.out)
+        else:
+            found = missing(self.CREATE, self.login_cause(login))
         if not found.action:
             return found
-        if not (self.database.is_here or self.database.runner.environ.get("PGHOST")):
-            fix = f"PGHOST={self.database.host} PGUSER=postgres PGPASSWORD=... tlc ensure-db-user"
-            return CheckResult(
-                CheckStatus.FAIL, f"{found.message}; its server is administered elsewhere", fix=fix
-            )
+        if not (database.is_here or database.runner.environ.get("PGHOST")):
+            variables = (f"PGHOST={database.host}", "PGUSER=postgres", "PGPASSWORD=...")
+            fix = paste(*variables, "tlc", "ensure-db-user")
+            return fail(f"{found.message}; its server is administered elsewhere", fix)
         self.find_administrator()
         return found
 
     def find_administrator(self) -> None:
-        """Sets `administrator` for privileged() and apply(): nobody else, where this person may make roles."""
+        """Set `administrator` for privileged() and apply(): "" where this person may make roles."""
         rights = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user;"
         if self.database.as_administrator(rights, "").out.strip() == "t":
             self.administrator = ""
 
     def role_status(self, answer: str) -> CheckResult:
-        """What a login found out about the role and its server."""
+        """Return what a login (LOOK) found out about the role and its server."""
         createdb, superuser, number = answer.strip().split("|")
-        server = (
-            int(number) // 10000
-            if int(number) >= 100000
-            else int(number) // 10000 + int(number) // 100 % 10 / 10
+        server = int(number) // 10000 + (
+            int(number) // 100 % 10 / 10 if int(number) < 100000 else 0
         )
         if "t" not in (createdb, superuser):
-            return CheckResult(CheckStatus.FAIL, "may not create databases", self.MAKE)
-        notes = []
+            return missing(self.CREATE, f"role {self.name} may not create databases")
+        notes: list[tuple[str, Fix]] = []
         if superuser == "t":
             self.find_administrator()
-            alter = f'ALTER ROLE "{self.name}" NOSUPERUSER'
-            words = ("psql", "-d", "postgres", *self.database.administered_at, "-c", alter)
-            notes.append(
-                (
-                    "it is a superuser, which Odoo should not be",
-                    shell(*as_user(self.administrator), *words),
-                )
-            )
+            words = ("psql", "-d", "postgres", *self.database.administered_at, "-c")
+            fix = paste_as(self.administrator, *words, f'ALTER ROLE "{self.name}" NOSUPERUSER')
+            notes.append((f"role {self.name} is a superuser, which Odoo should not be", fix))
         old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
         if old:
-            needed = max(odoo_needs(version)[1] for version in old)
-            message = f"PostgreSQL {server:g} is too old for Odoo {', '.join(old)}, which needs {needed:g}"
-            newer = (
-                f"postgresql-{needed:g}",
-                "postgresql-server",
-                "postgresql",
-                f"postgresql@{needed:g}",
-            )
-            notes.append((message, f"{install_hint('', newer)}   # then move your databases there"))
+            needed = f"{max(odoo_needs(version)[1] for version in old):g}"
+            names = (f"postgresql-{needed}", "postgresql-server", "postgresql")
+            fix = install_hint("", (*names, f"postgresql@{needed}"))
+            fix = fix.noted("then move your databases there")
+            what = f"PostgreSQL {server:g} is too old for Odoo {', '.join(old)}"
+            notes.append((f"{what}, which needs {needed}", fix))
         if notes:
-            said = "; ".join(note for note, _ in notes)
-            return CheckResult(CheckStatus.WARN, f"ready, but {said}", fix=notes[0][1])
-        return CheckResult(
-            CheckStatus.OK, f"logs in to PostgreSQL {server:g} and may create databases"
-        )
+            return warn(f"ready, but {'; '.join(note for note, _ in notes)}", notes[0][1])
+        return ok(f"logs in to PostgreSQL {server:g} and may create databases")
 
-    def cause(self, done: Completed) -> str:
-        """Why it could not log in, in one line."""
-        return next(
-            (cause for pattern, cause in LOGIN_CAUSES if re.search(pattern, done.err)),
-            done.complaint,
-        )
+    def login_cause(self, done: Completed) -> str:
+        """Return why the role could not log in, in one line."""
+        cause = explain(done.err, LOGIN_CAUSES, role=self.name)
+        return cause.message if cause else done.complaint
 
-    def privileged(self) -> list[str]:
-        words = as_user(self.administrator)
-        command = shell(*words, "psql", "-d", "postgres", *self.database.administered_at)
+    def privileged(self) -> list[Privileged]:
+        if not as_user(self.administrator):
+            return []
         # What psql is given on its standard input, so that it can be done by hand.
-        return (
-            [f"{command}   # CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"]
-            if words
-            else []
-        )
+        note = f"CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"
+        words = ("psql", "-d", "postgres", *self.database.administered_at)
+        return [Privileged(self.administrator, words, note)]
 
     def apply(self, task: Task) -> TaskResult:
-        role, password = psql_literal(self.database.user), psql_literal(self.database.password)
-        done = self.database.as_administrator(
-            self.MEND.format(role=role, password=password), self.administrator
+        database, administrator = self.database, self.administrator
+        role, password = psql_literal(database.user), psql_literal(database.password)
+        done = database.as_administrator(
+            self.SCRIPT.format(role=role, password=password), administrator
         )
         if not done.ok:
-            maker = (
-                "createuser",
-                "--createdb",
-                "--pwprompt",
-                *self.database.administered_at,
-                self.name,
-            )
-            by_hand = shell(*as_user(self.administrator), *maker)
-            return TaskResult(
-                "failed", f"the administrator could not make it: {done.complaint}", by_hand
-            )
+            words = ("createuser", "--createdb", "--pwprompt", *database.administered_at)
+            wrong = f"role {self.name} could not be created or changed: {done.complaint}"
+            return TaskResult("failed", wrong, paste_as(administrator, *words, self.name))
         if "superuser" in done.out:
-            fix = f"{EDIT}   # [postgres] user and password"
-            return TaskResult(
-                "failed", "it is a superuser with another password, which tlc does not change", fix
+            wrong = (
+                f"role {self.name} is a superuser with another password; tlc changes no superuser"
             )
-        login = self.database.as_role(self.ROLE)
+            return TaskResult("failed", wrong, edit_file(note="[postgres] user and password"))
+        change = done.out.strip()
+        login = database.as_role(self.LOOK)
         if login.ok:
-            return TaskResult(
-                "changed", f"{done.out.strip()}; {self.role_status(login.out).message}"
-            )
-        if self.cause(login) != HBA_REFUSES:
-            return TaskResult(
-                "failed", f"{done.out.strip()}, but {self.cause(login)}", "tlc ensure-db-user"
-            )
-        where = self.database.as_administrator("SHOW hba_file;", self.administrator).out.strip()
-        fix = f"{edit(where or 'pg_hba.conf')}   # host all {self.name} 127.0.0.1/32 scram-sha-256; then reload"
-        return TaskResult("failed", f"{done.out.strip()}, but {HBA_REFUSES}", fix)
+            return TaskResult("changed", f"{change}; {self.role_status(login.out).message}")
+        cause = self.login_cause(login)
+        if cause != HBA_REFUSES.format(role=self.name):
+            return TaskResult("failed", f"{change}, but {cause}", self.fix)
+        place = database.as_administrator("SHOW hba_file;", administrator).out.strip()
+        line = f"host all {self.name} 127.0.0.1/32 scram-sha-256"
+        fix = edit_file(place or "pg_hba.conf", f"{line}; then reload")
+        return TaskResult("failed", f"{change}, but {cause}", fix)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -6356,11 +6238,8 @@ def check_headers(runner: Runner) -> CheckResult:
     ]
     if not said.ok or missing:
         lacking = [header_package(name) for name in missing]
-        first = install_hint("", lacking[0]) if lacking else "cc --version"
-        rest = [program_package("", packages) for packages in lacking[1:]]
-        return warn(
-            f"without {', '.join(missing) or 'a working compiler'}", " ".join([first, *rest])
-        )
+        fix = install_hint("", *lacking) if lacking else paste("cc", "--version")
+        return warn(f"without {', '.join(missing) or 'a working compiler'}", fix)
     return ok(f"cc, and {len(headers)} headers")
 
 
@@ -6585,7 +6464,7 @@ def cmd_bootstrap(context: Context) -> list[Stage]:
         if manager == "apt-get" and "gh" in wanted:
             has_gh: Callable[[], str] = lambda: "gh is there" * runner.has("gh")  # noqa: E731
             sources = [
-                AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, "tlc bootstrap --only gh")
+                AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, Program("gh", packages).fix)
             ]
     elif missing := [name for name in ("git", "gh") if name in wanted and not runner.has(name)]:
         programs = [UnknownSystem(missing)]
@@ -6737,7 +6616,7 @@ def cmd_install_tools(context: Context) -> list[Stage]:
     )
     if tools["npm"] and not (runner.has("npm") or context.arguments["no_default_packages"]):
         names.append(program_package("npm"))
-    npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.look, runner))
+    npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.list_installed, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
     installed: list[Memo] = []
@@ -6747,7 +6626,7 @@ def cmd_install_tools(context: Context) -> list[Stage]:
         system = [SystemPackage(name, packages) for name in names]
         if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
             enough = functools.partial(enough_postgresql, config.versions)
-            pgdg = [AptSource("PGDG", PGDG, packages, enough, "tlc install-tools")]
+            pgdg = [AptSource("PGDG", PGDG, packages, enough, INSTALL_TOOLS)]
     scripts = [
         Script(
             runner,

@@ -26,6 +26,7 @@ from https_server import Answer, HttpsServer, Request
 from terminal import Terminal
 
 import build
+import tlc
 
 SCRIPT = PROJECT / "bootstrap.sh"
 # Any that are here: Debian's sh, and busybox in the tests on machines.
@@ -41,6 +42,7 @@ EVERYWHERE = "cat chmod env grep id ls mkdir mktemp mv readlink rm sed sleep tai
 # A release: it tells how it was handed over to.
 RELEASE = b"""
 import json, sys
+__version__ = "9.9"
 def main():
     is_terminal = sys.stdin.isatty()
     stdin = "" if is_terminal else sys.stdin.read()
@@ -528,3 +530,42 @@ def test_what_it_installs_updates_itself(
     with me.popen(str(me.tlc), "--version", PATH="/usr/bin:/bin") as it:
         assert it.communicate("", timeout=20)[0] == "tlc 9.9\n"
     assert before.startswith(me.tlc.read_bytes().partition(b"PK")[0])
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "status", "message"),
+    [
+        ("0.0.9", [], "ok", "is newer than the release, 0.0.9"),
+        (tlc.__version__, [], "ok", "is the newest"),
+        (tlc.__version__, ["--check"], "OK", "is the newest"),
+        ("99.10", ["--check"], "WARN", "99.10 is out"),
+        ("", [], "failed", "names no version"),
+    ],
+)
+def test_only_a_newer_release_counts_and_a_look_runs_nothing(
+    me: Newcomer, archive: Path, version: str, options: list[str], status: str, message: str
+) -> None:
+    """The release here leaves a file in the home when it is run."""
+    if archive.name.startswith("tlc-shiv"):
+        pytest.skip("releases are zipapps")
+    me.tlc.parent.mkdir(parents=True)
+    shutil.copy(archive, me.tlc)
+    text = f"__version__ = {version!r}\n" if version else ""
+    text = text.replace("'", '"') + "import os\nopen(os.environ['HOME'] + '/ran', 'w').close()\n"
+    build.write_archive(
+        me.home.parent / "other.pyz", {"__main__.py": text.encode(), "tlc.py": text.encode()}
+    )
+    release = (me.home.parent / "other.pyz").read_bytes()
+    me.web.files |= {"/v9/tlc.pyz": release, "/v9/tlc.pyz.sha256": sha256_file(release)}
+    words = [sys.executable, str(me.tlc), "--yes", "--json", "self-update", *options]
+    with me.popen(*words) as process:
+        out, err = process.communicate("", timeout=60)
+    [result] = json.loads(out)["results"]
+    assert (result["status"], message in result["message"]) == (status, True), out + err
+    assert me.tlc.read_bytes() == archive.read_bytes()
+    assert not (me.home / "ran").exists()
+
+
+def test_versions_compare_as_numbers() -> None:
+    versions = ["0.2.0", "0.9", "0.10", "0.10.1", "1.0", "10.0"]
+    assert sorted(versions[::-1], key=tlc.version_number) == versions

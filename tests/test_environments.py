@@ -306,6 +306,17 @@ def test_something_else_in_its_place_is_not_removed(me: VenvBuilder) -> None:
         assert len(found) == 1, f"{run.out}{run.err}"
 
 
+def test_an_environment_that_was_never_complete_gives_way(me: VenvBuilder) -> None:
+    """Without tlc's mark it is odoo-venv's own, or of a `python -m venv`; nothing piles up."""
+    for _ in range(2):
+        shutil.rmtree(me.venvs / "18.0", ignore_errors=True)
+        subprocess.run([USABLE[MINE], "-m", "venv", "--without-pip", me.venvs / "18.0"], check=True)
+        run = me.create()
+        assert statuses(run, "venv") == {"18.0": "changed"}
+        assert os.listdir(me.venvs) == ["18.0"]
+    assert me.works()
+
+
 # --- what is missing
 
 

@@ -60,7 +60,9 @@ class Scripted(tlc.Runner):
 
 def test_a_uv_too_old_to_tell_what_it_has_is_not_one_without_tools() -> None:
     with pytest.raises(tlc.TlcError, match=r"cannot list its tools: .*unexpected"):
-        tlc.UvTool.look(Scripted(err="error: unexpected argument '--show-extras' found\n", code=2))
+        tlc.UvTool.list_installed(
+            Scripted(err="error: unexpected argument '--show-extras' found\n", code=2)
+        )
 
 
 # --- which system this is
@@ -532,7 +534,7 @@ def test_what_is_installed_is_read_off_each_managers_answer(name: str) -> None:
 @pytest.mark.parametrize("name", tlc.MANAGERS)
 def test_nothing_is_installed_where_nothing_is_said_of_it(name: str) -> None:
     if tlc.MANAGERS[name].present:
-        assert tlc.Packages(Scripted(code=1), name, ASKED).look() == set()
+        assert tlc.Packages(Scripted(code=1), name, ASKED).list_installed() == set()
 
 
 @pytest.mark.parametrize(
@@ -616,13 +618,13 @@ def test_homebrew_which_a_script_plays(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_npms_list_is_read(said: str, names: set[str]) -> None:
-    assert tlc.Npm(Scripted(said, code=1)).listed()[1] == names
+    assert tlc.Npm(Scripted(said, code=1)).list_prefix()[1] == names
 
 
 @pytest.mark.parametrize("said", ["", '{\n  "name": "lib"\n}\n'])
 def test_an_npm_that_lists_no_place_is_an_error(said: str) -> None:
     with pytest.raises(tlc.TlcError, match="does not say where"):
-        tlc.Npm(Scripted(said)).look()
+        tlc.Npm(Scripted(said)).list_installed()
 
 
 @pytest.mark.parametrize(
@@ -689,7 +691,7 @@ def test_a_uv_tool_is_there_when_it_was_asked_for_the_same_way(
     spec: str, status: str, asked: str | None
 ) -> None:
     runner = Scripted(LISTED)
-    tool = tlc.UvTool(spec, runner, tlc.Memo(lambda: tlc.UvTool.look(runner)))
+    tool = tlc.UvTool(spec, runner, tlc.Memo(lambda: tlc.UvTool.list_installed(runner)))
     assert tool.check().status == status
     assert tool.name == spec
     runner.calls.clear()
@@ -701,7 +703,7 @@ def test_a_uv_tool_is_there_when_it_was_asked_for_the_same_way(
 
 def test_odoo_venv_without_a_version_is_not_good_enough() -> None:
     runner = Scripted("odoo-venv v1.0\n- odoo-venv\n")
-    tool = tlc.UvTool("odoo-venv", runner, tlc.Memo(lambda: tlc.UvTool.look(runner)))
+    tool = tlc.UvTool("odoo-venv", runner, tlc.Memo(lambda: tlc.UvTool.list_installed(runner)))
     assert tool.check().status == FAIL
 
 
@@ -727,7 +729,9 @@ def test_a_uv_tool_that_something_else_stands_in_the_way_of_has_a_mend(said: str
         "pre-commit", Scripted(err=f"error: {said}\n", code=2), tlc.Memo(dict)
     ).apply(NO_TASK)
     assert (result.status, said in result.message) == ("failed", True)
-    assert result.fix == "uv tool install --force --reinstall -- pre-commit"
+    assert isinstance(result.fix, tlc.Fix)
+    command = result.fix.render(["tlc"], "")
+    assert command == "uv tool install --force --reinstall -- pre-commit"
 
 
 # --- the config's names

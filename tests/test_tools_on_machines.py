@@ -356,7 +356,7 @@ def refused(me: MachineOwner, reason: str, *, privileged: bool = False, **more: 
     results = me.results(**more)
     assert statuses(results) == {"PGDG": "skipped", "tiny": "changed", "postgresql": "changed"}
     assert re.search(reason, results["PGDG"][1]), results["PGDG"]
-    assert "the distribution's own packages serve" in results["PGDG"][1]
+    assert "using the distribution's packages" in results["PGDG"][1]
     assert not any(map(me.it.exists, PGDG_FILES))
     assert any("pgdg" in command for command in me.it.privileged()) == privileged
     assert version_of(me.it, "postgresql") == "1.0"
@@ -375,8 +375,8 @@ def test_pgdg_with_another_key_is_refused(tmp_path: Path, pgdg: Pgdg, archive: P
         ("{right}{wrong}", "another fingerprint"),
         ("{wrong}{right}", "another fingerprint"),
         ("{wrong}", "another fingerprint"),
-        ("<html>login</html>", "cannot be had"),
-        ("", "cannot be had"),
+        ("<html>login</html>", "signing key"),
+        ("", "signing key"),
     ],
 )
 def test_pgdg_with_a_stranger_among_its_keys_is_refused(
@@ -398,7 +398,7 @@ def test_pgdg_that_apt_refuses_is_taken_out_again(kind: str, tmp_path: Path) -> 
     pgdg = Pgdg(tmp_path, f"{CODENAMES[kind]}-pgdg")
     pgdg.archive.publish(pgdg.wrong)
     with at_pgdg(tmp_path, pgdg, kind=kind) as (me, _):
-        refused(me, "apt refuses it: .*", privileged=True)
+        refused(me, "apt rejected the source .*", privileged=True)
 
 
 def test_pgdg_that_is_not_there_is_taken_out_again_and_a_key_of_others_stays(
@@ -427,7 +427,7 @@ def test_pgdg_that_cannot_be_reached_is_taken_out_again(
         )
         me.it.write("/etc/hosts", f"{hosts}{web.address} www.postgresql.org\n")
         assert "127.9.9.9 apt.postgresql.org" in hosts
-        refused(me, "apt refuses it: .*", privileged=True)
+        refused(me, "apt rejected the source .*", privileged=True)
 
 
 def test_pgdg_that_is_configured_already_or_not_needed(tmp_path: Path, pgdg: Pgdg) -> None:

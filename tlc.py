@@ -5472,13 +5472,11 @@ class BuildScheduler:
         if not first:
             task.report(f"waiting for the first with Python {python}")
         while not (first or built.is_set()):
-            self.runner.pause(0.1)
-        while not self.jobs.acquire(timeout=0.1):
-            self.runner.pause(0)
+            self.runner.pause(POLL)
         try:
-            yield
+            with self.runner.holding(self.jobs):
+                yield
         finally:
-            self.jobs.release()
             built.set()
 
 
@@ -5546,8 +5544,9 @@ class OdooVersion:
     def usual_port(self) -> int:
         """The port that tlc gives it, so that all versions can run at once: 18069 for 18.0."""
         number, _, part = self.version.partition(".")
-        fits = number.isdigit() and 2 < int(number) < 65
-        return 69 + (int(number) * 1000 + int(part) * 10 if fits else 8000)
+        if not (number.isdigit() and 2 < int(number) < 65):
+            return 8069
+        return 69 + int(number) * 1000 + int(part) * 10
 
     @property
     def port(self) -> int:

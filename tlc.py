@@ -2358,14 +2358,13 @@ class Privilege:
                     message = "sudo was refused, or needs a password and there is no terminal."
                     raise SudoError(message, Fix(tuple(commands), joiner="\n"))
         except ExecutableNotFoundError as error:
-            root = [
-                ("runuser", "-u", each.user, "--") if each.user != "root" else ()
+            by_root = tuple(
+                Privileged("", (*prefix, *each.argv), each.note)
                 for each in commands
-            ]
-            lines = [(*before, *each.argv) for before, each in zip(root, commands, strict=True)]
-            raise SudoError(
-                f"{error.message} Without it, as root:", Fix(tuple(lines), joiner="\n")
-            ) from None
+                for prefix in [() if each.user == "root" else ("runuser", "-u", each.user, "--")]
+            )
+            wrong = f"{error.message} Without it, as root:"
+            raise SudoError(wrong, Fix(by_root, joiner="\n")) from None
         if users:
             threading.Thread(target=self.refresh, daemon=True).start()
 

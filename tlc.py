@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self, TextIO, TypeVar, dataclass_transform
 
     T = TypeVar("T")
+    Declared = Sequence[tuple["Path", "Repository"]]  # with the path in the merged config
+    # Organisation -> an entry of [repos] as text -> the same as a table, and where it stands.
+    Entries = dict[str, dict[str, tuple[dict[str, Any], "Source", "Path"]]]
     View = Callable[["Settings", Sequence["Step"]], str]
 else:
 
@@ -1477,7 +1480,7 @@ class Settings(Record):
     environ: Mapping[str, str]
 
     def called(self, fix: Fix | str) -> str:
-        """Return a command as a person can paste it: `tlc` as it was called, EDIT with their editor."""
+        """Return a command to paste: `tlc` as it was called, EDIT with the person's editor."""
         if isinstance(fix, Fix):
             return fix.render(shlex.split(self.program), self.config_path)
         fix = fix.replace(EDIT, edit(self.config_path))
@@ -1505,6 +1508,7 @@ OCA_COMMON = (
     "server-tools server-ux stock-logistics-workflow web"
 ).split()
 SUPPORTED_ODOO = ["18.0", "19.0", NEWEST_ODOO]  # Odoo supports its three newest versions
+LOCAL_CONFIG = "config.local.toml"  # beside config.toml, laid over it
 SCHEMA_URL = f"{RELEASE_URL}/config.schema.json"
 
 
@@ -1525,6 +1529,11 @@ def profile_text(about: str, versions: list[str], odoo: list[str], oca: list[Any
         + f'\n[git]\nprotocol = "{"ssh" if oca else "https"}"   '
         '# "ssh" needs a GitHub account, "https" does not\n'
         "depth = 1            # 0: full history\n"
+        + (
+            '\n[venvs]\npreset = "local"     # odoo-venv\'s, with watchdog and debugpy\n'
+            if oca
+            else ""
+        )
     )
 
 
@@ -1561,8 +1570,7 @@ def _choice(*words: str) -> dict[str, Any]:
 
 
 def _list(items: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:
-    kind = {"type": "array", "items": items, "description": description, "uniqueItems": True}
-    return {**kind, "default": [], **more}
+    return {"type": "array", "items": items, "description": description, "default": [], **more}
 
 
 def _table(properties: dict[str, Any], description: str = "a table", **more: Any) -> dict[str, Any]:
@@ -1572,6 +1580,8 @@ def _table(properties: dict[str, Any], description: str = "a table", **more: Any
     return {**kind, **known, "additionalProperties": False, **more}
 
 
+# Keys of configs that an earlier tool of this name reads too.
+WITHOUT_MEANING = {"description": "accepted, without a meaning here", "deprecated": True}
 VERSION = _text(r"(?:\d+\.\d+|master)", 'a version such as "17.0", or "master"')
 REPOSITORY_NAME = _text(
     r"(?!-)(?!\.{1,2}$)(?!.*\.git$)[a-zA-Z0-9._-]+",
@@ -1582,7 +1592,7 @@ BRANCH = _text(
     r"(?![-/.]|HEAD$)(?!.*(?:\.\.|//|/[.-]|@\{|\.lock(?:/|$)|[/.]$))[a-zA-Z0-9._/+@#=-]+",
     'a branch\'s name such as "17.0"',
 )
-BRANCHES = _list(BRANCH, 'a list of branches, such as ["17.0"]', minItems=1)
+BRANCHES = _list(BRANCH, 'a list of branches, such as ["17.0"]')
 DEPTH = _number(0, None, "a number of commits, 0 for the full history")
 ADDRESS = _text(
     r"(?:https://(?![-/])[^\s@\x00-\x1f]+|file:///[^\s\x00-\x1f]+"
@@ -1601,7 +1611,13 @@ REPOSITORY = {
             "description": '[name, [branch, ...]], such as ["oca-port", ["main"]]',
         },
         _table(
-            {"name": REPOSITORY_NAME, "branches": BRANCHES, "url": ADDRESS, "depth": DEPTH},
+            {
+                "name": REPOSITORY_NAME,
+                "branches": BRANCHES,
+                "url": ADDRESS,
+                "depth": DEPTH,
+                "fork": _bool(),
+            },
             required=["name"],
         ),
     ],
@@ -1612,7 +1628,7 @@ REPOSITORIES = {
     "description": 'a list of repositories, such as ["web", ["oca-port", ["main"]]]',
 }
 ORGANISATION = _text(
-    r"(?!(?:venvs|conf|config\.toml)$)(?!.*\.git$)[a-zA-Z0-9][a-zA-Z0-9._-]*",
+    r"(?!(?:venvs|conf|config(?:\.local)?\.toml)$)(?!.*\.git$)[a-zA-Z0-9][a-zA-Z0-9._-]*",
     "an organisation's name: letters, digits, . _ -, starting with a letter or digit, "
     "and not one of the code root's own names",
 )
@@ -1622,6 +1638,7 @@ SCRIPT = _table(
         "url": SCRIPT_URL,
         "name": _text(r"(?!-)[^\x00-\x1f]+", "a display name"),
         "sha256": _text(r"[0-9a-fA-F]{64}", "the 64 hexadecimal digits of a sha256"),
+        "install_script": WITHOUT_MEANING,
     },
     "a table with url, and name and sha256 if wanted",
     required=["url"],
@@ -1634,11 +1651,13 @@ NPM_PACKAGE = _text(
     r"(@[a-z0-9-~][a-z0-9-._~]*/)?(?!-)[a-z0-9-~][a-z0-9-._~]*",
     'an npm package such as "rtlcss" or "@scope/name"',
 )
-# apt-get removes a name that ends in -, and dnf takes the name of a file or an address
+# apt-get removes a name that ends in -; apt-get and dnf take the name of a file or an address.
 SYSTEM_PACKAGE = _text(
-    r"(?!.*\.(?:rpm|deb)$)[a-zA-Z0-9](?:[a-zA-Z0-9.+_@:-]*[a-zA-Z0-9+])?",
-    'a system package such as "postgresql"',
+    r"(?!.*\.(?:rpm|deb|dsc|changes)$)[a-zA-Z0-9][a-zA-Z0-9.+_@:-]*"
+    r"(?:/[a-zA-Z0-9][a-zA-Z0-9.+_@:-]*){0,2}(?:=[a-zA-Z0-9][a-zA-Z0-9.+~:-]*)?(?<!-)",
+    'a system package such as "postgresql", "git=1:2.39" or "user/tap/name"',
 )
+FORK = _text(r"(?:[a-zA-Z0-9][a-zA-Z0-9_-]{0,38})?", "your name at GitHub, or nothing", default="")
 DIRECTORY = _text(
     r"(?![~/-])(?!(?:.*/)?\.{1,2}(?:/|$))(?!.*//)[^\x00-\x1f\\]+",
     "a relative path inside the code root, without . or ..",
@@ -1670,8 +1689,9 @@ HOST = _text(r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", defaul
 # the messages; a pattern matches the whole value.
 SCHEMA: dict[str, Any] = _table(
     {
-        "versions": _list(VERSION, 'a list of versions, such as ["17.0", "master"]', minItems=1),
+        "versions": _list(VERSION, 'a list of versions, such as ["17.0", "master"]'),
         "jobs": _number(1, MAX_JOBS, f"a number from 1 to {MAX_JOBS}"),
+        "newcomer": _bool(),
         "create_launcher": _bool(default=True),
         "init_dirs": _list(DIRECTORY, 'a list of directories, such as ["customer/projects"]'),
         "tools": _table(
@@ -1679,7 +1699,10 @@ SCHEMA: dict[str, Any] = _table(
                 "uv": _list(UV_TOOL, "a list of Python packages"),
                 "npm": _list(NPM_PACKAGE, "a list of npm packages"),
                 "system_packages": _list(SYSTEM_PACKAGE, "a list of system packages"),
+                "wkhtmltopdf": _bool(default=True),
                 "script": _list(SCRIPT, "a list of tables, each headed [[tools.script]]"),
+                "skills": WITHOUT_MEANING,
+                "github": WITHOUT_MEANING,
             }
         ),
         "repos": _table(
@@ -1693,19 +1716,21 @@ SCHEMA: dict[str, Any] = _table(
                 "protocol": _choice("ssh", "https"),
                 "depth": {**DEPTH, "default": 1},
                 "layout": _choice("clones", "worktrees"),
+                "filter": _choice("", "blob:none"),
+                "fork": FORK,
             }
         ),
         "venvs": _table({"preset": PRESET, "python": PYTHONS}),
         "postgres": _table(
             {
+                "server": _choice("system", "own"),
                 "user": ROLE,
                 "password": PASSWORD,
                 "host": HOST,
                 "port": _number(1, 65535, "a port from 1 to 65535", default=5432),
             }
         ),
-    },
-    required=["versions"],
+    }
 )
 
 Path = tuple[str | int, ...]
@@ -1816,9 +1841,7 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
         return bool(re.fullmatch(schema["pattern"], value, re.ASCII))
     if "minimum" in schema:
         return bool(schema["minimum"] <= value <= schema.get("maximum", value))
-    if "prefixItems" in schema:
-        return len(value) == len(schema["prefixItems"])
-    return "minItems" not in schema or len(value) >= schema["minItems"]
+    return "prefixItems" not in schema or len(value) == len(schema["prefixItems"])
 
 
 def validate_list(value: list[Any], schema: Mapping[str, Any], path: Path) -> Iterator[Problem]:
@@ -1826,25 +1849,25 @@ def validate_list(value: list[Any], schema: Mapping[str, Any], path: Path) -> It
     kinds = schema.get("prefixItems") or [schema["items"]] * len(value)
     for index, item in enumerate(value):
         yield from validate(item, kinds[index], (*path, index))
-        if schema.get("uniqueItems") and item in value[:index]:
-            yield Problem((*path, index), f"found {toml_text(item)} again; name it once")
 
 
 def validate_table(value: dict[str, Any], schema: Mapping[str, Any], at: Path) -> Iterator[Problem]:
-    """Yield the problems of a table; an unknown key is a warning that names the nearest known one."""
+    """Yield the problems of a table; an unknown key is a warning that names the nearest one."""
     known = schema.get("properties", {})
     for key in schema.get("required", []):
         if key not in value:
             yield Problem((*at, key), f"missing; allowed: {known[key]['description']}")
     for key, item in value.items():
         if key in known:
-            yield from validate(item, known[key], (*at, key))
+            if known[key] is not WITHOUT_MEANING:
+                yield from validate(item, known[key], (*at, key))
         elif schema["additionalProperties"]:
             yield from validate(key, schema["propertyNames"], (*at, key))
             yield from validate(item, schema["additionalProperties"], (*at, key))
         else:
-            near = nearest(key, known)
-            hint = f'did you mean "{near}"?' if near else f"known here: {', '.join(known)}"
+            names = [name for name in known if known[name] is not WITHOUT_MEANING]
+            near = nearest(key, names)
+            hint = f'did you mean "{near}"?' if near else f"known here: {', '.join(names)}"
             yield Problem((*at, key), f"unknown key, ignored; {hint}", warning=True)
 
 
@@ -1929,7 +1952,7 @@ class TomlLines:
             self.in_key = True
 
     def end_item(self, word: str) -> None:
-        """End a list or inline table, or one item of it; newlines mean nothing inside of brackets."""
+        """End a list or inline table, or an item; newlines mean nothing inside of brackets."""
         if word in "]}":
             self.path, self.in_key = self.stack.pop()[0], False
         elif word == "," or len(self.stack) == 1:
@@ -1941,7 +1964,7 @@ class TomlLines:
 
 
 class Repository(Record):
-    """One repository at one branch, as the config declares it; `path` is relative to the code root."""
+    """A repository at a branch, as the config declares it; `path`: relative to the code root."""
 
     organisation: str
     name: str
@@ -1949,6 +1972,7 @@ class Repository(Record):
     path: str
     url: str
     depth: int
+    fork: bool = False  # whether [git] fork is about it
 
     @property
     def item(self) -> str:
@@ -1967,44 +1991,69 @@ GITHUB_URLS = {
 }
 
 
-def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]]:
-    """Yield each repository at each of its branches, with its path in the config.
+def known_organisation(name: str) -> str:
+    """Return an organisation as tlc writes it: `odoo` and `oca` in any case are one."""
+    return name.lower() if name.lower() in LAYOUTS else name
 
-    `data`: valid, with defaults.
+
+def as_table(entry: Any) -> dict[str, Any]:
+    """Return an entry of [repos] written as a table, each branch once."""
+    if isinstance(entry, str):
+        return {"name": entry}
+    table = {"name": entry[0], "branches": entry[1]} if isinstance(entry, list) else dict(entry)
+    if "branches" in table:
+        table["branches"] = list(dict.fromkeys(table["branches"]))
+    return table
+
+
+def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]]:
+    """Yield each repository at each of its branches, with its path in the merged config.
+
+    `data`: valid, with defaults, the entries as tables.
     """
+    git, versions = data["git"], dict.fromkeys(data["versions"])
     for organisation, entries in data["repos"].items():
         owner = GITHUB_NAMES.get(organisation, organisation)
         layout = LAYOUTS.get(organisation, OTHER_LAYOUT)
         for index, entry in enumerate(entries):
-            if isinstance(entry, str):
-                entry = {"name": entry}
-            elif isinstance(entry, list):
-                entry = {"name": entry[0], "branches": entry[1]}
             name = entry["name"]
-            usual = GITHUB_URLS[data["git"]["protocol"]].format(owner=owner, name=name)
-            url, depth = entry.get("url", usual), entry.get("depth", data["git"]["depth"])
-            for branch in entry.get("branches", data["versions"]):
+            usual = GITHUB_URLS[git["protocol"]].format(owner=owner, name=name)
+            url, depth = entry.get("url", usual), entry.get("depth", git["depth"])
+            fork = entry.get("fork", organisation in LAYOUTS)
+            for branch in entry.get("branches", versions):
                 path = layout.format(organisation=organisation, branch=branch, name=name)
-                found = Repository(organisation, name, branch, path, url, depth)
+                found = Repository(organisation, name, branch, path, url, depth, fork)
                 yield ("repos", organisation, index), found
 
 
-def misplaced(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield checkouts named twice, and whatever would stand inside a checkout."""
+def listed_twice(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
+    """Yield the entries that contradict an earlier one of the same name."""
+    first: dict[tuple[str, str], Repository] = {}
+    entry_of: dict[str, dict[str, Any]] = {}
+    wrong: dict[Path, Problem] = {}
+    for field, each in declared:
+        entry = data["repos"][field[1]][field[2]]
+        other = first.setdefault((each.organisation, each.name), each)
+        before = entry_of.setdefault(each.path, entry)
+        text = ""
+        if each.url != other.url:
+            text = f"{each.item} has another url than {other.url} elsewhere; give it another name"
+        elif before is not entry:
+            words = {"branches": "branches", "depth": "depths", "fork": "forks"}
+            differs = next(words[key] for key in words if before.get(key) != entry.get(key))
+            text = f'"{each.name}" is listed twice, with different {differs}'
+        if text:
+            wrong.setdefault(field, Problem(field, text))
+    yield from wrong.values()
+
+
+def misplaced(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
+    """Yield whatever would stand inside a checkout."""
     checkouts: dict[str, str] = {}
-    urls: dict[tuple[str, str], str] = {}
-    directories = enumerate(data["init_dirs"])
-    places: list[tuple[Path, str, str]] = [
-        (("init_dirs", index), path.rstrip("/"), path) for index, path in directories
-    ]
-    for field, each in repositories_of(data):
-        url = urls.setdefault((each.organisation, each.name), each.url)
-        if url != each.url:
-            text = f"{each.item} has another url than {url} elsewhere; give it another name"
-            yield Problem(field, text)
-        if each.path in checkouts:
-            other = checkouts[each.path]
-            yield Problem(field, f"{each.item} would stand where {other} does; name it once")
+    places: list[tuple[Path, str, str]] = []
+    for index, path in enumerate(data["init_dirs"]):
+        places.append((("init_dirs", index), path.rstrip("/"), path))
+    for field, each in declared:
         checkouts[each.path] = each.item
         places.append((field, os.path.dirname(each.path), each.item))
     for field, path, name in places:
@@ -2014,8 +2063,20 @@ def misplaced(data: Mapping[str, Any]) -> Iterator[Problem]:
             path = os.path.dirname(path)
 
 
+def depths_beside_filter(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the depths that are named beside a filter; `data`: without defaults."""
+    tables: list[tuple[Path, Mapping[str, Any]]] = [(("git",), data.get("git", {}))]
+    for organisation, entries in data["repos"].items():
+        for index, entry in enumerate(entries):
+            tables.append((("repos", organisation, index), entry))
+    for path, table in tables if data.get("git", {}).get("filter") else ():
+        if table.get("depth"):
+            text = f"found {table['depth']} beside git.filter, which brings all of history"
+            yield Problem((*path, "depth"), f"{text}; allowed: 0")
+
+
 class Config(Record):
-    """A valid config.toml. `data`: all of it, completed with the defaults of SCHEMA."""
+    """A valid config. `data`: merged, with SCHEMA's defaults, each value of a list once."""
 
     path: str
     data: dict[str, Any]
@@ -2028,74 +2089,199 @@ class Config(Record):
         versions: list[str] = self.data["versions"]
         return versions
 
+    @property
+    def unversioned(self) -> list[str]:
+        """Return the repositories without a branch, since neither they nor the config name any."""
+        entries = ((name, each) for name, found in self.data["repos"].items() for each in found)
+        names = [f"{name}/{each['name']}" for name, each in entries if "branches" not in each]
+        return [] if self.versions else names
 
-def parse_toml(text: str) -> dict[str, Any]:
-    """Return what a TOML text says, its floats as written. Raises ConfigError."""
+    def lacks_versions(self, consequence: str) -> ConfigError:
+        """Return the error of what needs a version where the config has none."""
+        message = f"config.toml names no versions, so {consequence}."
+        return ConfigError(message, edit_file(note=f'versions = ["{NEWEST_ODOO}"]'))
+
+
+class Source(Record):
+    """A file of the config as it was read. `data`: what TOML makes of its text."""
+
+    path: str
+    text: str
+    data: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Return its name in messages."""
+        return os.path.basename(self.path)
+
+    @property
+    def fix(self) -> Fix:
+        """Return the fix that opens it in an editor."""
+        return edit_file(CONFIG_PATH if self.name == "config.toml" else self.path)
+
+    @functools.cached_property
+    def lines(self) -> dict[Path, int]:
+        """Return the line of each key and list item."""
+        return TomlLines(self.text).lines
+
+    def line_of(self, path: Path) -> int:
+        """Return the line on which a path stands, or as much of it as is there."""
+        while path not in self.lines:
+            path = path[:-1]
+        return self.lines[path]
+
+
+def located(found: Sequence[tuple[Source, Problem]]) -> list[str]:
+    """Return problems as lines that begin with their places, file by file in their order."""
+    placed = [(source, source.line_of(each.path), each) for source, each in found]
+    placed.sort(key=lambda place: (place[0].name == LOCAL_CONFIG, place[1]))
+    return [
+        f"{source.name}:{line}: {field_name(each.path)}: {each.text}"
+        for source, line, each in placed
+    ]
+
+
+def parse_toml(text: str, path: str) -> Source:
+    """Return a file of the config, its floats as written. Raises ConfigError."""
     import tomllib
 
+    source = Source(path, text, {})
     try:
-        return tomllib.loads(text, parse_float=TomlFloat)
+        return source.replace(data=tomllib.loads(text, parse_float=TomlFloat))
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"line (\d+), column (\d+)", str(error))
         message = re.sub(r" \(at .*\)$", "", str(error))
         # "at end of document" is all that tomllib says there
         end = text.count("\n") + 1, len(text.rpartition("\n")[2]) + 1
         line, column = place.groups() if place else end
-        raise ConfigError(f"config.toml:{line}:{column}: {message}", edit_file()) from None
+        raise ConfigError(f"{source.name}:{line}:{column}: {message}", source.fix) from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list 1,000 deep
-        raise ConfigError(f"config.toml: cannot be read: {error}", edit_file()) from None
+        raise ConfigError(f"{source.name}: cannot be read: {error}", source.fix) from None
 
 
-def located(problems: Iterable[Problem], text: str) -> list[str]:
-    """Return the problems of a TOML text as lines that begin with their places, in their order."""
-    lines = TomlLines(text).lines
+def laid_over(below: Any, above: Any, path: Path = ()) -> Any:
+    """Return a value with another laid over it: tables merge, the lists of [tools] are added."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        both = {
+            key: laid_over(below[key], above[key], (*path, key)) for key in below if key in above
+        }
+        return below | above | both
+    return below + above if path[:1] == ("tools",) and isinstance(below, list) else above
+
+
+def entries_of(source: Source) -> Entries:
+    """Return the entries of [repos] in a valid file, each once."""
+    given: Entries = {}
+    for key, entries in source.data.get("repos", {}).items():
+        found = given.setdefault(known_organisation(key), {})
+        for index, entry in enumerate(map(as_table, entries)):
+            found.setdefault(repr(sorted(entry.items())), (entry, source, ("repos", key, index)))
+    return given
+
+
+def merge(sources: Sequence[Source]) -> tuple[dict[str, Any], dict[Path, tuple[Source, Path]]]:
+    """Return valid files laid over each other, and where each entry of [repos] comes from.
+
+    Entries become tables; those of a later file replace those of their name in an earlier one.
+    """
+    data: dict[str, Any] = {}
+    repos: Entries = {}
+    for source in sources:
+        data = laid_over(data, source.data)
+        for organisation, found in entries_of(source).items():
+            names = {entry["name"] for entry, *_ in found.values()}
+            before = repos.get(organisation, {}).items()
+            kept = {text: each for text, each in before if each[0]["name"] not in names}
+            repos[organisation] = kept | found
+    places: dict[Path, tuple[Source, Path]] = {}
+    for organisation, found in repos.items():
+        for index, (_, source, path) in enumerate(found.values()):
+            places["repos", organisation, index] = source, path
+    tables = {name: [entry for entry, *_ in found.values()] for name, found in repos.items()}
+    return data | {"repos": tables}, places
+
+
+def each_once(value: Any) -> Any:
+    """Return a value in which every list has each of its items once."""
+    if isinstance(value, dict):
+        return {key: each_once(item) for key, item in value.items()}
+    return list({repr(item): item for item in value}.values()) if isinstance(value, list) else value
+
+
+def merged_config(sources: Sequence[Source]) -> tuple[Config, list[tuple[Source, Problem]]]:
+    """Return the config that valid files make, and the problems that only the whole has."""
+    data, places = merge(sources)
+    problems = list(depths_beside_filter(data))
+    if data.get("git", {}).get("filter"):
+        data["git"] = {"depth": 0, **data["git"]}
+    data = with_defaults(data, SCHEMA)
+    declared = list(repositories_of(data))
     found = []
-    for problem in problems:
-        path = problem.path
-        while path not in lines:
-            path = path[:-1]
-        found.append((lines[path], f"{field_name(problem.path)}: {problem.text}"))
-    found.sort(key=lambda place: place[0])
-    return [f"config.toml:{line}: {message}" for line, message in found]
+    for each in [*problems, *listed_twice(data, declared), *misplaced(data, declared)]:
+        start = each.path[:3]
+        last = next((one for one in reversed(sources) if start in one.lines), sources[0])
+        source, known = places.get(start, (last, start))
+        found.append((source, each.replace(path=(*known, *each.path[3:]))))
+    repositories = [repository for _, repository in declared]
+    return Config(sources[0].path, each_once(data), repositories, []), found
 
 
-def parse_config(text: str, path: str = "config.toml") -> Config:
-    """Return what the text of a config.toml says.
+def parse_config(text: str, path: str = "config.toml", local: str = "") -> Config:
+    """Return what the text of a config.toml says, with that of a config.local.toml laid over it.
 
     Raises ConfigError with every problem, a line each, and a short valid example.
     """
-    raw = parse_toml(text)
-    problems = list(validate(raw, SCHEMA))
-    if all(problem.warning for problem in problems):
-        data = with_defaults(raw, SCHEMA)
-        problems += misplaced(data)
-    warnings = [problem for problem in problems if problem.warning]
-    told = located(warnings, text) if warnings else []
-    if len(warnings) < len(problems):
-        told += located([problem for problem in problems if not problem.warning], text)
+    sources = [parse_toml(text, path)]
+    if local:
+        sources.append(parse_toml(local, os.path.join(os.path.dirname(path), LOCAL_CONFIG)))
+    found = [(source, each) for source in sources for each in validate(source.data, SCHEMA)]
+    warnings = [place for place in found if place[1].warning]
+    problems = [place for place in found if not place[1].warning]
+    if not problems:
+        config, problems = merged_config(sources)
+    if problems:
         minimal = profiles()["odoo-minimal"].splitlines()
         example = [f"    {line}" for line in minimal if line and line[0] != "#"]
-        raise ConfigError("\n".join([*told, "A short valid example:", *example]), edit_file())
-    return Config(path, data, [repository for _, repository in repositories_of(data)], told)
+        told = [*located(warnings), *located(problems), "A short valid example:", *example]
+        raise ConfigError("\n".join(told), problems[0][0].fix)
+    return config.replace(warnings=located(warnings))
 
 
-def load_config(path: str) -> Config:
-    """Return what config.toml says. Raises ConfigError when it is missing, unreadable or wrong."""
+def read_config(path: str) -> str:
+    """Return the text of a file of the config. Raises ConfigError, FileNotFoundError."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            return parse_config(file.read(), path)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"There is no {tilde(path)} yet: `tlc init` writes a small one, "
-            "`tlc generate-config` a larger one.",
-            paste("tlc", "init"),
-        ) from None
+            return file.read()
     except UnicodeDecodeError as error:
-        message = f"config.toml: byte {error.start} is not UTF-8."
+        message = f"{os.path.basename(path)}: byte {error.start} is not UTF-8."
         raise ConfigError(message, by_hand(f"Save {tilde(path)} as UTF-8.")) from None
+    except FileNotFoundError:
+        raise
     except OSError as error:
         message = f"{tilde(path)} cannot be read: {error.strerror}."
         raise ConfigError(message, paste("ls", "-l", path)) from None
+
+
+def load_config(path: str, otherwise: str = "") -> Config:
+    """Return what config.toml says, or the text `otherwise` where there is no such file.
+
+    What config.local.toml beside it says is laid over it. Raises ConfigError when one of them is
+    unreadable or wrong, or there is no config.
+    """
+    try:
+        text = read_config(path)
+    except FileNotFoundError:
+        if not otherwise:
+            raise ConfigError(
+                f"There is no {tilde(path)} yet: `tlc init` writes a small one, "
+                "`tlc generate-config` a larger one.",
+                paste("tlc", "init"),
+            ) from None
+        text = otherwise
+    local = ""
+    with contextlib.suppress(FileNotFoundError):
+        local = read_config(os.path.join(os.path.dirname(path), LOCAL_CONFIG))
+    return parse_config(text, path, local)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -6186,7 +6372,8 @@ def check_config(path: str) -> CheckResult:
     config = load_config(path)
     if config.warnings:
         return CheckResult(CheckStatus.WARN, "; ".join(config.warnings), fix=EDIT)
-    return ok(f"Odoo {', '.join(config.versions)}; repositories: {len(config.repositories)}")
+    odoo = f"Odoo {', '.join(config.versions)}" if config.versions else "no versions"
+    return ok(f"{odoo}; repositories: {len(config.repositories)}")
 
 
 def check_path(runner: Runner) -> CheckResult:
@@ -6400,18 +6587,27 @@ class Context:
         self.stack = contextlib.ExitStack()  # what lasts as long as the run
         self.profile = ""  # whose config serves where there is none
         self.loaded: Config | None = None
+        self.warned = False
+
+    def heed_config(self) -> None:
+        """Take jobs and newcomer from the config where no option and no variable says them."""
+        with contextlib.suppress(ConfigError):
+            self.loaded = load_config(self.settings.config_path)
+            data = self.loaded.data
+            self.jobs = self.settings.jobs or data.get("jobs", DEFAULT_JOBS)
+            said = "newcomer" in self.arguments or self.settings.environ.get("NEWCOMER_MODE")
+            if "newcomer" in data and not said:
+                self.settings = self.settings.replace(newcomer=data["newcomer"])
 
     def config(self) -> Config:
-        """The config, its warnings said once; that of `profile` where there is none and one is named."""
+        """Return the config, or that of `profile` where there is none; tell its warnings once."""
         if not self.loaded:
-            path = self.settings.config_path
-            if self.profile and not os.path.exists(path):
-                self.loaded = parse_config(profiles()[self.profile], path)
-            else:
-                self.loaded = load_config(path)
+            otherwise = profiles()[self.profile] if self.profile else ""
+            self.loaded = load_config(self.settings.config_path, otherwise)
+        if not self.warned:
+            self.warned = True
             for warning in self.loaded.warnings:
                 self.terminal.say(self.terminal.style(warning, "yellow"))
-            self.jobs = self.settings.jobs or self.loaded.data.get("jobs", DEFAULT_JOBS)
         return self.loaded
 
     def stages_of(self, name: str) -> list[Stage]:
@@ -6521,7 +6717,7 @@ def directories_of(config: Config, code_root: str) -> list[Directory]:
     tree = {
         path.format(version=version): remark
         for path, remark in TREE.items()
-        for version in config.versions
+        for version in (config.versions if "{version}" in path else [""])
     }
     for path in config.data["init_dirs"]:
         tree.setdefault(path.rstrip("/"), "")
@@ -6559,7 +6755,14 @@ def filtered_repositories(context: Context, command: str) -> list[Repository]:
 
     Raises UsageError with that of `command` which was meant.
     """
-    repositories, filters = context.config().repositories, context.arguments["filter"]
+    config, filters = context.config(), context.arguments["filter"]
+    repositories = config.repositories
+    filters = [re.sub("[^/]+(?=/)", lambda name: known_organisation(name[0]), f) for f in filters]
+    if config.unversioned:
+        error = config.lacks_versions(f"these have no branch: {listed(config.unversioned)}")
+        if "command" in context.arguments and not repositories:
+            raise error
+        context.terminal.say(error.message)
 
     def names(repository: Repository) -> set[str]:
         name, full, branch = (
@@ -6571,6 +6774,8 @@ def filtered_repositories(context: Context, command: str) -> list[Repository]:
 
     known = {name for repository in repositories for name in names(repository)}
     for wanted in filters:
+        if any(wanted in (each, each.partition("/")[2]) for each in config.unversioned):
+            raise error
         if wanted not in known:
             near = nearest(wanted, known)
             hint = f"; did you mean {near}?" if near else ""
@@ -6582,7 +6787,7 @@ def filtered_repositories(context: Context, command: str) -> list[Repository]:
 def enough_postgresql(versions: Sequence[str]) -> str:
     """Which installed PostgreSQL server is new enough for all these Odoo versions, in words; "" for none."""
     servers = [path.split("/")[-3] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
-    needed = max(odoo_needs(version)[1] for version in versions)
+    needed = max((odoo_needs(version)[1] for version in versions), default=0)
     enough = [server for server in servers if server.isdigit() and float(server) >= needed]
     return f"PostgreSQL {max(enough, key=float)} is installed" if enough else ""
 
@@ -6717,6 +6922,8 @@ def cmd_ensure_db_user(context: Context) -> list[Stage]:
 def cmd_create_venvs(context: Context) -> list[Stage]:
     """Make a virtual environment, a launcher and a configuration for each version."""
     config = context.config()
+    if not config.versions and "command" in context.arguments:
+        raise config.lacks_versions("there is no environment to make")
     for version in context.arguments["versions"]:
         if version not in config.versions:
             near = nearest(version, config.versions)
@@ -6775,7 +6982,7 @@ def start_newest(context: Context) -> str:
     for version in versions:
         if version.is_built:
             return f"{version.start}   # then http://localhost:{version.port}, as admin with the password admin"
-    return "tlc create-venvs"
+    return "tlc create-venvs" if versions else "tlc doctor"
 
 
 def worth_running(context: Context, command: Command) -> str:
@@ -7351,6 +7558,8 @@ def run_command(
         Report(terminal, settings).document("", True)
         terminal.show(f"{given['help']}\n{summary_line(context)}")
         return 0
+    context.heed_config()
+    settings = context.settings
     command = COMMANDS[given["command"]]
     codes = dict(command.exit_codes)
     with context.stack:

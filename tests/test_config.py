@@ -53,7 +53,7 @@ WRONG_STRINGS = {
     "tools.npm[0]": ("[tools]\nnpm = [VALUE]", "A ../x a/b @a/b/c @/b 'a b' ./x http://x é"),
     "tools.system_packages[0]": (
         "[tools]\nsystem_packages = [VALUE]",
-        "'a b' 'a;b' ../x ./x.deb x.rpm http://x/y sudo- /x.deb a* é",
+        "'a b' 'a;b' ../x ./x.deb x.rpm http://x/y sudo- /x.deb a* é x/y.deb a//b a/b/c/d a/../b a/-b a=-1 a= =1 a=1- a=1/2 a.dsc a=1=2",
     ),
     "tools.script[0].name": ('[[tools.script]]\nurl = "https://x/y"\nname = VALUE', ""),
     "tools.script[0].sha256": (
@@ -73,6 +73,7 @@ WRONG_STRINGS = {
     ),
     "git.protocol": ("[git]\nprotocol = VALUE", "telnet SSH 'ssh '"),
     "git.layout": ("[git]\nlayout = VALUE", "bare"),
+    "git.fork": ("[git]\nfork = VALUE", "'a b' a/b .. a.b é a@b " + "a" * 40),
     "venvs.preset": ("[venvs]\npreset = VALUE", "'a b' a/b é"),
     'venvs.python."18.0"': (
         '[venvs]\npython = { "18.0" = VALUE }',
@@ -92,6 +93,7 @@ WRONG_STRINGS = {
         pytest.param(field, template, value, id=f"{field} {value!r}")
         for field, (template, values) in WRONG_STRINGS.items()
         for value in [*NOT_A_VALUE, *shlex.split(values)]
+        if (field, value) != ("git.fork", "")
     ],
 )
 def test_a_wrong_string_is_refused_with_what_was_found_and_what_is_allowed(
@@ -159,10 +161,8 @@ REFUSED = {
     "create_launcher = 1": "create_launcher: found 1, a whole number; allowed: true or false",
     'init_dirs = "a"': 'init_dirs: found "a", text; write a list: ["a"]',
     "init_dirs = [1]": 'init_dirs[0]: found 1, a whole number; write it in quotes: "1"',
-    'init_dirs = ["a", "a"]': 'init_dirs[1]: found "a" again; name it once',
     'tools = ["uv"]': 'tools: found ["uv"], a list; allowed: a table',
     '[tools]\nuv = "ruff"': 'tools.uv: found "ruff", text; write a list: ["ruff"]',
-    '[tools]\nuv = ["ruff", "ruff"]': 'tools.uv[1]: found "ruff" again; name it once',
     '[tools]\nscript = ["https://x/y"]': 'tools.script[0]: found "https://x/y", text; allowed: a table',
     '[tools]\nscript = { url = "https://x/y" }': "tools.script: found ",
     '[tools]\nscript = [{ name = "x" }]': "tools.script[0].url: missing; allowed: an https:// address",
@@ -176,14 +176,23 @@ REFUSED = {
     '[repos]\noca = [["web"]]': 'repos.oca[0]: found ["web"]; allowed: [name, [branch, ...]]',
     '[repos]\noca = [["web", ["main"], 1]]': 'repos.oca[0]: found ["web", ["main"], 1]; allowed',
     '[repos]\noca = [["web", "main"]]': 'repos.oca[0][1]: found "main", text; write a list: ["main"]',
-    '[repos]\noca = [["web", []]]': "repos.oca[0][1]: found []; allowed: a list of branches",
     '[repos]\noca = [["web", [17.0]]]': "repos.oca[0][1][0]: found 17.0, a number; write it in quotes",
-    '[repos]\noca = [["web", ["a", "a"]]]': 'repos.oca[0][1][1]: found "a" again; name it once',
     "[repos]\noca = [{ depth = 1 }]": "repos.oca[0].name: missing; allowed",
     "[repos]\noca = [{ name = 1 }]": "repos.oca[0].name: found 1, a whole number; write it in quotes",
-    '[repos]\noca = [{ name = "web", branches = [] }]': "repos.oca[0].branches: found []; allowed",
     '[repos]\noca = [{ name = "web", depth = -1 }]': "repos.oca[0].depth: found -1; allowed",
     '[repos]\noca = [{ name = "web", depth = "1" }]': "repos.oca[0].depth: found ",
+    'newcomer = "no"': 'newcomer: found "no", text; write true or false, without quotes',
+    "[tools]\nwkhtmltopdf = 0": "tools.wkhtmltopdf: found 0, a whole number; allowed: true or false",
+    '[git]\nfilter = "blob:nine"': 'git.filter: found "blob:nine"; allowed: "" or "blob:none"; did',
+    '[git]\nfilter = "tree:0"': 'git.filter: found "tree:0"; allowed: "" or "blob:none"',
+    '[git]\nfilter = "blob:none"\ndepth = 1': (
+        "git.depth: found 1 beside git.filter, which brings all of history; allowed: 0"
+    ),
+    '[git]\nfilter = "blob:none"\n[repos]\nx = ["a", { name = "y", depth = 3 }]': (
+        "repos.x[1].depth: found 3 beside git.filter, which brings all of history; allowed: 0"
+    ),
+    '[repos]\nx = [{ name = "y", fork = "me" }]': 'repos.x[0].fork: found "me", text; write true',
+    '[postgres]\nserver = "mine"': 'postgres.server: found "mine"; allowed: "system" or "own"',
     "git = 1": "git: found 1, a whole number; allowed: a table",
     '[git]\nprotocol = "htps"': 'git.protocol: found "htps"; allowed: "ssh" or "https"; did',
     "[git]\nprotocol = 1": "git.protocol: found 1",
@@ -210,14 +219,10 @@ def test_a_wrong_value_is_refused_with_what_was_found_and_what_is_allowed(
 ) -> None:
     [line] = problems(VERSIONS + fragment)
     assert line.startswith(f"config.toml:{2 + fragment.count(chr(10))}: {said}")
-    assert re.search(r"; (allowed: \S|write |name it once)", line)
+    assert re.search(r"; (allowed: \S|write )", line)
 
 
 WRONG_VERSIONS = [
-    ("jobs = 4", "versions: missing; allowed: a list of versions, such as"),
-    ("", "versions: missing; allowed"),
-    ("\n\n# only a comment", "versions: missing; allowed"),
-    ("versions = []", "versions: found []; allowed: a list of versions, such as"),
     ('versions = "16.0"', 'versions: found "16.0", text; write a list: ["16.0"]'),
     ("versions = 16.0", "versions: found 16.0, a number; allowed: a list of versions"),
     ("versions = {}", "versions: found {}, a table; allowed: a list of versions"),
@@ -227,7 +232,6 @@ WRONG_VERSIONS = [
     ("versions = [2024-01-01]", "versions[0]: found 2024-01-01, a date; allowed"),
     ("versions = [[16.10]]", "versions[0]: found [16.10], a list; allowed"),
     ("versions = [[2024-01-01]]", "versions[0]: found [2024-01-01], a list; allowed"),
-    ('versions = ["16.0", "17.0", "16.0"]', 'versions[2]: found "16.0" again; name it once'),
     ('versions = ["16.0\\n"]', 'versions[0]: found "16.0\\n"; allowed: a version such as'),
     *(
         (f'versions = ["{version}"]', f'versions[0]: found "{version}"; allowed: a version such as')
@@ -255,6 +259,17 @@ ACCEPTED = [
     '[tools]\nuv = ["odoo-venv", "pre-commit", "black[d]>=24.0", "ruff==0.5"]',
     '[tools]\nnpm = ["rtlcss", "@scope/name", "less"]',
     '[tools]\nsystem_packages = ["postgresql", "g++", "libpq5:amd64", "python3.12-dev"]',
+    '[tools]\nsystem_packages = ["git=1:2.39.5-0+deb12u2", "mongodb/brew/mongodb-community@7.0", "a=1.0~rc1"]',
+    "newcomer = false",
+    "[tools]\nwkhtmltopdf = false",
+    '[git]\nfilter = "blob:none"',
+    '[git]\nfilter = ""\ndepth = 5',
+    '[git]\nfilter = "blob:none"\ndepth = 0',
+    '[git]\nfork = "my-Name1"',
+    '[git]\nfork = ""',
+    '[repos]\nx = [{ name = "y", fork = true }]',
+    '[postgres]\nserver = "own"',
+    '[repos]\noca = [["web", []], { name = "queue", branches = [] }]',
     f'[[tools.script]]\nurl = "https://example.com/i.sh?a=b"\nname = "a name"\nsha256 = "{SHA256.upper()}"',
     '[[tools.script]]\nurl = "https://cdn.example.com/tool@1.2/install.sh"',
     '[repos]\nodoo = ["odoo", "enterprise"]\noca = ["web", ["oca-port", ["main"]]]',
@@ -303,15 +318,25 @@ def test_all_kinds_of_versions_keep_their_order() -> None:
 def test_what_is_not_said_has_the_documented_default() -> None:
     data = tlc.parse_config(VERSIONS).data
     assert data["create_launcher"] is True
-    assert data["git"] == {"protocol": "ssh", "depth": 1, "layout": "clones"}
+    assert data["git"] == {
+        "protocol": "ssh",
+        "depth": 1,
+        "layout": "clones",
+        "filter": "",
+        "fork": "",
+    }
     assert data["postgres"] == {
+        "server": "system",
         "user": "odoo",
         "password": "odoo",
         "host": "localhost",
         "port": 5432,
     }
     assert data["venvs"] == {"preset": "demo", "python": {}}
-    assert data["tools"] == {"uv": [], "npm": [], "system_packages": [], "script": []}
+    assert data["tools"] == {
+        **{name: [] for name in ("uv", "npm", "system_packages", "script")},
+        "wkhtmltopdf": True,
+    }
 
 
 REPOSITORIES = [
@@ -341,6 +366,91 @@ def test_an_entry_says_where_its_checkout_stands_and_where_it_comes_from(
     assert found.depth == depth
 
 
+def test_a_filter_without_a_depth_means_the_full_history() -> None:
+    config = tlc.parse_config(f'{VERSIONS}[git]\nfilter = "blob:none"\n[repos]\noca = ["web"]')
+    assert config.data["git"]["depth"] == config.repositories[0].depth == 0
+
+
+def test_what_stands_twice_in_a_list_counts_once() -> None:
+    config = tlc.parse_config(
+        'versions = ["17.0", "16.0", "17.0"]\ninit_dirs = ["a", "a"]\n'
+        '[tools]\nuv = ["ruff", "ruff"]\nnpm = ["less", "less"]\nsystem_packages = ["gcc", "gcc"]\n'
+        + '[[tools.script]]\nurl = "https://x/y"\n' * 2
+        + '[repos]\noca = ["web", "web", { name = "web" }, ["queue", ["a", "a"]]]\nx = ["y", "y"]\n'
+    )
+    data = config.data
+    assert (config.versions, data["init_dirs"]) == (["17.0", "16.0"], ["a"])
+    lists = [data["tools"][name] for name in ("uv", "npm", "system_packages", "script")]
+    assert [len(each) for each in lists] == [1, 1, 1, 1]
+    names = "oca/web@17.0 oca/web@16.0 oca/queue@a x/y@17.0 x/y@16.0".split()
+    assert [each.item for each in config.repositories] == names
+
+
+@pytest.mark.parametrize("name", ["OCA", "Oca", "oca"])
+def test_a_known_organisation_is_known_in_any_case(name: str) -> None:
+    text = f'{VERSIONS}[repos]\n{name} = ["web"]\nODOO = ["odoo"]\nTrobz = ["x"]'
+    assert [
+        f"{each.item} {each.path} {each.url}" for each in tlc.parse_config(text).repositories
+    ] == [
+        "oca/web@17.0 oca/17.0/web git@github.com:OCA/web.git",
+        "odoo/odoo@17.0 odoo/odoo/17.0 git@github.com:odoo/odoo.git",
+        "Trobz/x@17.0 Trobz/17.0/x git@github.com:Trobz/x.git",
+    ]
+
+
+def test_two_spellings_of_an_organisation_are_one() -> None:
+    config = tlc.parse_config(f'{VERSIONS}[repos]\nOCA = ["web", "queue"]\noca = ["web", "hr"]')
+    names = ["oca/web@17.0", "oca/queue@17.0", "oca/hr@17.0"]
+    assert [each.item for each in config.repositories] == names
+
+
+def test_an_empty_list_of_branches_is_no_checkout() -> None:
+    config = tlc.parse_config(
+        f'{VERSIONS}[repos]\noca = [["a", []], {{ name = "b", branches = [] }}, "c"]'
+    )
+    assert [each.item for each in config.repositories] == ["oca/c@17.0"]
+
+
+def test_a_config_of_the_published_tlc_loads_in_silence() -> None:
+    config = tlc.parse_config(
+        '[tools]\nskills = ["https://example.com/x.git"]\ngithub = { any = "thing" }\n'
+        '[[tools.script]]\nurl = "https://x/y"\ninstall_script = true\n'
+        '[repos]\nOCA = [["web", ["17.0", "18.0"]], ["queue", []]]\n'
+    )
+    assert config.warnings == []
+    assert [each.item for each in config.repositories] == ["oca/web@17.0", "oca/web@18.0"]
+
+
+def test_a_key_without_a_meaning_is_no_suggestion() -> None:
+    [warning] = tlc.parse_config("[tools]\nskill = []").warnings
+    assert "skills" not in warning and "github" not in warning
+
+
+def test_without_versions_there_are_the_branches_that_entries_name() -> None:
+    text = '[repos]\noca = [["web", ["main"]], "queue"]\nx = ["y"]'
+    config = tlc.parse_config(text)
+    assert tlc.parse_config(f"versions = []\n{text}").versions == []
+    assert [each.item for each in config.repositories] == ["oca/web@main"]
+    assert (config.versions, config.unversioned) == ([], ["oca/queue", "x/y"])
+
+
+FORKED = [
+    ("oca = ['web']", True),
+    ("x = ['y']", False),
+    ("x = [{ name = 'y', fork = true }]", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("repos", "fork"), [*FORKED, ("oca = [{ name = 'y', fork = false }]", False)]
+)
+def test_a_fork_is_for_the_known_organisations_and_where_a_table_says_so(
+    repos: str, fork: bool
+) -> None:
+    [found] = tlc.parse_config(f"{VERSIONS}[repos]\n{repos}").repositories
+    assert found.fork is fork
+
+
 def test_a_name_alone_means_every_version() -> None:
     config = tlc.parse_config('versions = ["16.0", "17.0"]\n[repos]\noca = ["web"]')
     assert [each.item for each in config.repositories] == ["oca/web@16.0", "oca/web@17.0"]
@@ -348,16 +458,24 @@ def test_a_name_alone_means_every_version() -> None:
 
 MISPLACED = [
     (
-        'oca = ["web", "web"]',
-        "repos.oca[1]: oca/web@17.0 would stand where oca/web@17.0 does; name it once",
-    ),
-    (
         'oca = ["web", ["web", ["17.0"]]]',
-        "repos.oca[1]: oca/web@17.0 would stand where oca/web@17.0 does",
+        'repos.oca[1]: "web" is listed twice, with different branches',
     ),
     (
-        'oca = [["web", ["main"]], { name = "web", branches = ["main"] }]',
-        "repos.oca[1]: oca/web@main would stand",
+        'oca = [["web", ["main"]], { name = "web", branches = ["main"], depth = 0 }]',
+        'repos.oca[1]: "web" is listed twice, with different depths',
+    ),
+    (
+        'oca = ["web", { name = "web", fork = false }]',
+        'repos.oca[1]: "web" is listed twice, with different forks',
+    ),
+    (
+        'OCA = ["queue", "web"]\noca = [["web", ["17.0", "main"]]]',
+        'repos.oca[0]: "web" is listed twice, with different branches',
+    ),
+    (
+        'x = [["a", ["b"]], { name = "a", branches = ["c"], url = "file:///x/y" }]',
+        "repos.x[1]: x/a@c has another url than git@github.com:x/a.git elsewhere",
     ),
     (
         'x = [["a", ["b"]], ["c", ["b/a"]]]',
@@ -377,7 +495,7 @@ MISPLACED = [
 @pytest.mark.parametrize(("repos", "said"), MISPLACED)
 def test_two_checkouts_never_share_a_place(repos: str, said: str) -> None:
     [line] = problems(f"{VERSIONS}[repos]\n{repos}")
-    assert line.startswith(f"config.toml:3: {said}")
+    assert line.startswith(f"config.toml:{3 + repos.count(chr(10))}: {said}")
 
 
 @pytest.mark.parametrize("path", ["oca/17.0/web", "oca/17.0/web/addons", "oca/17.0/web/a/b"])
@@ -435,11 +553,104 @@ def test_not_even_a_password_without_quotes_is_shown() -> None:
     assert "quotes" in line
 
 
+# --- config.local.toml
+
+SHARED = """\
+versions = ["17.0"]
+init_dirs = ["a"]
+[tools]
+uv = ["ruff"]
+[repos]
+OCA = ["web", ["queue", ["main"]], "hr"]
+[git]
+depth = 1
+protocol = "https"
+[venvs.python]
+"17.0" = "3.10"
+"""
+
+
+def local(text: str, shared: str = SHARED) -> tlc.Config:
+    return tlc.parse_config(shared, "/x/config.toml", text)
+
+
+def test_tables_merge_and_all_else_is_replaced() -> None:
+    data = local(
+        'versions = ["18.0"]\ninit_dirs = ["b"]\njobs = 2\n'
+        '[git]\ndepth = 0\n[venvs]\npreset = "local"\npython = { "18.0" = "3.12" }\n'
+    ).data
+    assert (data["versions"], data["init_dirs"], data["jobs"]) == (["18.0"], ["b"], 2)
+    assert (data["git"]["depth"], data["git"]["protocol"]) == (0, "https")
+    assert data["venvs"] == {"preset": "local", "python": {"17.0": "3.10", "18.0": "3.12"}}
+
+
+def test_lists_of_tools_are_added_to() -> None:
+    tools = local('[tools]\nuv = ["black", "ruff"]\nnpm = ["less"]\nwkhtmltopdf = false').data[
+        "tools"
+    ]
+    assert (tools["uv"], tools["npm"]) == (["ruff", "black"], ["less"])
+    assert tools["wkhtmltopdf"] is False
+
+
+def test_an_entry_of_a_name_that_is_there_replaces_it_and_others_are_added() -> None:
+    config = local('[repos]\noca = ["queue", { name = "new", depth = 0 }]\nme = ["x"]')
+    names = "oca/web@17.0 oca/hr@17.0 oca/queue@17.0 oca/new@17.0 me/x@17.0".split()
+    assert [each.item for each in config.repositories] == names
+
+
+def test_nothing_laid_over_changes_nothing() -> None:
+    assert repr(local("# nothing yet\n")) == repr(local(""))
+
+
+def test_a_depth_of_the_teams_is_undone_for_a_filter() -> None:
+    assert local('[git]\ndepth = 0\nfilter = "blob:none"').repositories[0].depth == 0
+
+
+LOCAL_PROBLEMS = [
+    ("jobs = 0", "config.local.toml:1: jobs: found 0"),
+    ("\n[git]\nprotocol = 1", "config.local.toml:3: git.protocol: found 1"),
+    ("jobs = ", "config.local.toml:1:8: Invalid value"),
+    ('[git]\nfilter = "blob:none"', "config.toml:8: git.depth: found 1 beside git.filter"),
+    ('[git]\n\ndepth = 2\nfilter = "blob:none"', "config.local.toml:3: git.depth: found 2 beside"),
+    (
+        '\n[repos]\noca = ["x", ["x", ["17.0"]]]',
+        'config.local.toml:3: repos.oca[1]: "x" is listed twice',
+    ),
+    (
+        'init_dirs = ["b", "oca/17.0/web/b"]',
+        "config.local.toml:1: init_dirs[1]: oca/17.0/web/b would",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), LOCAL_PROBLEMS)
+def test_a_problem_is_told_with_the_file_in_which_it_stands(text: str, said: str) -> None:
+    with pytest.raises(tlc.ConfigError) as caught:
+        local(text)
+    assert caught.value.message.startswith(said)
+    [name, *_] = said.split(":")
+    fix = caught.value.fix.render(["tlc"], "/x/config.toml")  # type: ignore[union-attr]
+    assert fix == f"${{EDITOR:-nano}} /x/{name}"
+
+
+def test_problems_of_both_files_are_told_at_once_each_files_together() -> None:
+    with pytest.raises(tlc.ConfigError) as caught:
+        local("jobs = 0\njob = 1", "\n\n\n\njobs = 0\nnewcomer = 1\n")
+    told = [line.split(": ")[0] for line in caught.value.message.splitlines()[:4]]
+    assert told == ["config.local.toml:2", "config.toml:5", "config.toml:6", "config.local.toml:1"]
+
+
+def test_a_warning_has_the_name_of_its_file() -> None:
+    assert local("job = 3").warnings == [
+        'config.local.toml:1: job: unknown key, ignored; did you mean "jobs"?'
+    ]
+
+
 # --- unknown keys
 
 UNKNOWN = [
     ("job = 3", 'job: unknown key, ignored; did you mean "jobs"?'),
-    ("zzzz = 3", "zzzz: unknown key, ignored; known here: versions, jobs, create_launcher, "),
+    ("zzzz = 3", "zzzz: unknown key, ignored; known here: versions, jobs, newcomer, create"),
     ("[tool]\nuv = []", 'tool: unknown key, ignored; did you mean "tools"?'),
     ('[git]\nprotcol = "x"', 'git.protcol: unknown key, ignored; did you mean "protocol"?'),
     ('[postgres]\nhots = "x"', 'postgres.hots: unknown key, ignored; did you mean "host"?'),
@@ -502,7 +713,7 @@ DOCUMENTS = {
     ),
     "tables out of order": (
         "[git]\ndepth = -1\n[postgres]\nport = 0\n",
-        ["1: versions", "2: git.depth", "4: postgres.port"],
+        ["2: git.depth", "4: postgres.port"],
     ),
     "more than ten in one line": (
         f"versions = {[*range(12)]}",
@@ -611,6 +822,23 @@ def test_a_missing_file_is_told_in_one_line_with_the_two_ways_out(tmp_path: Path
     assert "\n" not in message
     assert "`tlc init`" in message
     assert "`tlc generate-config" in message
+
+
+def test_config_local_toml_is_read_beside_config_toml(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(VERSIONS)
+    (tmp_path / "config.local.toml").write_text("\ufeffjobs = 7")
+    assert tlc.load_config(str(path)).data["jobs"] == 7
+    (tmp_path / "config.local.toml").write_bytes(b"# \xe9\n")
+    assert load_error(path) == "config.local.toml: byte 2 is not UTF-8."
+    (tmp_path / "config.local.toml").unlink()
+    (tmp_path / "config.local.toml").mkdir()
+    assert load_error(path).endswith("/config.local.toml cannot be read: Is a directory.")
+
+
+def test_config_local_toml_alone_is_no_config(tmp_path: Path) -> None:
+    (tmp_path / "config.local.toml").write_text(VERSIONS)
+    assert load_error(tmp_path / "config.toml").startswith("There is no ")
 
 
 # --- the lines of any TOML document
@@ -940,3 +1168,109 @@ def test_a_config_that_changes_while_the_question_stands_is_not_replaced(
     assert written.read_text() == "# mine, just now\n" + VERSIONS
     assert os.listdir(sandbox.root) == ["config.toml"]
     assert "changed after the plan was shown" in terminal.text
+
+
+ONLY_BRANCHES = '[repos]\noca = [["web", []], "queue"]\n'
+
+
+def test_without_versions_the_tree_and_the_plans_of_tools_come_all_the_same(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.config(ONLY_BRANCHES)
+    assert sandbox.tlc("--yes", "init").code == 0
+    assert {path.name for path in sandbox.root.iterdir()} >= {"venvs", "conf", "trobz"}
+    for command in ("install-tools", "up", "ensure-db-user"):
+        run = sandbox.tlc("--dry-run", command)
+        assert "internal" not in run.err.lower(), run.err
+    assert "no versions; repositories: 0" in sandbox.tlc("doctor", "Configuration", "--offline").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["create-venvs"], "there is no environment to make"),
+        (["create-venvs", "17.0"], "there is no environment to make"),
+        (["pull-repos"], "these have no branch: oca/queue"),
+        (["pull-repos", "-f", "queue"], "these have no branch: oca/queue"),
+        (["status"], "these have no branch: oca/queue"),
+    ],
+)
+def test_a_command_that_needs_a_version_says_so(
+    sandbox: Sandbox, arguments: list[str], said: str
+) -> None:
+    sandbox.config(ONLY_BRANCHES)
+    run = sandbox.tlc(*arguments)
+    assert run.code == 1
+    assert f"config.toml names no versions, so {said}." in run.err
+    assert f'# versions = ["{tlc.NEWEST_ODOO}"]' in run.err
+
+
+def test_what_has_branches_of_its_own_is_pulled_without_versions(sandbox: Sandbox) -> None:
+    sandbox.config('[repos]\noca = [["web", ["main"]], "queue"]\n')
+    run = sandbox.tlc("--dry-run", "--json", "pull-repos")
+    assert [each["name"] for each in run.json()["results"]] == ["oca/web@main"]
+    assert "these have no branch: oca/queue" in run.err
+    assert sandbox.tlc("pull-repos", "-f", "queue").code == 1
+
+
+@pytest.mark.parametrize("name", ["OCA/web", "oca/web", "Oca/web@17.0"])
+def test_a_filter_knows_an_organisation_in_any_case(sandbox: Sandbox, name: str) -> None:
+    sandbox.config(VERSIONS + '[repos]\nOCA = ["web", "queue"]\n')
+    run = sandbox.tlc("--dry-run", "--json", "pull-repos", "-f", name)
+    assert [each["name"] for each in run.json()["results"]] == ["oca/web@17.0"]
+
+
+NEWCOMER = [
+    ("", {}, [], True),
+    ("newcomer = true", {}, [], True),
+    ("newcomer = false", {}, [], False),
+    ("newcomer = false", {"NEWCOMER_MODE": "true"}, [], True),
+    ("newcomer = true", {"NEWCOMER_MODE": "false"}, [], False),
+    ("newcomer = false", {"NEWCOMER_MODE": ""}, [], False),
+    ("newcomer = false", {}, ["--newcomer"], True),
+    ("newcomer = true", {"NEWCOMER_MODE": "true"}, ["--no-newcomer"], False),
+]
+
+
+@pytest.mark.parametrize(("text", "env", "options", "asks"), NEWCOMER)
+def test_newcomer_is_an_options_else_a_variables_else_the_configs(
+    sandbox: Sandbox, text: str, env: dict[str, str], options: list[str], asks: bool
+) -> None:
+    sandbox.config(f"{VERSIONS}{text}\n")
+    run = sandbox.tlc("init", *options, env=env)
+    assert run.code == int(asks)
+    assert (sandbox.root / "venvs").exists() is not asks
+
+
+def test_newcomer_counts_for_a_command_that_needs_no_config_too(sandbox: Sandbox) -> None:
+    path = sandbox.config(f"{VERSIONS}newcomer = false\n")
+    run = sandbox.tlc("generate-config", "odoo-minimal")
+    assert run.code == 1  # replacing what a person wrote is asked about all the same
+    path.write_text("newcomer = false\n" + tlc.profiles()["odoo-minimal"])
+    (sandbox.root / "config.local.toml").write_text("newcomer = true\n")
+    assert sandbox.tlc("init").code == 1
+
+
+def test_a_broken_config_changes_nothing_about_commands_that_need_none(sandbox: Sandbox) -> None:
+    sandbox.config("newcomer = 0\n")
+    assert sandbox.tlc("--yes", "generate-config", "odoo-minimal").code == 0
+
+
+def test_config_local_toml_counts_in_a_run(sandbox: Sandbox) -> None:
+    sandbox.config(VERSIONS)
+    (sandbox.root / "config.local.toml").write_text("[repos]\nme = ['x']\n")
+    run = sandbox.tlc("--dry-run", "--json", "pull-repos")
+    assert [each["name"] for each in run.json()["results"]] == ["me/x@17.0"]
+    (sandbox.root / "config.local.toml").write_text("[repos]\nme = ['..']\n")
+    broken = sandbox.tlc("pull-repos")
+    assert broken.code == 1
+    assert "config.local.toml:2: repos.me[0]: found" in broken.err
+    assert "→ ${EDITOR:-nano} ~/code/config.local.toml" in broken.err
+
+
+def test_init_writes_its_config_beside_a_local_one(sandbox: Sandbox) -> None:
+    sandbox.root.mkdir()
+    (sandbox.root / "config.local.toml").write_text('versions = ["17.0"]\n')
+    assert sandbox.tlc("--yes", "init").code == 0
+    assert (sandbox.root / "config.toml").read_text() == tlc.profiles()["odoo-minimal"]
+    assert (sandbox.root / "oca" / "17.0").is_dir()

@@ -599,18 +599,28 @@ class Terminal:
         return answer.strip() if answer else None
 
 
-def confirm_step(terminal: Terminal, question: str, without: Fix) -> None:
-    """Ask a yes-or-no question, yes by default.
+def confirm_step(
+    terminal: Terminal, question: str, without: Fix, details: Callable[[], None]
+) -> None:
+    """Ask a yes-or-no question, yes by default; `d` shows the details, another answer asks again.
 
     `without`: the command that does not ask. Raises DeclinedError on no, and without an answer.
     """
-    answer = terminal.ask(f"{question} [Y/n] ")
-    if answer is None:
-        raise DeclinedError(
-            "tlc asks before it changes anything, but there is no terminal to answer from.", without
-        )
-    if answer.lower() not in ("", "y", "yes"):
-        raise DeclinedError("Nothing was changed.")
+    while True:
+        answer = terminal.ask(f"{question} [Y/n/d] ")
+        if answer is None:
+            message = (
+                "tlc asks before it changes anything, but there is no terminal to answer from."
+            )
+            raise DeclinedError(message, without)
+        if answer.lower() in ("", "y", "yes"):
+            return
+        if answer.lower() in ("n", "no"):
+            raise DeclinedError("Nothing was changed.")
+        if answer.lower() in ("d", "details"):
+            details()
+        else:
+            terminal.say("Please answer y or n, or d for every item.", important=True)
 
 
 def render_tree(root: str, entries: Mapping[str, str]) -> str:
@@ -730,9 +740,16 @@ class Report:
         self.terminal, self.settings = terminal, settings
 
     def plan(
-        self, steps: Sequence[Step], privileged: Sequence[Privileged], view: View | None
+        self,
+        steps: Sequence[Step],
+        privileged: Sequence[Privileged],
+        view: View | None,
+        full: bool = False,
     ) -> None:
-        """Show what would be done, grouped by action, and what will run as root."""
+        """Show what would be done, grouped by action, and what will run as root.
+
+        `full`: each item, as a dry run shows.
+        """
         dry_run, important = self.settings.dry_run, not self.settings.yes
         style = functools.partial(
             self.terminal.style, stream=self.terminal.shown if dry_run else None
@@ -742,7 +759,7 @@ class Report:
         if view:
             show(view(self.settings, steps))
         else:
-            for line in self.actions(steps, style):
+            for line in self.actions(steps, style, full or dry_run):
                 show(line)
         for step in steps:
             if not step.action and step.found.status == CheckStatus.FAIL:
@@ -753,7 +770,9 @@ class Report:
             for each in privileged:
                 show(f"  {each.render()}")
 
-    def actions(self, steps: Sequence[Step], style: Callable[[str, str], str]) -> Iterator[str]:
+    def actions(
+        self, steps: Sequence[Step], style: Callable[[str, str], str], full: bool
+    ) -> Iterator[str]:
         """Yield the lines of a plan: each action, and what it is done to."""
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
@@ -764,11 +783,11 @@ class Report:
             yield "Nothing to do."
         for (_stage, action), group in actions.items():
             yield style(action + (f" ({len(group)})" if len(group) > 1 else ""), "bold")
-            shown = group if self.settings.dry_run else group[:SHOWN]
+            shown = group if full else group[:SHOWN]
             for step in shown:
                 yield f"  {step.resource.name}: {step.found.message}"
             if len(group) > len(shown):
-                yield f"  ... and {len(group) - len(shown)} more; --dry-run shows all"
+                yield f"  ... and {len(group) - len(shown)} more"
 
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
         """Show a table of doctor's: what is not OK with its fix; of much that is OK the names."""
@@ -776,23 +795,23 @@ class Report:
             return
         show = self.terminal.show
         style = functools.partial(self.terminal.style, stream=self.terminal.shown)
-        rows: dict[tuple[str, str, str], list[str]] = {}
         many = len(outcomes) > SHOWN and not self.settings.verbose
-        for each in outcomes:
-            alike = each.status == CheckStatus.OK and many
-            row = (each.status, "" if alike else each.message, each.fix)
-            rows.setdefault(row, []).append(each.name)
-        width = min(max((len(names[0]) for names in rows.values()), default=0), 30)
+        shown = [
+            each.replace(message="") if many and each.status == CheckStatus.OK else each
+            for each in outcomes
+            if each.status != CheckStatus.OK or not self.settings.quiet
+        ]
+        rows = [(listed([each.name for each in group]), group) for group in alike(shown)]
+        width = min(max((len(names) for names, _ in rows), default=0), 30)
         show(style(name, "bold"))
-        for (status, message, fix), names in rows.items():
-            if status != CheckStatus.OK or not self.settings.quiet:
-                head = style(f"{status:4}", STATUS_STYLE[status][0])
-                show(f"  {head}  {listed(names):{width}}  {message}".rstrip())
-            if fix:
+        for names, group in rows:
+            head = style(f"{group[0].status:4}", STATUS_STYLE[group[0].status][0])
+            show(f"  {head}  {names:{width}}  {group[0].message}".rstrip())
+            if fix := self.common_fix(group):
                 show(f"        {pointed(fix)}")
 
     def counts(self, outcomes: Sequence[Outcome], seconds: float, interrupted: bool) -> None:
-        """Say how many there are of each status: the first line of the closing block."""
+        """Say how many there are of each status."""
         style = self.terminal.style
         numbers = collections.Counter(each.status for each in outcomes)
         shown = " · ".join(
@@ -804,46 +823,90 @@ class Report:
         took = style(f"in {seconds:.1f} s", "dim")
         self.terminal.say(f"{head}{shown or 'ok 0'}  {took}", important=True)
 
-    def closing(self, outcomes: Sequence[Outcome], log_path: str, following: str) -> None:
-        """Say what is worth reading of the outcomes, where the log is, and what to run next."""
+    def closing(
+        self,
+        outcomes: Sequence[Outcome],
+        seconds: float,
+        interrupted: bool,
+        log_path: str,
+        following: str,
+    ) -> None:
+        """Print the closing block: what is worth reading, the counts, the log, and what to run next.
+
+        What is alike is one line with the one command that mends it all.
+        """
         say, style = functools.partial(self.terminal.say, important=True), self.terminal.style
-        alike: dict[tuple[str, str, str, str], list[str]] = {}
-        for each in outcomes:
-            if each.status in ("kept", "skipped", "failed") or each.fix:
-                key = (each.status, each.fix, each.message, each.detail)
-                alike.setdefault(key, []).append(each.name)
-        order = list(STATUS_STYLE)
-        previous = ""
-        for (status, fix, message, detail), names in sorted(
-            alike.items(), key=lambda each: order.index(each[0][0])
-        ):
-            # Nothing is wrong, but there is more to say.
-            word = "note" if status == "ok" else status
-            head = style(f"{word:8}", STATUS_STYLE[status][0])
-            say(f"{head} {listed(names)}: {message}")
-            for line in detail.splitlines():
-                say(f"         {style(line, 'dim')}")
-            if fix and fix != previous:
-                say(f"         {pointed(fix)}")
-            previous = fix
+        for status in ("failed", "skipped", "changed", "ok"):
+            worth = status in ("failed", "skipped")
+            for group in alike([e for e in outcomes if e.status == status and (worth or e.fix)]):
+                # Nothing is wrong, but there is more to say.
+                head = style(f"{'note' if status == 'ok' else status:8}", STATUS_STYLE[status][0])
+                say(f"{head} {listed([each.name for each in group])}: {group[0].message}")
+                for line in group[0].detail.splitlines():
+                    say(f"         {style(line, 'dim')}")
+                if fix := self.common_fix(group):
+                    say(f"         {pointed(fix)}")
+        if kept := [each for each in outcomes if each.status == "kept"]:
+            # A person's work is no problem: one line, and no arrow.
+            names = listed([f"{each.name}: {each.message}" for each in kept], "; ")
+            say(f"{style('kept    ', STATUS_STYLE['kept'][0])} {names}")
+            for fix in dict.fromkeys(self.common_fix(group) for group in alike(kept, "status")):
+                say(f"         {style(fix, 'dim')}" if fix else "")
+        self.counts(outcomes, seconds, interrupted)
         if log_path:
             say(f"log      {tilde(log_path)}")
         if following:
             say(f"next     {following}")
 
+    def common_fix(self, group: Sequence[Outcome]) -> str:
+        """Return the one command that mends a group of alike(), "" for none."""
+        fixes = {each.fix: each.remedy for each in group}
+        first = group[0].remedy
+        if len(fixes) == 1 or not isinstance(first, Fix):
+            return group[0].fix
+        commands = [each.commands[0] for each in fixes.values() if isinstance(each, Fix)]
+        words = [each for each in commands if not isinstance(each, Privileged)]
+        start, items = list(words[0])[:-1], [each[-1] for each in words]
+        if start[-1] != "-f":  # what it is about are arguments
+            start += items
+        elif "--force" in start:
+            start.append(Raw("NAME"))
+        elif len(items) <= SHOWN // 3:
+            start = start[:-1] + [word for item in items for word in ("-f", item)]
+        else:
+            del start[-1]
+        return self.settings.called(paste(*start, note=first.note))
+
     def document(
-        self, command: str, ok: bool, changed: bool = False, outcomes: Sequence[Outcome] = ()
+        self, command: str, succeeded: bool, changed: bool = False, outcomes: Sequence[Outcome] = ()
     ) -> None:
         """Print the JSON document of the run on stdout, where one is wanted."""
         if self.settings.json:
-            head = {"tlc": __version__, "command": command, "ok": ok, "changed": changed}
-            self.terminal.document({**head, "results": [each.as_dict() for each in outcomes]})
+            head = {"tlc": __version__, "command": command, "ok": succeeded, "changed": changed}
+            self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
 
 
-def listed(names: Sequence[str]) -> str:
+def alike(outcomes: Sequence[Outcome], *fields: str) -> list[list[Outcome]]:
+    """Return outcomes in groups of what is alike, by `fields` and by a fix of one form.
+
+    Of one form are commands of tlc's that differ in their last word, the item they are for.
+    """
+    groups: dict[tuple[object, ...], list[Outcome]] = {}
+    for each in outcomes:
+        form: object = each.fix
+        if isinstance(each.remedy, Fix) and len(each.remedy.commands) == 1:
+            words = each.remedy.commands[0]
+            if not isinstance(words, Privileged) and words[0] == "tlc" and len(words) > 2:
+                form = (tuple(words[:-1]), each.remedy.note)
+        key = [getattr(each, field) for field in fields or ("status", "message", "detail")]
+        groups.setdefault((*key, form), []).append(each)
+    return list(groups.values())
+
+
+def listed(names: Sequence[str], separator: str = ", ") -> str:
     """Return names as a list of at most SHOWN, and how many there are more."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return separator.join(names[:SHOWN]) + more
 
 
 def pointed(fix: str) -> str:
@@ -2452,6 +2515,11 @@ class Outcome(Record):
     detail: str
     fix: str
     seconds: float
+    remedy: Fix | str = NO_FIX  # the fix as data
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what --json prints of it."""
+        return {name: value for name, value in self.as_dict().items() if name != "remedy"}
 
 
 def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, runner: Runner) -> list[T | None]:
@@ -2720,7 +2788,8 @@ class Inspector:
             step.resource.kind,
             step.resource.name,
         )
-        return Outcome(kind, name, result.status, message, detail, fix, round(seconds, 3))
+        took = round(seconds, 3)
+        return Outcome(kind, name, result.status, message, detail, fix, took, result.fix)
 
     def document(self, succeeded: bool, changed: bool = False) -> None:
         """Print the JSON document, where one is wanted; `changed`: more than the outcomes say."""
@@ -2860,7 +2929,12 @@ class Engine(Inspector):
             return False
         if not newcomer:
             self.report.plan(shown, privileged_commands(shown), None)
-        confirm_step(self.terminal, "Go ahead?", paste("tlc", "--yes", Raw(self.settings.again)))
+        confirm_step(
+            self.terminal,
+            "Go ahead?",
+            paste("tlc", "--yes", Raw(self.settings.again)),
+            lambda: self.report.plan(steps, privileged_commands(steps), None, full=True),
+        )
         return True
 
     def obtain_privilege(self, todo: Sequence[Step]) -> None:
@@ -3000,9 +3074,9 @@ class Engine(Inspector):
             following = after()
         if failed and not dry_run:
             self.runner.log.open()
-        self.report.counts(self.outcomes, seconds, interrupted)
         log_path = self.runner.log.path if failed else ""
-        self.report.closing(self.outcomes, log_path, self.settings.called(following))
+        shown = self.settings.called(following)
+        self.report.closing(self.outcomes, seconds, interrupted, log_path, shown)
         self.document(not failed and not interrupted)
         return 130 if interrupted else int(failed)
 

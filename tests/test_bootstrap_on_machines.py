@@ -174,7 +174,7 @@ def test_with_a_password_it_asks_once_on_the_terminal(tmp_path: Path, archive: P
         with me.it.terminal("sh", "-c", line) as terminal:
             terminal.answer("password for dev:", f"{PASSWORD}\r")
             terminal.wait_for("is installed (it uses /usr/bin/python3)", timeout=SLOW)
-            terminal.wait_for("[Y/n]")
+            terminal.wait_for("[Y/n/d]")
             terminal.send("\r")
             assert terminal.wait(SLOW) == 0, terminal.text
             run = Run(0, "", terminal.text)

@@ -256,7 +256,7 @@ def test_the_variable_says_whether_newcomer_mode_is_on(value: str, asks: bool) -
 def test_outside_newcomer_mode_nobody_is_asked(home: Sandbox, value: str, code: int) -> None:
     run = home.tlc("init", env={"NEWCOMER_MODE": value})
     assert run.code == code
-    assert ("[Y/n]" in run.err) is bool(code)
+    assert ("[Y/n/d]" in run.err) is bool(code)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_quiet_still_shows_failures_with_their_mend(home: Sandbox) -> None:
 def test_quiet_never_asks_without_saying_what(home: Sandbox) -> None:
     run = home.tlc("--quiet", "init", input="n\n")
     assert run.code == 1
-    question, asked, _ = run.err.partition("[Y/n]")
+    question, asked, _ = run.err.partition("[Y/n/d]")
     assert asked
     assert "venvs/" in question
 
@@ -430,7 +430,7 @@ def test_a_dry_run_of_init_shows_the_tree_and_changes_nothing_at_all(sandbox: Sa
     assert run.code == 0
     assert everything(sandbox.home) == before
     assert closing_line(run) == "planned 8"
-    assert "[Y/n]" not in run.err
+    assert "[Y/n/d]" not in run.err
     version = tlc.NEWEST_ODOO
     assert run.out.splitlines()[:6] == [
         "~/code/",
@@ -451,7 +451,7 @@ def test_init_without_a_yes_changes_nothing_and_fails(
     before = everything(sandbox.home)
     run = sandbox.tlc("init", input=answer)
     assert run.code == 1
-    assert run.err.count("[Y/n]") == 1
+    assert run.err.count("[Y/n/d]") == 1
     assert said in run.err
     assert everything(sandbox.home) == before
 
@@ -465,7 +465,7 @@ def test_a_question_nobody_answers_is_an_error_document_with_json(sandbox: Sandb
     run = sandbox.tlc("init", "--json")
     assert run.code == 1
     assert run.json()["error"]["code"] == "declined"
-    assert "[Y/n]" in run.err
+    assert "[Y/n/d]" in run.err
 
 
 def test_init_makes_the_tree_shows_it_and_a_second_run_changes_nothing(sandbox: Sandbox) -> None:
@@ -490,7 +490,7 @@ def test_init_makes_the_tree_shows_it_and_a_second_run_changes_nothing(sandbox: 
     again = sandbox.tlc("init")
     assert again.code == 0
     assert closing_line(again) == "ok 13"
-    assert "[Y/n]" not in again.err
+    assert "[Y/n/d]" not in again.err
     assert again.out.startswith("~/code/\n├── config.toml")
     assert "new" not in again.out
     after = {
@@ -566,7 +566,7 @@ def test_another_config_is_never_replaced_without_a_yes(
     before = everything(home.home)
     run = home.tlc("generate-config", "odoo-dev", *arguments, input=answer)
     assert run.code == 1
-    assert "replace ~/code/config.toml" in run.err.partition("[Y/n]")[0]
+    assert "replace ~/code/config.toml" in run.err.partition("[Y/n/d]")[0]
     assert everything(home.home) == before
 
 
@@ -840,7 +840,7 @@ def test_a_signal_at_the_question_ends_the_run_with_its_closing_block(
 ) -> None:
     before = everything(sandbox.home)
     with Terminal([sys.executable, sandbox.archive, "init"], sandbox.env, sandbox.home) as terminal:
-        terminal.wait_for("[Y/n]")
+        terminal.wait_for("[Y/n/d]")
         began = time.monotonic()
         os.kill(terminal.process.pid, number)
         assert terminal.wait() == 130

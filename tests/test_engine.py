@@ -308,21 +308,66 @@ def test_an_unexpected_error_is_an_internal_error_with_its_traceback_in_the_log(
     assert "ZeroDivisionError: odd" in log
 
 
-def test_the_closing_block_names_each_failure_once_with_its_mend_and_the_log(
+def closing_block(text: str) -> list[str]:
+    """Return the lines from the first that is no progress to the last."""
+    lines = text.splitlines()
+    return lines[next(n for n, line in enumerate(lines) if not line.startswith("[")) :]
+
+
+def test_the_closing_block_names_each_cause_once_with_its_fix_then_the_counts_and_the_log(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    fix = tlc.paste("repair", "it")
     failed = [
-        Toy(name, apply=lambda _: tlc.TaskResult("failed", "no", "mend", "line 1\nline 2"))
+        Toy(name, apply=lambda _: tlc.TaskResult("failed", "no", fix, "line 1\nline 2"))
         for name in "ab"
     ]
-    bench.run(
-        *failed, Toy("c", apply=lambda _: tlc.TaskResult("kept", "yours", "give it")), Toy("d", OK)
-    )
-    block = capsys.readouterr().err.partition("ok 1 · kept 1 · failed 2  in ")[2].splitlines()[1:]
-    assert [line.split() for line in block] == [
-        *(["kept", "c:", "yours"], ["→", "give", "it"]),
-        *(["failed", "a,", "b:", "no"], ["line", "1"], ["line", "2"]),
-        *(["→", "mend"], ["log", tlc.tilde(bench.log.path)]),
+    bench.run(*failed, Toy("c", apply=lambda _: tlc.TaskResult("skipped", "why not")), Toy("d", OK))
+    log = tlc.tilde(bench.log.path)
+    assert [line.split() for line in closing_block(capsys.readouterr().err)] == [
+        *(["failed", "a,", "b:", "no"], ["line", "1"], ["line", "2"], ["→", "repair", "it"]),
+        ["skipped", "c:", "why", "not"],
+        *("ok 1 · skipped 1 · failed 2  in 0.0 s".split(), ["log", log]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "expected"),
+    [
+        (["pull-repos", "-f"], 2, "tlc pull-repos -f 0 -f 1"),
+        (["pull-repos", "-f"], 9, "tlc pull-repos"),
+        (["pull-repos", "--force", "-f"], 2, "tlc pull-repos --force -f NAME"),
+        (["create-venvs"], 3, "tlc create-venvs 0 1 2"),
+    ],
+)
+def test_one_command_mends_what_is_alike_and_the_document_has_one_for_each(
+    bench: Bench,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    count: int,
+    expected: str,
+) -> None:
+    def work(name: str) -> Callable[[tlc.Task], tlc.TaskResult]:
+        return lambda _: tlc.TaskResult("failed", "no", tlc.paste("tlc", *words, name))
+
+    bench.run(*(Toy(f"{index}", apply=work(f"{index}")) for index in range(count)))
+    assert [line for line in capsys.readouterr().err.splitlines() if "→" in line] == [
+        f"         → {expected}"
+    ]
+    assert bench.outcomes[1].fix == f"tlc {' '.join(words)} 1"
+
+
+def test_work_that_was_kept_is_one_line_and_its_command_is_named_once_without_an_arrow(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(name: str) -> Callable[[tlc.Task], tlc.TaskResult]:
+        fix = tlc.paste("tlc", "pull-repos", "--force", "-f", name)
+        return lambda _: tlc.TaskResult("kept", f"on branch {name}", fix)
+
+    bench.run(*(Toy(name, apply=work(name)) for name in "ab"))
+    assert closing_block(capsys.readouterr().err)[:-1] == [
+        "kept     a: on branch a; b: on branch b",
+        "         tlc pull-repos --force -f NAME",
     ]
 
 
@@ -606,7 +651,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 CAREFUL = tlc.CheckResult(tlc.CheckStatus.WARN, "yours", "replace it", needs_confirmation=True)
 
 
-@pytest.mark.parametrize("answer", ["n\n", "no\n", "x\n", ""])
+@pytest.mark.parametrize("answer", ["n\n", "no\n", "x\nn\n", "x\n", ""])
 @pytest.mark.parametrize(
     ("newcomer", "found"), [(True, MISSING), (True, CAREFUL), (False, CAREFUL)]
 )
@@ -622,7 +667,7 @@ def test_nothing_is_done_when_the_answer_is_no_or_nobody_answers(
     toys = [Toy("a", found), Toy("b")]
     with pytest.raises(tlc.DeclinedError) as caught:
         make_bench(newcomer=newcomer).run(*toys)
-    assert bool(caught.value.fix) == (answer == "")
+    assert bool(caught.value.fix) == (not answer.endswith("n\n") and answer != "no\n")
     assert [toy.applied for toy in toys] == [[], []]
     assert list(tmp_path.iterdir()) == []
 
@@ -655,7 +700,7 @@ def test_nobody_is_asked_where_there_is_nothing_to_ask(
 ) -> None:
     code, _outcomes = make_bench(**settings).run(Toy("a", found))
     assert code == 0
-    assert "[Y/n]" not in capsys.readouterr().err
+    assert "[Y/n/d]" not in capsys.readouterr().err
 
 
 def test_outside_newcomer_mode_only_what_is_asked_about_is_shown(
@@ -663,7 +708,7 @@ def test_outside_newcomer_mode_only_what_is_asked_about_is_shown(
 ) -> None:
     answers(monkeypatch, "y\n")
     bench.run(Toy("careful", CAREFUL), Toy("careless"))
-    question, _, _rest = capsys.readouterr().err.partition("[Y/n]")
+    question, _, _rest = capsys.readouterr().err.partition("[Y/n/d]")
     assert "replace it\n  careful: yours" in question
     assert "careless" not in question
 

@@ -34,22 +34,22 @@ def tlc_in_terminal(
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"), [("n", 1), ("N", 1), ("no", 1), ("x", 1), ("y", 0), ("", 0), ("YES", 0)]
+    ("answer", "code"), [("n", 1), ("N", 1), ("no", 1), ("y", 0), ("", 0), ("YES", 0)]
 )
 def test_the_plan_is_shown_then_one_question_and_its_answer_counts(
     sandbox: Sandbox, answer: str, code: int
 ) -> None:
     with tlc_in_terminal(sandbox, "init") as terminal:
-        terminal.wait_for("Go ahead? [Y/n]")
+        terminal.wait_for("Go ahead? [Y/n/d]")
         assert terminal.lines[:2] == [
             "~/code/",
             "├── config.toml      what this machine should have, new",
         ]
-        assert terminal.lines[-1] == "Go ahead? [Y/n]"
+        assert terminal.lines[-1] == "Go ahead? [Y/n/d]"
         assert not sandbox.root.exists()
         terminal.send(f"{answer}\r")
         assert terminal.wait() == code
-        assert terminal.text.count("[Y/n]") == 1
+        assert terminal.text.count("[Y/n/d]") == 1
         assert ("Nothing was changed." in terminal.text) is bool(code)
         assert (sandbox.root / "venvs").is_dir() is not bool(code)
 
@@ -58,7 +58,7 @@ def test_ctrl_c_at_the_question_ends_with_the_closing_block_and_changes_nothing(
     sandbox: Sandbox,
 ) -> None:
     with tlc_in_terminal(sandbox, "init") as terminal:
-        terminal.wait_for("[Y/n]")
+        terminal.wait_for("[Y/n/d]")
         terminal.send("\x03")
         assert terminal.wait() == 130
         closing, after = terminal.lines[-2:]
@@ -69,7 +69,7 @@ def test_ctrl_c_at_the_question_ends_with_the_closing_block_and_changes_nothing(
 
 def test_ctrl_d_at_the_question_is_no_answer(sandbox: Sandbox) -> None:
     with tlc_in_terminal(sandbox, "init") as terminal:
-        terminal.wait_for("[Y/n]")
+        terminal.wait_for("[Y/n/d]")
         terminal.send("\x04")
         assert terminal.wait() == 1
         assert terminal.lines[-1].startswith("→ ")

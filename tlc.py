@@ -790,7 +790,8 @@ class Report:
                 yield f"  ... and {len(group) - len(shown)} more"
 
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Show a table of doctor's: what is not OK with its fix; of much that is OK the names."""
+        """Show doctor's table of a group: what is not OK with its fix; of much that is OK the names."""
+        outcomes = [each for each in outcomes if each.kind == name]
         if not outcomes:
             return
         show = self.terminal.show
@@ -835,28 +836,38 @@ class Report:
 
         What is alike is one line with the one command that mends it all.
         """
-        say, style = functools.partial(self.terminal.say, important=True), self.terminal.style
+        say = functools.partial(self.terminal.say, important=True)
         for status in ("failed", "skipped", "changed", "ok"):
-            worth = status in ("failed", "skipped")
-            for group in alike([e for e in outcomes if e.status == status and (worth or e.fix)]):
-                # Nothing is wrong, but there is more to say.
-                head = style(f"{'note' if status == 'ok' else status:8}", STATUS_STYLE[status][0])
-                say(f"{head} {listed([each.name for each in group])}: {group[0].message}")
-                for line in group[0].detail.splitlines():
-                    say(f"         {style(line, 'dim')}")
-                if fix := self.common_fix(group):
-                    say(f"         {pointed(fix)}")
-        if kept := [each for each in outcomes if each.status == "kept"]:
-            # A person's work is no problem: one line, and no arrow.
-            names = listed([f"{each.name}: {each.message}" for each in kept], "; ")
-            say(f"{style('kept    ', STATUS_STYLE['kept'][0])} {names}")
-            for fix in dict.fromkeys(self.common_fix(group) for group in alike(kept, "status")):
-                say(f"         {style(fix, 'dim')}" if fix else "")
+            self.causes(status, [each for each in outcomes if each.status == status])
+        self.kept([each for each in outcomes if each.status == "kept"])
         self.counts(outcomes, seconds, interrupted)
         if log_path:
             say(f"log      {tilde(log_path)}")
         if following:
             say(f"next     {following}")
+
+    def causes(self, status: str, outcomes: Sequence[Outcome]) -> None:
+        """Name what failed or was skipped, and what there is to do about anything else."""
+        style = self.terminal.style
+        worth = [each for each in outcomes if each.fix or status in ("failed", "skipped")]
+        for group in alike(worth):
+            # Nothing is wrong, but there is more to say.
+            head = style(f"{'note' if status == 'ok' else status:8}", STATUS_STYLE[status][0])
+            lines = [f"{head} {listed([each.name for each in group])}: {group[0].message}"]
+            lines += [f"         {style(line, 'dim')}" for line in group[0].detail.splitlines()]
+            if fix := self.common_fix(group):
+                lines.append(f"         {pointed(fix)}")
+            self.terminal.say("\n".join(lines), important=True)
+
+    def kept(self, outcomes: Sequence[Outcome]) -> None:
+        """Name work that was kept: it is no problem, so one line, and its command has no arrow."""
+        if outcomes:
+            style = self.terminal.style
+            names = listed([f"{each.name}: {each.message}" for each in outcomes], "; ")
+            lines = [f"{style('kept    ', STATUS_STYLE['kept'][0])} {names}"]
+            for fix in dict.fromkeys(self.common_fix(group) for group in alike(outcomes, "status")):
+                lines += [f"         {style(fix.removeprefix('# '), 'dim')}"] if fix else []
+            self.terminal.say("\n".join(lines), important=True)
 
     def common_fix(self, group: Sequence[Outcome]) -> str:
         """Return the one command that mends a group of alike(), "" for none."""
@@ -2813,7 +2824,7 @@ class Inspector:
         interrupted = self.runner.stopped_at is not None
         self.outcomes = [each for each in found if each and each.message and not interrupted]
         for group in groups:
-            self.report.group(group.name, [e for e in self.outcomes if e.kind == group.name])
+            self.report.group(group.name, self.outcomes)
         failed = any(each.status == CheckStatus.FAIL for each in self.outcomes)
         self.report.counts(self.outcomes, time.monotonic() - started, interrupted)
         return 130 if interrupted else int(failed)
@@ -2889,27 +2900,21 @@ class Engine(Inspector):
         asks = self.settings.newcomer and not self.settings.yes
         if not (self.settings.dry_run or asks):
             self.keep_others_off(stages)
-        steps = self.plan(stages)
+        self.steps = look_ahead(dict(zip(stages, self.check(stages), strict=True)))
+        steps = [step for found in self.steps.values() for step in found]
         if self.settings.dry_run:
             self.report.plan(steps, privileged_commands(steps), view)
             return
         asked = self.confirm(steps, view)
         if asked and asks:
             self.keep_others_off(stages)
-        self.carry_out(stages, steps, asked)
+        self.carry_out(stages, [step for step in steps if step.action], asked)
 
     def keep_others_off(self, stages: Sequence[Stage]) -> None:
         """Wait for other runs on the code root, and lock it, where a stage works there."""
         if any(stage.exclusive for stage in stages):
             root = self.settings.code_root
             self.stack.enter_context(code_root_lock(root, self.runner, self.terminal))
-
-    # --- looking
-
-    def plan(self, stages: Sequence[Stage]) -> list[Step]:
-        """Check all resources; return the steps, which are in `self.steps` too."""
-        self.steps = look_ahead(dict(zip(stages, self.check(stages), strict=True)))
-        return [step for steps in self.steps.values() for step in steps]
 
     # --- asking
 
@@ -2958,12 +2963,11 @@ class Engine(Inspector):
 
     # --- doing
 
-    def carry_out(self, stages: Sequence[Stage], steps: Sequence[Step], asked: bool) -> None:
-        """Apply stage by stage. Raises Interrupted.
+    def carry_out(self, stages: Sequence[Stage], todo: Sequence[Step], asked: bool) -> None:
+        """Apply stage by stage; `todo`: the steps that have an action. Raises Interrupted.
 
         A stage is checked again where a person was asked, or another stage came first.
         """
-        todo = [step for step in steps if step.action]
         if todo:
             self.runner.log.open()
             self.obtain_privilege(todo)

@@ -38,6 +38,7 @@ import time
 # Python itself. TYPE_CHECKING is a name that checkers know; importing typing would cost 3 ms.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, Self, TextIO, TypeVar, dataclass_transform
 
@@ -435,11 +436,23 @@ class Interrupted(Exception):
     """Raised in a worker that wants to start something after Ctrl-C."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word most like `word`, or "" when none is near."""
+def nearest_words(word: str, known: Iterable[str]) -> list[str]:
+    """Return up to two known words that `word`, in any case, is nearly, begins or is begun by."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
+    by_lower = {each.lower(): each for each in known}
+    word = word.lower()
+    found = get_close_matches(word, by_lower, n=1)
+    found += [
+        each for each in by_lower if word and (each.startswith(word) or word.startswith(each))
+    ]
+    found = found or [each for each in by_lower if len(word) > 1 and word in each]
+    return [by_lower[each] for each in dict.fromkeys(found)][:2]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word most like `word`, or "" when none is near."""
+    return next(iter(nearest_words(word, known)), "")
 
 
 # ----------------------------------------------------------------------------------------------
@@ -6428,7 +6441,10 @@ VITAL_PACKAGES = {
 
 
 class DoctorCheck(Resource):
-    """Something only doctor looks at. `look` gives what it finds, None for nothing to say; `online`: on the network."""
+    """Something only doctor looks at: `look` returns its finding, or None for nothing to say.
+
+    `online`: `look` asks the network.
+    """
 
     kind = "examination"
 
@@ -6439,110 +6455,89 @@ class DoctorCheck(Resource):
         self.look, self.online = look, online
 
     def check(self) -> CheckResult:
-        return (None if self.online else self.look()) or CheckResult(CheckStatus.OK, "")
+        return (None if self.online else self.look()) or ok("")
 
     def check_online(self) -> CheckResult | None:
         return self.look() if self.online else None
 
 
 def check_config(path: str) -> CheckResult:
-    """Whether config.toml is there, valid, and without keys nobody knows."""
+    """Return whether config.toml is there, valid, and without unknown keys."""
     config = load_config(path)
     if config.warnings:
-        return CheckResult(CheckStatus.WARN, "; ".join(config.warnings), fix=EDIT)
+        return warn("; ".join(config.warnings), paste(Raw("${EDITOR:-nano}"), CONFIG_PATH))
     odoo = f"Odoo {', '.join(config.versions)}" if config.versions else "no versions"
     return ok(f"{odoo}; repositories: {len(config.repositories)}")
 
 
 def check_path(runner: Runner) -> CheckResult:
-    """Whether the shell finds what is installed into ~/.local/bin, and finds it first."""
+    """Return whether the shell finds what is installed into ~/.local/bin, and finds it first."""
     directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
     if directory not in path.split(os.pathsep):
-        return warn("it is not on PATH", ADD_TO_PATH)
+        return warn("not on PATH", ADD_TO_PATH)
     names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     # A person's own programs may hide behind others on purpose.
-    ours = [
-        name for name in names if name in ("tlc", "uv", "odoo-venv") or name.startswith("odoo-v")
-    ]
-    hidden = [
-        found
-        for name in ours
-        if (found := shutil.which(name, path=path)) != os.path.join(directory, name)
-    ]
+    ours = [name for name in names if re.match(r"(?:tlc|uv|odoo-venv)$|odoo-v", name)]
+    first = {name: str(shutil.which(name, path=path)) for name in ours}
+    hidden = [found for name, found in first.items() if found != os.path.join(directory, name)]
     if hidden:
-        return warn(
-            f"others come first on PATH: {', '.join(tilde(str(each)) for each in hidden)}",
-            ADD_TO_PATH,
-        )
+        return warn(f"others come first on PATH: {', '.join(map(tilde, hidden))}", ADD_TO_PATH)
     return ok("on PATH")
 
 
 def check_headers(runner: Runner) -> CheckResult:
-    """Whether a C compiler is there, with the headers of the packages that Odoo's Pythons may have to compile."""
-    headers = ("ldap.h", "sasl/sasl.h", "libpq-fe.h", "openssl/ssl.h", "zlib.h")
+    """Return whether a C compiler is there, with the headers that Odoo's requirements need."""
     if not runner.has("cc"):
-        return CheckResult(
-            CheckStatus.FAIL, "no C compiler", fix=install_hint("", header_package("cc"))
-        )
+        return fail("no C compiler", install_hint("", header_package("cc")))
     runner.version_of("cc")
+    headers = ("ldap.h", "sasl/sasl.h", "libpq-fe.h", "openssl/ssl.h", "zlib.h")
+    prefixes = ("/opt/homebrew", "/usr/local")
     places = ["/usr/include/postgresql"]
-    places += [
-        f"{prefix}/{part}"
-        for prefix in ("/opt/homebrew", "/usr/local")
-        for part in ("include", "opt/libpq/include")
-    ]
+    places += [f"{each}/{part}" for each in prefixes for part in ("include", "opt/libpq/include")]
     text = "".join(f"#if !__has_include(<{name}>)\nmissing {name}\n#endif\n" for name in headers)
-    said = runner.run(
-        [runner.which("cc"), "-E", "-P", *(f"-I{place}" for place in places), "-x", "c", "-"],
-        stdin=text,
-    )
-    missing = [
-        line.removeprefix("missing ").replace(" ", "") for line in said.out.splitlines() if line
-    ]
-    if not said.ok or missing:
-        lacking = [header_package(name) for name in missing]
-        fix = install_hint("", *lacking) if lacking else paste("cc", "--version")
-        return warn(f"without {', '.join(missing) or 'a working compiler'}", fix)
+    command = [runner.which("cc"), "-E", "-P", *(f"-I{place}" for place in places), "-x", "c", "-"]
+    done = runner.run(command, stdin=text)
+    if not done.ok:
+        return warn("the C compiler does not work", paste("cc", "--version"))
+    # The preprocessor puts blanks into sasl/sasl.h.
+    lacking = [line.replace(" ", "").removeprefix("missing") for line in done.out.split("\n")]
+    if lacking := [name for name in lacking if name]:
+        fix = install_hint("", *map(header_package, lacking))
+        return warn(f"missing headers: {', '.join(lacking)}", fix)
     return ok(f"cc, and {len(headers)} headers")
 
 
 def check_wkhtmltopdf(runner: Runner) -> CheckResult:
-    """Whether wkhtmltopdf is there, with the patched Qt that headers and footers need."""
-    place = "https://github.com/wkhtmltopdf/packaging/releases"
+    """Return whether wkhtmltopdf is there, with the patched Qt that headers and footers need."""
+    releases = "https://github.com/wkhtmltopdf/packaging/releases"
+    fix = by_hand(f"get the build for your system from {releases}")
     if not runner.has("wkhtmltopdf"):
-        return warn(
-            "not installed: Odoo prints no PDF", f"# get the build for your system from {place}"
-        )
+        return warn("not installed: Odoo prints no PDF", fix)
     version = runner.run([runner.which("wkhtmltopdf"), "--version"]).out.strip()
     if "with patched qt" not in version:
-        return warn(
-            f"{version}: PDFs have no headers and footers",
-            f"# get the build for your system from {place}",
-        )
+        return warn(f"{version}: PDFs have no headers and footers", fix)
     return ok(version)
 
 
 def check_disk(code_root: str) -> CheckResult:
-    """Whether there is room left: an Odoo with its environment takes 2 to 3 GB."""
+    """Return whether there is room left: an Odoo with its environment takes 2 to 3 GB."""
     place = code_root
     while not os.path.exists(place):
         place = os.path.dirname(place)
     free = shutil.disk_usage(place).free / 1e9
-    fix = f"du -sh {pasted(code_root)}/*/* | sort -h"
+    fix = paste("du", "-sh", Raw(f"{pasted(code_root)}/*/*"), Raw("|"), "sort", "-h")
     if free < 5:
-        return CheckResult(
-            CheckStatus.FAIL if free < 1 else CheckStatus.WARN, f"{free:.1f} GB free", fix=fix
-        )
+        return (fail if free < 1 else warn)(f"{free:.1f} GB free", fix)
     return ok(f"{free:.0f} GB free")
 
 
 def check_inotify() -> CheckResult | None:
-    """Whether Odoo's --dev=reload can watch all files; a file a watch, and five versions have 100,000."""
+    """Return whether Odoo's --dev=reload can watch all files; five versions have 100,000."""
     with contextlib.suppress(OSError, ValueError):
         watches = int(read_line("/proc/sys/fs/inotify/max_user_watches"))
         if watches < 100_000:
-            command = shell(*as_user("root"), "sysctl", "fs.inotify.max_user_watches=524288")
-            return warn(f"{watches} files can be watched, too few for --dev=reload", command)
+            fix = paste_as("root", "sysctl", "fs.inotify.max_user_watches=524288")
+            return warn(f"{watches} files can be watched, too few for --dev=reload", fix)
         return ok(f"{watches} files can be watched")
     return None
 
@@ -6581,7 +6576,7 @@ def check_access(checkout: Checkout) -> CheckResult | None:
 
 
 def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
-    """Whether an environment's Python runs, and imports Odoo and the packages it dies without; None without one."""
+    """Return whether an environment imports Odoo and its VITAL_PACKAGES; None without one."""
     python = os.path.join(version.venv, "bin", "python")
     requirements = os.path.join(version.source, "requirements.txt")
     if not version.is_built or not os.path.exists(requirements):
@@ -6589,15 +6584,12 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     with open(requirements, encoding="utf-8", errors="replace") as file:
         named = {match[0].lower() for line in file if (match := re.match(r"[\w.-]+", line))}
     modules = ["odoo", *(module for package, module in VITAL_PACKAGES.items() if package in named)]
-    done = runner.run(
-        [python, "-B", "-c", "import sys\nfor name in sys.argv[1:]: __import__(name)", *modules],
-        cwd="/",
-    )
+    program = "import sys\nfor name in sys.argv[1:]: __import__(name)"
+    done = runner.run([python, "-B", "-c", program, *modules], cwd="/")
     if done.ok:
         return ok(f"imports {', '.join(modules)}")
-    return CheckResult(
-        CheckStatus.FAIL, done.lines[-1], fix=f"tlc create-venvs --force {version.version}"
-    )
+    fix = paste("tlc", "create-venvs", "--force", version.version)
+    return fail([*done.lines, f"its Python ends with exit code {done.code}"][-1], fix)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -6607,46 +6599,106 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
 # @cli_command registers it; help, completion, `tlc up` and doctor are derived from COMMANDS.
 
 
-class Command(Record):
-    """A command: `stages` says what it is about, or is all it has to say; `after` is the next command worth running,
-    where UP does not say.
+# flag -> what argparse is told; each is accepted before and after the command
+GLOBAL_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("-y", "--yes"): {"action": "store_true", "help": "answer yes to tlc's own questions"},
+    ("-n", "--dry-run"): {"action": "store_true", "help": "show the plan, change nothing"},
+    ("--newcomer",): {"action": "store_true", "help": "show the plan and ask first (the default)"},
+    ("--no-newcomer",): {"action": "store_false", "dest": "newcomer", "help": "do not ask"},
+    ("-j", "--jobs"): {
+        "metavar": "N",
+        "help": f"tasks at once, 1 to {MAX_JOBS} (else the config's jobs, else {DEFAULT_JOBS})",
+    },
+    ("--json",): {
+        "action": "store_true",
+        "help": "one JSON document on stdout, the rest on stderr",
+    },
+    ("--color",): {"choices": ["auto", "always", "never"], "help": "when to use colours"},
+    ("-v", "--verbose"): {"action": "store_true", "help": "show each command that is run"},
+    ("-q", "--quiet"): {"action": "store_true", "help": "show only problems and the summary"},
+}
 
-    `exit_codes`: kind of a resource that failed, or code of an error -> the exit code, where it is not 1.
-    `run`: what is done with the stages, where that is not Engine.run().
+# The headings of `tlc help`; each command names its own.
+HELP_GROUPS = ("set up", "every day", "look", "tlc itself")
+
+
+class Command(Record):
+    """A command, as @cli_command registers it.
+
+    `function`: returns its stages, or the text that is all it has to say.
+    `arguments`: its own, see cli_argument(). `help_group`: one of HELP_GROUPS, "" to leave it out there.
+    `doctor`: the group of doctor that its resources belong to; with one, `tlc up` includes it.
+    `view`: renders the steps where the command has its own picture of them, such as init's tree.
+    `run`: takes the place of Engine.run().
+    `exit_codes`: kind of a failed resource, or code of an error -> exit code, where it is not 1.
     """
 
     name: str
     about: str
-    example: str
-    stages: Callable[[Context], list[Stage] | str]
+    examples: tuple[str, ...]
+    function: Callable[[Context], list[Stage] | str]
     arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
+    help_group: str = "set up"
+    doctor: str = ""
     view: View | None = None
-    after: str = ""
-    exit_codes: tuple[tuple[str, int], ...] = ()
     run: Callable[[Context, Engine, list[Stage]], int] | None = None
+    exit_codes: tuple[tuple[str, int], ...] = ()
 
 
 COMMANDS: dict[str, Command] = {}
 
 
-def cli_command(name: str, example: str, **more: Any) -> Callable[[Any], Any]:
-    """Registers a function that lists the stages of a command; `more`: the other fields of Command.
+def cli_command(name: str, *examples: str, **more: Any) -> Callable[[Any], Any]:
+    """Register the function of a command; `more`: the other fields of Command.
 
     Its docstring is what --help says, which is none under python -OO.
     """
 
-    def register(
-        stages: Callable[[Context], list[Stage] | str],
-    ) -> Callable[[Context], list[Stage] | str]:
-        COMMANDS[name] = Command(name, stages.__doc__ or f"{name}.", example, stages, **more)
-        return stages
+    def register(function: Callable[[Context], list[Stage] | str]) -> Callable[..., Any]:
+        arguments = tuple(function.__dict__.get("arguments", ()))
+        about = function.__doc__ or f"{name}."
+        COMMANDS[name] = Command(name, about, examples, function, arguments, **more)
+        return function
 
     return register
 
 
-def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """An argument of a command, as argparse's add_argument() takes it."""
-    return names, options
+def cli_argument(*names: str, **told: Any) -> Callable[[Any], Any]:
+    """Give the function of a command an argument, as argparse's add_argument() takes it.
+
+    `choices` are offered by completion and accepted in any case; for others the nearest is named.
+    """
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__dict__.setdefault("arguments", []).insert(0, (names, told))
+        return function
+
+    return add
+
+
+def cli_flag(name: str, about: str) -> Callable[[Any], Any]:
+    """Give the function of a command an option without a value."""
+    return cli_argument(name, action="store_true", help=about)
+
+
+def cli_words(name: str, metavar: str, about: str, **told: Any) -> Callable[[Any], Any]:
+    """Give the function of a command an argument that may stand more than once."""
+    more = {"action": "append"} if name[0] == "-" else {"nargs": "*"}
+    return cli_argument(name, metavar=metavar, help=about, **more, **told)
+
+
+def pick(kind: str, word: str, known: Iterable[str], *command: str) -> str:
+    """Return the known word that is `word`, in any case.
+
+    Raises UsageError naming the nearest ones; `command`: what stands before the word in its fix.
+    """
+    by_lower = {each.lower(): each for each in known}
+    if word.lower() in by_lower:
+        return by_lower[word.lower()]
+    near = nearest_words(word, by_lower.values())
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
+    fix = paste(*command, near[0]) if near and command else NO_FIX
+    raise UsageError(f"There is no {kind} {word}; {hint}", fix)
 
 
 class Context:
@@ -6655,17 +6707,14 @@ class Context:
     def __init__(
         self, settings: Settings, terminal: Terminal, runner: Runner, arguments: Mapping[str, Any]
     ) -> None:
-        self.settings, self.terminal, self.runner, self.arguments = (
-            settings,
-            terminal,
-            runner,
-            arguments,
-        )
+        self.settings, self.terminal, self.runner = settings, terminal, runner
+        self.arguments = arguments
         self.jobs = settings.jobs or DEFAULT_JOBS
         self.stack = contextlib.ExitStack()  # what lasts as long as the run
         self.profile = ""  # whose config serves where there is none
         self.loaded: Config | None = None
         self.warned = False
+        self.listed: dict[str, list[Stage]] = {}  # stages_of(), made once in a run
 
     def heed_config(self) -> None:
         """Take jobs and newcomer from the config where no option and no variable says them."""
@@ -6689,15 +6738,21 @@ class Context:
         return self.loaded
 
     def stages_of(self, name: str) -> list[Stage]:
-        """The stages of another command, called without arguments. Raises what it raises."""
-        context = Context(self.settings, self.terminal, self.runner, {})
-        context.__dict__.update(self.__dict__)
-        context.arguments = {
-            names[-1].lstrip("-").replace("-", "_"): options.get("default", False)
-            for names, options in COMMANDS[name].arguments
-        }
-        stages = COMMANDS[name].stages(context)
-        return [] if isinstance(stages, str) else stages
+        """Return the stages of a command called without arguments. Raises what it raises."""
+        if name not in self.listed:
+            own, self.arguments = (
+                self.arguments,
+                {
+                    names[-1].lstrip("-").replace("-", "_"): options.get("default")
+                    for names, options in COMMANDS[name].arguments
+                },
+            )
+            try:
+                stages = COMMANDS[name].function(self)
+            finally:
+                self.arguments = own
+            self.listed[name] = [] if isinstance(stages, str) else stages
+        return self.listed[name]
 
     def stage(
         self, name: str, resources: Sequence[Resource], *memos: Memo, width: int = 0
@@ -6706,76 +6761,46 @@ class Context:
         return Stage(name, resources, width, memos=memos, exclusive=True)
 
 
-@cli_command(
-    "bootstrap",
-    "tlc bootstrap --only uv",
-    arguments=(
-        argument(
-            "--only",
-            metavar="NAME",
-            action="append",
-            choices=["git", "gh", "uv", "ssh"],
-            help="only this one: git, gh, uv or ssh; repeatable",
-        ),
-    ),
+@cli_command("bootstrap", "tlc bootstrap", "tlc bootstrap --only uv", doctor="Tools")
+@cli_words(
+    "--only", "NAME", "only this one: git, gh, uv or ssh", choices=["git", "gh", "uv", "ssh"]
 )
 def cmd_bootstrap(context: Context) -> list[Stage]:
-    """Install git, gh and uv, and GitHub's ssh host key: what the other commands need."""
+    """Install git, gh, uv and GitHub's ssh host key."""
     runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
+    programs = [name for name in ("git", "gh") if name in wanted]
     manager = get_os_info().manager
-    names = [program_package(name) for name in ("git", "gh")]
-    packages = Packages(runner, manager, names) if manager else None
-    programs: list[Resource] = []
     sources: list[Resource] = []
-    if packages:
-        programs = [
-            Program(name, packages, optional=name == "gh")
-            for name in ("git", "gh")
-            if name in wanted
-        ]
+    resources: list[Resource] = []
+    packages: Packages | None = None
+    if manager:
+        packages = Packages(runner, manager, [program_package(name) for name in ("git", "gh")])
+        resources = [Program(name, packages, optional=name == "gh") for name in programs]
         if manager == "apt-get" and "gh" in wanted:
             has_gh: Callable[[], str] = lambda: "gh is there" * runner.has("gh")  # noqa: E731
-            sources = [
-                AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, Program("gh", packages).fix)
-            ]
-    elif missing := [name for name in ("git", "gh") if name in wanted and not runner.has(name)]:
-        programs = [UnknownSystem(missing)]
+            fix = Program("gh", packages).fix
+            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, fix)]
+    elif lacking := [name for name in programs if not runner.has(name)]:
+        resources = [UnknownSystem(lacking)]
+    if "uv" in wanted:
+        resources.append(Uv(runner, context.settings.data_dir, packages))
     return [
         Stage("GitHub CLI", sources),
-        Stage(
-            "programs",
-            [
-                *programs,
-                *([Uv(runner, context.settings.data_dir, packages)] if "uv" in wanted else []),
-            ],
-        ),
+        Stage("programs", resources),
         Stage("ssh", [HostKey(runner)] if "ssh" in wanted else []),
     ]
 
 
-@cli_command(
-    "generate-config",
-    "tlc generate-config odoo-dev",
-    arguments=(
-        argument("profile", metavar="PROFILE", help="odoo-minimal, odoo-dev or oca-contributor"),
-    ),
-    after="tlc init",
-)
+PROFILES = ["odoo-minimal", "odoo-dev", "oca-contributor"]  # those of profiles()
+
+
+@cli_command("generate-config", "tlc generate-config odoo-minimal", "tlc generate-config odoo-dev")
+@cli_argument("profile", metavar="PROFILE", choices=PROFILES, help=" or ".join(PROFILES))
 def cmd_generate_config(context: Context) -> list[Stage]:
     """Write config.toml from a built-in profile."""
-    profile, known = context.arguments["profile"], profiles()
-    if profile not in known:
-        near = nearest(profile, known)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
-        raise UsageError(
-            f"There is no profile {profile}; {hint}",
-            f"tlc generate-config {near or 'odoo-minimal'}",
-        )
-    return [
-        context.stage(
-            "config", [ConfigFile(context.settings.config_path, known[profile], replace=True)]
-        )
-    ]
+    text = profiles()[context.arguments["profile"]]
+    file = ConfigFile(context.settings.config_path, text, replace=True)
+    return [context.stage("config", [file])]
 
 
 # directory of the tree -> what is in it; {version} stands for each version of the config
@@ -6791,7 +6816,7 @@ TREE = {
 
 
 def directories_of(config: Config, code_root: str) -> list[Directory]:
-    """The directories of the tree of a config, in the order to show them."""
+    """Return the directories of the tree of a config, in the order to show them."""
     tree = {
         path.format(version=version): remark
         for path, remark in TREE.items()
@@ -6803,67 +6828,27 @@ def directories_of(config: Config, code_root: str) -> list[Directory]:
 
 
 def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
-    """The directory tree that init makes, with what is new in it."""
+    """Return the directory tree that init makes, with what is new in it."""
     entries = {}
     for step in steps:
         slash = "/" if step.resource.kind == "directory" else ""
-        new = ["new"] if step.action else []
-        entries[step.resource.name + slash] = ", ".join(
-            [step.resource.remark] * bool(step.resource.remark) + new
-        )
+        remarks = [step.resource.remark, "new" if step.action else ""]
+        entries[step.resource.name + slash] = ", ".join(filter(None, remarks))
     return render_tree(tilde(settings.code_root), entries)
 
 
-@cli_command(
-    "init",
-    "tlc init",
-    view=view_tree,
-)
+@cli_command("init", "tlc init", "tlc init --dry-run", view=view_tree, doctor="Configuration")
 def cmd_init(context: Context) -> list[Stage]:
-    """Make the directory tree, and a small config.toml if there is none."""
-    root = context.settings.code_root
+    """Make the directory tree and, if there is none, a config.toml."""
     context.profile = "odoo-minimal"
     config = context.config()
-    file = ConfigFile(context.settings.config_path, profiles()["odoo-minimal"], replace=False)
-    return [context.stage("init", [file, *directories_of(config, root)])]
-
-
-def filtered_repositories(context: Context, command: str) -> list[Repository]:
-    """The repositories that any --filter names: name, org/name, either with @branch; all without one.
-
-    Raises UsageError with that of `command` which was meant.
-    """
-    config, filters = context.config(), context.arguments["filter"]
-    repositories = config.repositories
-    filters = [re.sub("[^/]+(?=/)", lambda name: known_organisation(name[0]), f) for f in filters]
-    if config.unversioned:
-        error = config.lacks_versions(f"these have no branch: {listed(config.unversioned)}")
-        if "command" in context.arguments and not repositories:
-            raise error
-        context.terminal.say(error.message)
-
-    def names(repository: Repository) -> set[str]:
-        name, full, branch = (
-            repository.name,
-            f"{repository.organisation}/{repository.name}",
-            f"@{repository.branch}",
-        )
-        return {name, full, name + branch, full + branch}
-
-    known = {name for repository in repositories for name in names(repository)}
-    for wanted in filters:
-        if any(wanted in (each, each.partition("/")[2]) for each in config.unversioned):
-            raise error
-        if wanted not in known:
-            near = nearest(wanted, known)
-            hint = f"; did you mean {near}?" if near else ""
-            fix = f"tlc {command} -f {near}" if near else ""
-            raise UsageError(f"No repository of the config is called {wanted}{hint}", fix)
-    return [each for each in repositories if not filters or names(each) & set(filters)]
+    text = profiles()["odoo-minimal"]
+    file = ConfigFile(context.settings.config_path, text, replace=False)
+    return [context.stage("init", [file, *directories_of(config, context.settings.code_root)])]
 
 
 def enough_postgresql(versions: Sequence[str]) -> str:
-    """Which installed PostgreSQL server is new enough for all these Odoo versions, in words; "" for none."""
+    """Return which installed PostgreSQL is new enough for these Odoo versions; "" for none."""
     servers = [path.split("/")[-3] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
     needed = max((odoo_needs(version)[1] for version in versions), default=0)
     enough = [server for server in servers if server.isdigit() and float(server) >= needed]
@@ -6872,93 +6857,112 @@ def enough_postgresql(versions: Sequence[str]) -> str:
 
 @cli_command(
     "install-tools",
+    "tlc install-tools",
     "tlc install-tools --no-default-packages",
-    arguments=(
-        argument(
-            "--no-default-packages",
-            action="store_true",
-            help="only the config's system packages, not tlc's",
-        ),
-    ),
+    doctor="Tools",
 )
+@cli_flag("--no-default-packages", "only the config's system packages, not tlc's")
 def cmd_install_tools(context: Context) -> list[Stage]:
     """Install scripts, system packages, npm packages and uv tools."""
-    config, runner = context.config(), context.runner
-    tools = config.data["tools"]
-    manager = get_os_info().manager
-    usual = DEFAULT_PACKAGES.get(manager, DEFAULT_PACKAGES["apt-get"]).split()
-    names = list(
-        dict.fromkeys(
-            [
-                *([] if context.arguments["no_default_packages"] else usual),
-                *tools["system_packages"],
-            ]
-        )
-    )
-    if tools["npm"] and not (runner.has("npm") or context.arguments["no_default_packages"]):
+    config, runner, manager = context.config(), context.runner, get_os_info().manager
+    tools, only_own = config.data["tools"], context.arguments["no_default_packages"]
+    defaults = DEFAULT_PACKAGES.get(manager, DEFAULT_PACKAGES["apt-get"]).split()
+    names = [] if only_own else defaults
+    if tools["npm"] and not (only_own or runner.has("npm")):
         names.append(program_package("npm"))
+    names = list(dict.fromkeys([*names, *tools["system_packages"]]))
     npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.list_installed, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
-    installed: list[Memo] = []
+    memos: list[Memo] = []
     if manager:
         packages = Packages(runner, manager, names)
-        installed = [packages.installed]
+        memos = [packages.installed]
         system = [SystemPackage(name, packages) for name in names]
         if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
             enough = functools.partial(enough_postgresql, config.versions)
             pgdg = [AptSource("PGDG", PGDG, packages, enough, INSTALL_TOOLS)]
+    state = context.settings.state_dir
     scripts = [
-        Script(
-            runner,
-            context.settings.state_dir,
-            each["url"],
-            each.get("name", ""),
-            each.get("sha256", ""),
-        )
+        Script(runner, state, each["url"], each.get("name", ""), each.get("sha256", ""))
         for each in tools["script"]
     ]
+    npm_packages = [NpmPackage(name, npm) for name in tools["npm"]]
     return [
         context.stage("PGDG", pgdg),
-        context.stage(
-            "scripts", scripts, width=1
-        ),  # in their order: one may need what another brought
-        context.stage("system packages", system, *installed),
-        context.stage(
-            "npm packages", [NpmPackage(name, npm) for name in tools["npm"]], npm.installed
-        ),
+        # In their order: one may need what another brought.
+        context.stage("scripts", scripts, width=1),
+        context.stage("system packages", system, *memos),
+        context.stage("npm packages", npm_packages, npm.installed),
         context.stage(
             "uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools
         ),
     ]
 
 
-FILTER = argument(
+FILTER = cli_argument(
     "-f",
     "--filter",
     metavar="NAME",
     action="append",
-    default=[],
-    help="only this one: name, org/name or name@branch; repeatable",
+    help="only this: a repository, org/name, either with @branch, or an organisation",
 )
+
+
+def filter_names(config: Config) -> dict[str, list[Repository]]:
+    """Return what --filter may name -> the repositories it means.
+
+    That is a name, org/name, either with @branch, and an organisation where no repository is
+    called so; `odoo/` always is one.
+    """
+    organisations: dict[str, list[Repository]] = {}
+    names: dict[str, list[Repository]] = {}
+    for each in config.repositories:
+        full = f"{each.organisation}/{each.name}"
+        for name in (each.name, full, f"{each.name}@{each.branch}", each.item):
+            names.setdefault(name, []).append(each)
+        for name in (each.organisation, f"{each.organisation}/"):
+            organisations.setdefault(name, []).append(each)
+    return organisations | names
+
+
+def filtered_repositories(context: Context) -> list[Repository]:
+    """Return the repositories that any --filter names; all without one. Raises UsageError."""
+    config, filters = context.config(), context.arguments["filter"] or []
+    known = filter_names(config)
+    filters = [re.sub("[^/]+(?=/)", lambda name: known_organisation(name[0]), f) for f in filters]
+    if config.unversioned:
+        error = config.lacks_versions(f"these have no branch: {listed(config.unversioned)}")
+        if "command" in context.arguments and not config.repositories:
+            raise error
+        context.terminal.say(error.message)
+    for wanted in filters:
+        if any(wanted in (each, each.partition("/")[2]) for each in config.unversioned):
+            raise error
+        if wanted not in known:
+            near = nearest_words(wanted, known)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            fix = paste("tlc", "status", note="lists them")
+            if near:
+                fix = paste("tlc", context.arguments["command"], "-f", near[0])
+            raise UsageError(f"No repository of the config is called {wanted}{hint}", fix)
+    meant = {id(each) for name in filters for each in known[name]}
+    return [each for each in config.repositories if not filters or id(each) in meant]
 
 
 @cli_command(
     "pull-repos",
+    "tlc pull-repos",
     "tlc pull-repos -f web -f oca/queue@18.0",
-    arguments=(
-        FILTER,
-        argument(
-            "--force",
-            action="store_true",
-            help="update checkouts with work in them too; the work is recorded first",
-        ),
-    ),
+    help_group="every day",
+    doctor="Repositories",
 )
+@FILTER
+@cli_flag("--force", "update checkouts with work in them too; the work is backed up first")
 def cmd_pull_repos(context: Context) -> list[Stage]:
     """Clone the repositories that are missing, update the rest."""
     config = context.config()
-    repositories = filtered_repositories(context, "pull-repos")
+    repositories = filtered_repositories(context)
     root, runner = context.settings.code_root, context.runner
     kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
     asking = 2 * context.jobs  # see Checkout.turn_of()
@@ -6972,6 +6976,8 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
 @cli_command(
     "ensure-db-user",
     "tlc ensure-db-user",
+    "tlc ensure-db-user --dry-run",
+    doctor="PostgreSQL",
     exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
 )
 def cmd_ensure_db_user(context: Context) -> list[Stage]:
@@ -6985,61 +6991,39 @@ def cmd_ensure_db_user(context: Context) -> list[Stage]:
 
 @cli_command(
     "create-venvs",
-    "tlc create-venvs 18.0",
-    arguments=(
-        argument(
-            "versions",
-            metavar="VERSION",
-            nargs="*",
-            default=[],
-            help="only these versions of the config",
-        ),
-        argument("--force", action="store_true", help="rebuild complete environments too"),
-    ),
+    "tlc create-venvs",
+    "tlc create-venvs 18.0 --force",
+    doctor="Virtual Environments",
 )
+@cli_words("versions", "VERSION", "only these versions of the config")
+@cli_flag("--force", "rebuild complete environments too")
 def cmd_create_venvs(context: Context) -> list[Stage]:
-    """Make a virtual environment, a launcher and a configuration for each version."""
-    config = context.config()
+    """Make an environment, launcher and configuration per version."""
+    config, runner, wanted = context.config(), context.runner, context.arguments["versions"] or []
     if not config.versions and "command" in context.arguments:
         raise config.lacks_versions("there is no environment to make")
-    for version in context.arguments["versions"]:
+    for version in wanted:
         if version not in config.versions:
-            near = nearest(version, config.versions)
-            raise UsageError(
-                f"The config has no version {version}; it has {', '.join(config.versions)}",
-                f"tlc create-venvs {near}" if near else "",
-            )
-    wanted = [
-        version
+            has = f"it has {', '.join(config.versions)}"
+            fix = by_hand(f'add "{version}" to versions in config.toml, then run tlc up')
+            raise UsageError(f"The config has no version {version}; {has}", fix)
+    versions = [
+        OdooVersion(context.settings, config, version)
         for version in config.versions
-        if version in (context.arguments["versions"] or config.versions)
+        if version in (wanted or config.versions)
     ]
-    versions = [OdooVersion(context.settings, config, version) for version in wanted]
-    turns = BuildScheduler(context.runner, context.jobs)
-    venvs = [
-        Venv(context.runner, version, config.data["venvs"]["preset"], turns) for version in versions
-    ]
-    launchers = [
-        Launcher(context.runner, version) for version in versions if config.data["create_launcher"]
-    ]
+    scheduler, preset = BuildScheduler(runner, context.jobs), config.data["venvs"]["preset"]
+    venvs = [Venv(runner, version, preset, scheduler) for version in versions]
+    launchers = [Launcher(runner, each) for each in versions if config.data["create_launcher"]]
     return [
-        context.stage(
-            "virtual environments", venvs, width=len(venvs)
-        ),  # BuildScheduler holds them to --jobs
+        # BuildScheduler holds them to --jobs.
+        context.stage("virtual environments", venvs, width=len(venvs)),
         context.stage("launchers", [*launchers, *map(OdooConfiguration, versions)]),
     ]
 
 
 # The commands that `up` is made of, in order -> doctor's group for their resources.
-UP = {
-    "bootstrap": "Tools",
-    "init": "Configuration",
-    "install-tools": "Tools",
-    "pull-repos": "Repositories",
-    "ensure-db-user": "PostgreSQL",
-    "create-venvs": "Virtual Environments",
-    "doctor": "",
-}
+UP = {each.name: each.doctor for each in COMMANDS.values() if each.doctor} | {"doctor": ""}
 GROUPS = (
     "Configuration",
     "Connectivity",
@@ -7051,44 +7035,68 @@ GROUPS = (
 
 
 def start_newest(context: Context) -> str:
-    """The command that starts the newest Odoo of the config that has its environment, and where it then answers."""
+    """Return the command that starts the newest Odoo that has its environment, "" for none."""
     config = context.config()
     newest_first = sorted(
         config.versions, key=lambda version: -float(version.replace("master", "0"))
     )
-    versions = [OdooVersion(context.settings, config, version) for version in newest_first]
-    for version in versions:
+    for version in [OdooVersion(context.settings, config, each) for each in newest_first]:
         if version.is_built:
-            return f"{version.start}   # then http://localhost:{version.port}, as admin with the password admin"
-    return "tlc create-venvs" if versions else "tlc doctor"
+            where = f"http://localhost:{version.port}, as admin with the password admin"
+            return f"{version.start}   # then {where}"
+    return ""
+
+
+def summarize(context: Context) -> tuple[str, Fix | str]:
+    """Return how this machine stands, in a line, and the command worth running next.
+
+    Looks only at what is on disk, and quickly.
+    """
+    settings, up = context.settings, paste("tlc", "up")
+    if settings.program == shell(os.path.expanduser("~/.local/bin/tlc")):
+        up = ADD_TO_PATH.noted("").then(Raw("tlc up"))  # the shell would not find it
+    root = tilde(settings.code_root)
+    try:
+        config = context.config()
+    except ConfigError as error:
+        if os.path.exists(settings.config_path):
+            return error.message, error.fix
+        return f"No {root}/config.toml yet.", up
+    places = [os.path.join(settings.code_root, each.path, ".git") for each in config.repositories]
+    cloned = sum(map(os.path.exists, places))
+    built = [OdooVersion(settings, config, version).is_built for version in config.versions]
+    summary = (
+        f"{root}: {cloned} of {len(places)} repositories are cloned, "
+        f"{sum(built)} of {len(built)} environments are built."
+    )
+    if cloned < len(places) or not all(built):
+        return summary, up
+    return summary, start_newest(context) or paste("tlc", "doctor")
 
 
 def worth_running(context: Context, command: Command) -> str:
-    """The next command worth running after one: the next in UP, and at its end Odoo."""
-    order = [name for name in UP if name != "doctor"]
-    if command.name in order[:-1]:
-        return f"tlc {order[order.index(command.name) + 1]}"
-    return start_newest(context) if command.name in ("up", order[-1]) else command.after
+    """Return what is worth running after a command, as a person can paste it; "" for nothing."""
+    if command.help_group == "look":
+        return ""
+    return context.settings.called(summarize(context)[1])
 
 
 def looking_means(runner: Runner) -> Means:
-    """What checkouts share that are only looked at, each by itself: no connections, no turns to wait for."""
+    """Return what checkouts share that are only looked at, each by itself."""
     return Means(runner, SshConnections(runner, [], 1), threading.Semaphore(1), threading.Lock())
 
 
 def uses_ssh(config: Config) -> bool:
-    """Whether any repository is reached by ssh at GitHub."""
+    """Return whether any repository is reached by ssh at GitHub."""
     urls = [each.url for each in config.repositories if host_of(each.url) == GITHUB_HOST]
     return any(url.startswith("ssh://") or "://" not in url for url in urls)
 
 
 def doctor_checks(context: Context) -> dict[str, list[Resource]]:
-    """What only doctor looks at, by group; what needs a config is left out where there is no valid one."""
-    runner, settings = context.runner, context.settings
-    look = functools.partial
+    """Return what only doctor looks at, by group; without a valid config what needs none."""
+    runner, settings, look = context.runner, context.settings, functools.partial
     found: dict[str, list[Resource]] = {
         "Configuration": [DoctorCheck("config.toml", look(check_config, settings.config_path))],
-        "Connectivity": [],
         "Tools": [
             DoctorCheck("~/.local/bin", look(check_path, runner)),
             DoctorCheck("C compiler", look(check_headers, runner)),
@@ -7101,10 +7109,8 @@ def doctor_checks(context: Context) -> dict[str, list[Resource]]:
         config = context.config()
     except ConfigError:
         return found
-    if uses_ssh(config):
-        found["Connectivity"].append(
-            DoctorCheck(f"ssh to {GITHUB_HOST}", look(check_ssh, runner), online=True)
-        )
+    ssh = DoctorCheck(f"ssh to {GITHUB_HOST}", look(check_ssh, runner), online=True)
+    found["Connectivity"] = [ssh] if uses_ssh(config) else []
     for name in ["psql", *(["npm"] if config.data["tools"]["npm"] else [])]:
         found["Tools"].append(DoctorCheck(name, look(check_program, runner, name)))
     # A private repository tells whether one has access, a public one whether the organisation is right.
@@ -7115,76 +7121,71 @@ def doctor_checks(context: Context) -> dict[str, list[Resource]]:
     means = looking_means(runner)
     for name, repository in asked.items():
         checkout = Checkout(settings.code_root, repository, means)
-        found["Connectivity"].append(
-            DoctorCheck(f"access to {name}", look(check_access, checkout), online=True)
-        )
-    versions = [OdooVersion(settings, config, version) for version in config.versions]
+        access = DoctorCheck(f"access to {name}", look(check_access, checkout), online=True)
+        found["Connectivity"].append(access)
     found["Virtual Environments"] = [
-        DoctorCheck(f"import odoo, {each.version}", look(check_imports, runner, each))
-        for each in versions
+        DoctorCheck(
+            f"import odoo, {version}",
+            look(check_imports, runner, OdooVersion(settings, config, version)),
+        )
+        for version in config.versions
     ]
     return found
 
 
-@cli_command(
-    "up",
-    "tlc up --skip install-tools",
-    arguments=tuple(
-        argument(
-            flag,
-            metavar="STAGE",
-            action="append",
-            choices=list(UP),
-            help=f"{about}: {', '.join(UP)}; repeatable",
-        )
-        for flag, about in (("--only", "only this one"), ("--skip", "not this one"))
-    ),
-)
+@cli_command("up", "tlc up", "tlc up --skip install-tools")
+@cli_words("--only", "STAGE", f"only this one: {', '.join(UP)}", choices=UP)
+@cli_words("--skip", "STAGE", "not this one", choices=UP)
 def cmd_up(context: Context) -> list[Stage]:
     """Do all of it, in order: run again, it does only what is left."""
     context.profile = "odoo-minimal"
-    if not os.path.exists(context.settings.config_path):
-        context.terminal.say(
-            f"No {tilde(context.settings.config_path)} yet; starting from the odoo-minimal profile."
-        )
+    path = context.settings.config_path
+    if not os.path.exists(path):
+        context.terminal.say(f"No {tilde(path)} yet; starting from the odoo-minimal profile.")
     context.config()
     only, skip = context.arguments["only"] or list(UP), context.arguments["skip"] or []
-    stages: list[Stage] = []
-    for name in UP:
-        if name in only and name not in skip:
-            if name == "doctor":
-                looks = [
-                    each
-                    for group in doctor_checks(context).values()
-                    for each in group
-                    if not each.online
-                ]
-                stages.append(Stage("doctor", looks))
-            else:
-                stages += context.stages_of(name)
-    if not stages:
-        raise UsageError("--only and --skip leave nothing to do", "tlc up")
+    wanted = [name for name in UP if name in only and name not in skip]
+    if not wanted:
+        raise UsageError("--only and --skip leave nothing to do", paste("tlc", "up"))
+    stages = [stage for name in wanted if name != "doctor" for stage in context.stages_of(name)]
+    if "doctor" in wanted:
+        looks = [each for group in doctor_checks(context).values() for each in group]
+        # Without what asks the network.
+        looks = [each for each in looks if not each.online]
+        stages.append(Stage("doctor", looks))
     return stages
 
 
+def doctor_reads(context: Context) -> list[tuple[str, Stage, Resource]]:
+    """Return the resources that doctor takes from other commands, each with its group and stage.
+
+    Those that need a config are left out where there is no valid one.
+    """
+    found = []
+    for name, group in UP.items():
+        with contextlib.suppress(ConfigError):
+            for stage in context.stages_of(name) if group else []:
+                if stage.name == "ssh" and context.loaded and not uses_ssh(context.loaded):
+                    continue
+                mine = [each for each in stage.resources if each.in_doctor]
+                found += [(each.group or group, stage, each) for each in mine]
+    return found
+
+
 def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """Doctor's run: tables; with --fix what is not well is brought about, and looked at again."""
-    offline, groups = context.arguments["offline"], doctor_groups(context)
+    """Show doctor's tables; with --fix apply the fixes, then check again. Return the exit code."""
+    offline = context.arguments["offline"]
     code, changed = engine.run_doctor(stages, offline), False
     bad = {(each.kind, each.name) for each in engine.outcomes if each.status != CheckStatus.OK}
-    fixing = []
-    for name, group in UP.items():
-        for stage in groups.get(name, []):
-            resources = [
-                each for each in stage.resources if (each.group or group, each.name) in bad
-            ]
-            if resources:
-                fixing.append(stage.replace(resources=resources))
-    if fixing and context.arguments["fix"] and code != 130:
+    broken: dict[int, tuple[Stage, list[Resource]]] = {}
+    for group, stage, resource in doctor_reads(context):
+        if (group, resource.name) in bad:
+            broken.setdefault(id(stage), (stage, []))[1].append(resource)
+    if broken and context.arguments["fix"] and code != 130:
         settings = context.settings.replace(json=False)
-        repair = Engine(
-            settings, context.terminal, context.runner, "doctor", False, context.jobs, context.stack
-        )
+        fixing = [stage.replace(resources=each) for stage, each in broken.values()]
+        jobs, stack = context.jobs, context.stack
+        repair = Engine(settings, context.terminal, context.runner, "doctor", False, jobs, stack)
         repaired = repair.run(fixing)
         changed = any(each.status == "changed" for each in repair.outcomes)
         if repaired == 130:
@@ -7195,60 +7196,31 @@ def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) ->
     return code
 
 
-def doctor_groups(context: Context) -> dict[str, list[Stage]]:
-    """The stages of each command that doctor reads; without those that need a config that is not valid."""
-    found = {}
-    for name in UP:
-        with contextlib.suppress(ConfigError):
-            found[name] = context.stages_of(name) if name != "doctor" else []
-    if context.loaded and not uses_ssh(context.loaded):
-        found["bootstrap"] = [stage for stage in found["bootstrap"] if stage.name != "ssh"]
-    return found
-
-
 @cli_command(
     "doctor",
-    "tlc doctor Tools PostgreSQL --offline",
-    arguments=(
-        argument(
-            "groups",
-            metavar="GROUP",
-            nargs="*",
-            default=[],
-            help=f"only these: {', '.join(GROUPS)}",
-        ),
-        argument("--offline", action="store_true", help="nothing that needs the network"),
-        argument(
-            "--fix", action="store_true", help="bring about what is not well, then check again"
-        ),
-    ),
+    "tlc doctor",
+    "tlc doctor tools postgresql --offline",
+    help_group="look",
     run=run_doctor_command,
 )
+@cli_words("groups", "GROUP", f"only these: {', '.join(GROUPS)}")
+@cli_flag("--offline", "nothing that needs the network")
+@cli_flag("--fix", "apply the fixes, then check again")
 def cmd_doctor(context: Context) -> list[Stage]:
-    """Check everything the config declares, and say how to mend what is not well."""
-    known = {group.lower().replace(" ", "-"): group for group in GROUPS}
-    chosen = []
-    for wanted in context.arguments["groups"]:
-        group = known.get(wanted.lower().replace(" ", "-"))
-        if not group:
-            near = nearest(wanted.lower(), known)
-            raise UsageError(
-                f"There is no group {wanted}; there are {', '.join(GROUPS)}",
-                f"tlc doctor {near}".rstrip(),
-            )
-        chosen.append(group)
-    resources: dict[str, list[Resource]] = {
-        group: list(doctor_checks(context).get(group, [])) for group in GROUPS
-    }
-    memos: dict[str, list[Memo]] = {group: [] for group in ("", *GROUPS)}
-    for name, stages in doctor_groups(context).items():
-        for stage in stages:
-            for each in stage.resources:
-                if each.in_doctor:
-                    resources[each.group or UP[name]].append(each)
-            memos[UP[name]] += stage.memos
-    shown = [group for group in GROUPS if group in (chosen or GROUPS)]
-    return [Stage(group, resources[group], memos=tuple(memos[group])) for group in shown]
+    """Check this machine and print a fix for each problem."""
+    dashed = {group.replace(" ", "-"): group for group in GROUPS}
+    wanted = [
+        dashed[pick("group", each.replace(" ", "-"), dashed, "tlc", "doctor")]
+        for each in context.arguments["groups"]
+    ]
+    own, read = doctor_checks(context), doctor_reads(context)
+    shown = []
+    for group in [each for each in GROUPS if each in (wanted or GROUPS)]:
+        stages = {id(stage): stage for name, stage, _ in read if name == group}
+        memos = tuple(memo for stage in stages.values() for memo in stage.memos)
+        resources = [*own.get(group, []), *(each for name, _, each in read if name == group)]
+        shown.append(Stage(group, resources, memos=memos))
+    return shown
 
 
 class CheckoutStatus(Checkout):
@@ -7292,20 +7264,16 @@ class CheckoutStatus(Checkout):
 
 
 def view_status(settings: Settings, steps: Sequence[Step]) -> str:
-    """One line for each repository."""
+    """Return one line for each repository."""
     width = max((len(step.resource.name) for step in steps), default=0)
     return "\n".join(f"{step.resource.name:{width}}  {step.found.message}" for step in steps)
 
 
-@cli_command(
-    "status",
-    "tlc status -f web",
-    arguments=(FILTER,),
-    view=view_status,
-)
+@cli_command("status", "tlc status", "tlc status -f web", help_group="look", view=view_status)
+@FILTER
 def cmd_status(context: Context) -> list[Stage]:
     """Show one line per repository, from what is on disk."""
-    repositories = filtered_repositories(context, "status")
+    repositories = filtered_repositories(context)
     means = looking_means(context.runner)
     return [
         Stage(
@@ -7315,11 +7283,8 @@ def cmd_status(context: Context) -> list[Stage]:
     ]
 
 
-@cli_command(
-    "config",
-    "tlc config schema",
-    arguments=(argument("what", metavar="schema", choices=["schema"], help="what to print"),),
-)
+@cli_command("config", "tlc config schema")
+@cli_argument("what", choices=["schema"], help="what to print")
 def cmd_config(context: Context) -> str:
     """Print the JSON Schema of config.toml, for editors."""
     import json
@@ -7328,25 +7293,22 @@ def cmd_config(context: Context) -> str:
     return json.dumps({**head, **SCHEMA}, indent=2)
 
 
-# How each shell is told; @...@ are the places that completion() fills.
-COMPLETIONS = {
-    "bash": """\
-# tlc's completion for bash. To have it: tlc completion bash > ~/.local/share/bash-completion/completions/tlc
+# What bash and zsh are told; @names@ and @cases@ are filled by cmd_completion().
+BASH_COMPLETION = """\
 _tlc() {
-    # The words as spaces part them: those in COMP_WORDS end at @ and = too.
-    local IFS=$' \\t\\n' line=${COMP_LINE:0:COMP_POINT} current previous="" command="" each words="" typed kept
-    read -ra typed <<<"$line"
-    case $line in *[[:space:]]) typed+=("") ;; esac
-    current=${typed[${#typed[@]} - 1]}
-    previous=${typed[${#typed[@]} - 2]}
-    for each in "${typed[@]:1:${#typed[@]}-2}"; do
-        case $each in @names@) command=$each; break ;; esac
+    # The words as spaces part them: those in COMP_WORDS end at @ and = too. The | marks the end.
+    local IFS=$' \\t\\n' line=${COMP_LINE:0:$COMP_POINT} command="" previous="" current=""
+    local words="" options="" kept="" each
+    for each in $line\\|; do
+        case $command:$current in @names@) command=$current ;; esac
+        previous=$current current=${each%\\|}
     done
     case $command:$previous in
 @cases@
     esac
-    # What readline replaces begins behind the last of these; an @ it replaces as well.
-    kept=${current%"${current##*[$COMP_WORDBREAKS]}"}
+    case $current in -*) words="$options @globals@" ;; esac
+    # What bash replaces begins behind the last of these; an @ it replaces as well.
+    [ -n "${ZSH_VERSION-}" ] || kept=${current%"${current##*[$COMP_WORDBREAKS]}"}
     kept=${kept%@}
     COMPREPLY=()
     for each in $words; do
@@ -7354,94 +7316,98 @@ _tlc() {
     done
 }
 complete -F _tlc tlc
-""",
-    "zsh": """\
-#compdef tlc
-# tlc's completion for zsh. To have it: tlc completion zsh > a file _tlc in a directory of $fpath
-_tlc() {
-    local command="" each words_of previous=${words[CURRENT - 1]}
-    for each in "${(@)words[2,CURRENT - 1]}"; do
-        case $each in @names@) command=$each; break ;; esac
-    done
-    case $command:$previous in
-@cases@
-    esac
-    compadd -- ${=words_of}
-}
-if [ "$funcstack[1]" = _tlc ]; then _tlc "$@"; else compdef _tlc tlc; fi
-""",
-    "fish": """\
-# tlc's completion for fish. To have it: tlc completion fish > ~/.config/fish/completions/tlc.fish
-complete -c tlc -f
-""",
+"""
+# shell -> where its completion belongs, and its script; the one of fish goes on with its commands
+COMPLETIONS = {
+    "bash": ("~/.local/share/bash-completion/completions/tlc", BASH_COMPLETION),
+    "zsh": (
+        "a file _tlc in a directory of $fpath",
+        "autoload -U +X bashcompinit && bashcompinit\n"
+        + BASH_COMPLETION
+        + '[ "$funcstack[1]" != _tlc ] || _bash_complete -F _tlc\n',
+    ),
+    "fish": ("~/.config/fish/completions/tlc.fish", "complete -c tlc -f\n"),
 }
 
 
-@cli_command(
-    "completion",
-    "tlc completion bash",
-    arguments=(argument("shell", choices=list(COMPLETIONS), help="bash, zsh or fish"),),
-)
-def cmd_completion(context: Context) -> str:
-    """Print a completion script for bash, zsh or fish."""
-    # There is no Python in it: what it offers is as the config is now.
-    versions: list[str] = []
-    names: list[str] = []
+class Completion(Record):
+    """Words that are offered: behind one of `flags` of `command`, or without flags at their place.
+
+    `command`: "" before there is one, "*" anywhere. `takes_word`: whether the flags take a word.
+    """
+
+    command: str
+    flags: tuple[str, ...]
+    words: Sequence[str]
+    takes_word: bool = False
+
+
+def list_completions(context: Context) -> list[Completion]:
+    """Return all that can be completed, by the registry and as the config is now."""
+    values: dict[str, Sequence[str]] = {"groups": [group.replace(" ", "-") for group in GROUPS]}
     with contextlib.suppress(ConfigError):
         config = context.config()
-        versions = config.versions
-        for each in config.repositories:
-            names += [each.name, f"{each.organisation}/{each.name}", each.item]
-    values = {
-        "filter": list(dict.fromkeys(names)),
-        "profile": list(profiles()),
-        "versions": versions,
-        "groups": [group.replace(" ", "-") for group in GROUPS],
-    }
-    flags = [flag for flags in GLOBAL_OPTIONS for flag in flags]
-    cases: list[tuple[str, str, list[str]]] = [("*", "--color", ["auto", "always", "never"])]
-    for command in COMMANDS.values():
-        words = list(flags)
-        for names_of, options in command.arguments:
-            offered = options.get("choices") or values.get(names_of[-1].lstrip("-"), [])
-            if names_of[0][0] == "-":
-                words = [*names_of, *words]
-                cases += [(command.name, flag, offered) for flag in names_of if offered]
-            else:
-                words = [*offered, *words]
-        cases.append((command.name, "*", words))
-    cases.append(("", "*", [*COMMANDS, *flags, "--help", "--version"]))
-    kind = context.arguments["shell"]
+        values["versions"] = config.versions
+        values["filter"] = [name for name in filter_names(config) if name[-1] != "/"]
+    found = [Completion("", (), list(COMMANDS))]
+    options = [("*", each) for each in GLOBAL_OPTIONS.items()]
+    options += [(each.name, argument) for each in COMMANDS.values() for argument in each.arguments]
+    options.append(("", (("-h", "--help", "--version"), {"action": "help"})))
+    for name, (names, told) in options:
+        words = told.get("choices") or values.get(names[-1].lstrip("-"), [])
+        flags = names if names[0][0] == "-" else ()
+        found.append(Completion(name, flags, words, told.get("action") in (None, "append")))
+    return found
+
+
+@cli_command("completion", "tlc completion bash", "tlc completion fish", help_group="tlc itself")
+@cli_argument("shell", choices=list(COMPLETIONS), help="bash, zsh or fish")
+def cmd_completion(context: Context) -> str:
+    """Print a completion script for bash, zsh or fish."""
+    kind, found = context.arguments["shell"], list_completions(context)
+    place, script = COMPLETIONS[kind]
+    head = f"# tlc's completion for {kind}. To have it: tlc completion {kind} > {place}\n"
     if kind == "fish":
-        return COMPLETIONS[kind] + "".join(fish_completion(cases))
-    variable = "words" if kind == "bash" else "words_of"
-    lines = "\n".join(
-        f'    {name}:{previous}) {variable}="{" ".join(words)}" ;;'
-        for name, previous, words in cases
+        return head + script + "".join(map(fish_completion, found))
+    cases = [
+        f'    {each.command}:{flag}) words="{" ".join(each.words)}" ;;'
+        for each in found
+        for flag in each.flags
+        if each.words
+    ]
+    plain: dict[str, list[str]] = collections.defaultdict(list)
+    flags: dict[str, list[str]] = collections.defaultdict(list)
+    for each in found:
+        plain[each.command] += each.words if not each.flags else ()
+        flags[each.command] += each.flags
+    for name in [*COMMANDS, ""]:
+        words = f'words="{" ".join(plain[name])}" options="{" ".join(flags[name])}"'
+        cases.append(f"    {name}:*) {words} ;;")
+    filled = {
+        "@names@": "|".join(f":{name}" for name in COMMANDS),
+        "@globals@": " ".join(flags["*"]),
+        "@cases@": "\n".join(cases),
+    }
+    for place, text in filled.items():
+        script = script.replace(place, text)
+    return ("#compdef tlc\n" if kind == "zsh" else "") + head + script
+
+
+def fish_completion(each: Completion) -> str:
+    """Return the line of fish's script for these words."""
+    seen = f"__fish_seen_subcommand_from {each.command or ' '.join(COMMANDS)}"
+    where = f" -n '{seen}'" if each.command else f" -n 'not {seen}'"
+    flags = "".join(
+        f" -l {flag[2:]}" if flag[1] == "-" else f" -s {flag[1:]}" for flag in each.flags
     )
-    return COMPLETIONS[kind].replace("@names@", "|".join(COMMANDS)).replace("@cases@", lines)
-
-
-def fish_completion(cases: Sequence[tuple[str, str, list[str]]]) -> Iterator[str]:
-    """The lines of fish's script for these cases: command, word before, words to offer."""
-    taking = {(command, previous) for command, previous, _ in cases}
-    for command, previous, words in cases:
-        where = f"__fish_seen_subcommand_from {command or ' '.join(COMMANDS)}"
-        condition = "" if command == "*" else f" -n '{where}'" if command else f" -n 'not {where}'"
-        flags = [previous] if previous != "*" else [word for word in words if word[0] == "-"]
-        for flag in flags:
-            option = f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
-            if previous != "*":
-                yield f"complete -c tlc{condition} {option} -x -a '{' '.join(words)}'\n"
-            elif not {(command, flag), ("*", flag)} & taking:
-                yield f"complete -c tlc{condition} {option}\n"
-        plain = [word for word in words if word[0] != "-"]
-        if previous == "*" and plain:
-            yield f"complete -c tlc{condition} -a '{' '.join(plain)}'\n"
+    offered = (" -x" if each.flags and each.takes_word else "") + (
+        f" -a '{' '.join(each.words)}'" if each.words else ""
+    )
+    return f"complete -c tlc{'' if each.command == '*' else where}{flags}{offered}\n"
 
 
 def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """The run of self-update: with --check what doctor does, which changes nothing and asks nothing."""
+    """Update; with --check look only, as doctor does, which changes and asks nothing."""
     if not context.arguments["check"]:
         return engine.run(stages)
     code = engine.run_doctor(stages, offline=False)
@@ -7453,14 +7419,14 @@ def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> in
 
 @cli_command(
     "self-update",
+    "tlc self-update",
     "tlc self-update --check",
-    arguments=(
-        argument("--check", action="store_true", help="only tell whether there is a newer one"),
-    ),
+    help_group="tlc itself",
     run=update_or_check,
 )
+@cli_flag("--check", "only tell whether there is a newer one")
 def cmd_self_update(context: Context) -> list[Stage]:
-    """Replace tlc by its newest release, where tlc owns its file."""
+    """Replace tlc by its newest release."""
     return [Stage("tlc", [OwnArchive(context.runner)])]
 
 
@@ -7474,112 +7440,136 @@ ENVIRONMENT_HELP = """environment:
   TLC_CODE_DIR    the code root (~/code); config.toml is in it
   TLC_JOBS        as --jobs
   NEWCOMER_MODE   true or false: as --newcomer, --no-newcomer
-  NO_COLOR, FORCE_COLOR"""
-
-# flag -> what argparse is told; each is accepted before and after the command
-GLOBAL_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
-    ("--newcomer",): {
-        "action": "store_true",
-        "help": "explain the plan and ask before doing it (the default)",
-    },
-    ("--no-newcomer",): {
-        "action": "store_false",
-        "dest": "newcomer",
-        "help": "do it without asking",
-    },
-    ("-y", "--yes"): {"action": "store_true", "help": "answer yes to tlc's own questions"},
-    ("-n", "--dry-run"): {"action": "store_true", "help": "show the plan, change nothing"},
-    ("-j", "--jobs"): {
-        "metavar": "N",
-        "help": f"tasks at once, 1 to {MAX_JOBS} (the config's jobs, else {DEFAULT_JOBS})",
-    },
-    ("--json",): {
-        "action": "store_true",
-        "help": "one JSON document on stdout, everything else on stderr",
-    },
-    ("--color",): {"choices": ["auto", "always", "never"], "help": "when to use colours"},
-    ("-v", "--verbose"): {
-        "action": "store_true",
-        "help": "show each command that is run, with its duration",
-    },
-    ("-q", "--quiet"): {"action": "store_true", "help": "only failures and the closing block"},
-}
-
-TRUTH = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+  NO_COLOR, FORCE_COLOR
+"""
+TRUTH = dict.fromkeys(["true", "t", "1", "yes", "y", "on"], True)
+TRUTH |= dict.fromkeys(["false", "f", "0", "no", "n", "off"], False)
 
 
-def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    """The command line as a dict: `command` ("" for none), the options that were given, `help`. Raises UsageError."""
+def overview() -> str:
+    """Return what `tlc --help` prints: the commands in groups, then the options of all of them."""
+    lines = ["usage: tlc [options] COMMAND [arguments]", "", ABOUT]
+    for group in HELP_GROUPS:
+        mine = [each for each in COMMANDS.values() if each.help_group == group]
+        lines += ["", f"{group}:"]
+        for each in sorted(mine, key=lambda each: each.name != "up"):
+            lines.append(f"  {each.name:16} {each.about.rstrip('.')}")
+    lines += ["", "options, before or after the command:"]
+    for flags, told in GLOBAL_OPTIONS.items():
+        shown = f"{', '.join(flags)} {told.get('metavar', '')}"
+        lines.append(f"  {shown:16} {told['help']}")
+    lines.append(f"  {'--version':16} show the version\n")
+    return "\n".join([*lines, ENVIRONMENT_HELP + "\n`tlc help COMMAND` shows more of a command."])
+
+
+def options_of(command: str) -> dict[str, dict[str, Any]]:
+    """Return the options that may stand behind a command -> what argparse is told of each."""
+    options = [*(COMMANDS[command].arguments if command else ()), *GLOBAL_OPTIONS.items()]
+    known = {flag: told for flags, told in options for flag in flags if flag[0] == "-"}
+    return {**known, "--help": {}, "--version": {}}
+
+
+def make_parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of all command lines, as "", and that of each command."""
     import argparse
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            unknown = re.search(r"<command>: invalid choice: '(.*?)'", message)
-            if unknown:
-                near = nearest(unknown[1], COMMANDS)
-                message = f"there is no command {unknown[1]}" + (
-                    f"; did you mean {near}?" if near else ""
-                )
-            raise UsageError(f"{message[:1].upper()}{message[1:]}", f"{self.prog} --help")
+            command = self.prog.partition(" ")[2]
+            if unknown := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
+                pick("command", unknown[1], COMMANDS, "tlc")
+            elif lone := re.match(r"argument (?:\S*/)?(\S+): expected one argument", message):
+                told = options_of(command)[lone[1]]
+                choices = f": {', '.join(told['choices'])}" if "choices" in told else ""
+                message = f"{lone[1]} needs {told.get('metavar', 'a word')}{choices}"
+            elif required := re.match(r"the following arguments are required: (.*)", message):
+                message = f"{self.prog} needs {required[1]}"
+            else:
+                message = message[:1].upper() + message[1:]
+            raise UsageError(message, paste(*self.prog.split(), "--help"))
 
-    def add_globals(parser: argparse.ArgumentParser) -> None:
-        group = parser.add_argument_group("options of every command")
-        group.add_argument(
-            "--version", action="version", version=f"tlc {__version__}", help="show the version"
-        )
-        for flags, options in GLOBAL_OPTIONS.items():
-            group.add_argument(*flags, default=argparse.SUPPRESS, **options)
+        def format_help(self) -> str:
+            return super().format_help() if self.prog != "tlc" else f"{overview()}\n"
+
+        def add(self, names: tuple[str, ...], told: dict[str, Any]) -> None:
+            if "choices" in told:  # argparse would refuse other letters, and name none that is near
+                kind = told.get("metavar", names[-1]).lower()
+                before = [*self.prog.split(), *(names[:1] if names[0][0] == "-" else ())]
+                told = {"metavar": "|".join(told["choices"]), **told}
+                known = told.pop("choices")
+                told["type"] = lambda word: pick(kind, word, known, *before)
+            self.add_argument(*names, **told)
 
     plain = argparse.RawDescriptionHelpFormatter
-    parser = Parser(
-        prog="tlc",
-        description=ABOUT,
-        epilog=ENVIRONMENT_HELP,
-        allow_abbrev=False,
-        formatter_class=plain,
-    )
-    add_globals(parser)
-    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="<command>")
+    look: dict[str, Any] = {"allow_abbrev": False, "formatter_class": plain}
+    parsers = {"": Parser(prog="tlc", **look)}
+    commands = parsers[""].add_subparsers(dest="command", metavar="COMMAND")
     for each in COMMANDS.values():
-        sub = subparsers.add_parser(
-            each.name,
-            help=each.about[0].lower() + each.about[1:].rstrip("."),
-            description=each.about,
-            epilog=f"example:\n  {each.example}",
-            allow_abbrev=False,
-            formatter_class=plain,
+        examples = "\n  ".join(["examples:", *each.examples])
+        more = f"{examples}\n\nOptions of every command: tlc help"
+        parsers[each.name] = commands.add_parser(
+            each.name, prog=f"tlc {each.name}", description=each.about, epilog=more, **look
         )
         for names, options in each.arguments:
-            sub.add_argument(*names, **options)
-        add_globals(sub)
-    parsed = vars(parser.parse_args(argv))
-    return {**parsed, "command": parsed["command"] or "", "help": parser.format_help()}
+            parsers[each.name].add(names, options)
+    hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    for parser in parsers.values():
+        parser.add_argument("--version", action="version", version=f"tlc {__version__}", **hidden)
+        for flags, options in GLOBAL_OPTIONS.items():
+            parser.add(flags, {**options, **hidden})
+    return dict(parsers)
+
+
+def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
+    """Return `command` ("" for none), the options that were given, and `help`. Raises UsageError."""
+    parsed, unknown = make_parsers()[""].parse_known_args(argv)
+    command = parsed.command or ""
+    for word in unknown[:1]:
+        name = f"tlc {command}".rstrip()
+        flag = word.partition("=")[0]
+        near = nearest_words(flag, options_of(command)) if word[0:1] == "-" else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        fix = paste(*name.split(), "--help")
+        if word[0:1] != "-" and "--filter" in options_of(command):
+            hint, fix = f"; did you mean -f {word}?", paste("tlc", command, "-f", word)
+        kind = f"option {flag}" if word[0:1] == "-" else f"argument {word}"
+        raise UsageError(f"{name} has no {kind}{hint}", fix)
+    return {**vars(parsed), "command": command, "help": "" if command else overview()}
+
+
+@cli_command("help", "tlc help", "tlc help pull-repos", help_group="tlc itself")
+@cli_argument("topic", metavar="COMMAND", nargs="?", choices=COMMANDS, help="a command")
+def cmd_help(context: Context) -> str:
+    """Show all commands, or one with its options and examples."""
+    return make_parsers()[context.arguments["topic"] or ""].format_help()
+
+
+def how_called(environ: Mapping[str, str]) -> str:
+    """Return `tlc` where the one on PATH is this very file, else the command it was called by."""
+    path, found = (sys.argv or [""])[0] or "tlc", shutil.which("tlc", path=environ.get("PATH"))
+    with contextlib.suppress(OSError):
+        if found and os.path.samefile(found, path):
+            return "tlc"
+    return shell("python3", path) if path.endswith((".py", ".pyz")) else shell(path)
 
 
 def make_settings(
     given: Mapping[str, Any], environ: Mapping[str, str], argv: Sequence[str] = ()
 ) -> Settings:
-    """The one place where options, environment and command line become settings. Raises UsageError."""
+    """Return what options and environment say, in the one place that reads both.
+
+    Raises UsageError.
+    """
     newcomer = environ.get("NEWCOMER_MODE", "").strip().lower() or "true"
     if newcomer not in TRUTH:
-        raise UsageError(
-            f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}", "unset NEWCOMER_MODE"
-        )
+        wrong = f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}"
+        raise UsageError(wrong, paste("unset", "NEWCOMER_MODE"))
     jobs = given.get("jobs", environ.get("TLC_JOBS") or None)
     if jobs is not None and jobs not in map(str, range(1, MAX_JOBS + 1)):
-        raise UsageError(
-            f"--jobs or TLC_JOBS is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}",
-            "tlc --jobs 4",
+        name, fix = (
+            ("--jobs", NO_FIX) if "jobs" in given else ("TLC_JOBS", paste("unset", "TLC_JOBS"))
         )
+        raise UsageError(f"{name} is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}", fix)
 
     def xdg(name: str, usual: str) -> str:
         home = environ.get(name, "")
@@ -7589,12 +7579,11 @@ def make_settings(
     root = os.path.expanduser(environ.get("TLC_CODE_DIR") or "~/code")
     if root.startswith("~"):
         raise UsageError(f"{root}: no home directory is known there; set HOME or TLC_CODE_DIR")
-    called = sys.argv[0] if sys.argv else "tlc"
     return Settings(
         code_root=os.path.abspath(root),
         state_dir=xdg("XDG_STATE_HOME", "~/.local/state"),
         data_dir=xdg("XDG_DATA_HOME", "~/.local/share"),
-        program=shell("python3", called) if called.endswith((".py", ".pyz")) else "tlc",
+        program=how_called(environ),
         again=shell(*argv),
         newcomer=given.get("newcomer", TRUTH[newcomer]),
         yes=given.get("yes", False),
@@ -7608,25 +7597,6 @@ def make_settings(
     )
 
 
-def summary_line(context: Context) -> str:
-    """Where this machine stands, in a line, and the next command to run."""
-    root, called = tilde(context.settings.code_root), context.settings.called
-    try:
-        config = context.config()
-    except ConfigError as error:
-        if os.path.exists(context.settings.config_path):
-            return f"{error.message}\nnext: {called(error.fix)}"
-        return f"No {root}/config.toml yet.\nnext: {called('tlc up')}"
-    places = [
-        os.path.join(context.settings.code_root, each.path, ".git") for each in config.repositories
-    ]
-    built = [OdooVersion(context.settings, config, version).is_built for version in config.versions]
-    there = sum(map(os.path.exists, places))
-    after = "tlc doctor" if there == len(places) and all(built) else "tlc up"
-    counts = f"{there} of {len(places)} repositories and {sum(built)} of {len(built)} environments are there"
-    return f"{root}: {counts}.\nnext: {called(after)}"
-
-
 def run_command(
     given: Mapping[str, Any], settings: Settings, terminal: Terminal, runner: Runner
 ) -> int:
@@ -7634,14 +7604,16 @@ def run_command(
     context = Context(settings, terminal, runner, given)
     if not given["command"]:
         Report(terminal, settings).document("", True)
-        terminal.show(f"{given['help']}\n{summary_line(context)}")
+        summary, following = summarize(context)
+        shown = f"{summary}\nnext: {settings.called(following)}"
+        terminal.show(f"{given['help']}\n{shown}")
         return 0
     context.heed_config()
     settings = context.settings
     command = COMMANDS[given["command"]]
     codes = dict(command.exit_codes)
     with context.stack:
-        stages = command.stages(context)
+        stages = command.function(context)
         if isinstance(stages, str):
             terminal.show(stages)
             Report(terminal, settings).document(command.name, True)

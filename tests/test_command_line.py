@@ -127,38 +127,34 @@ def test_the_version_is_told_everywhere(sandbox: Sandbox, arguments: list[str]) 
 
 
 @pytest.mark.parametrize("name", tlc.COMMANDS)
-def test_the_help_of_a_command_has_an_example_that_runs(sandbox: Sandbox, name: str) -> None:
+def test_the_help_of_a_command_has_examples_that_run(sandbox: Sandbox, name: str) -> None:
     run = sandbox.tlc(name, "--help")
     assert run.code == 0
-    assert run.out == sandbox.tlc(name, "-h").out
-    [example] = re.findall(r"^example:\n +tlc (.*)$", run.out, re.MULTILINE)
-    assert example.split()[0] == name
+    assert run.out == sandbox.tlc("help", name).out
+    examples = re.findall(r"^  tlc (.*)$", run.out.partition("\nexamples:\n")[2], re.MULTILINE)
+    assert len(examples) == 2 or name == "config"
     sandbox.config(tlc.profiles()["odoo-dev"])
     sandbox.env["PATH"] += f":{pythons.uv().parent}"
-    tried = sandbox.tlc(*shlex.split(example), "--dry-run")
     # What they find wrong in an empty home without a network is an answer.
     refused = name in ("doctor", "self-update", "ensure-db-user", "create-venvs")
-    assert tried.code == 0 or (refused and tried.code == 1), tried.err
+    for example in examples:
+        assert example.split()[0] == name
+        tried = sandbox.tlc(*shlex.split(example), "--dry-run")
+        assert tried.code == 0 or (refused and tried.code == 1), tried.err
 
 
 def test_the_help_names_every_command_option_and_variable(sandbox: Sandbox) -> None:
     text = sandbox.tlc("--help").out
-    for name in tlc.COMMANDS:
-        assert f"\n    {name} " in text or f"\n    {name}\n" in text
-    for option in (
-        "--newcomer",
-        "--yes",
-        "--dry-run",
-        "--jobs",
-        "--json",
-        "--color",
-        "--verbose",
-        "--quiet",
-        "--version",
-    ):
-        assert option in text
+    assert text == sandbox.tlc("help").out == sandbox.tlc("-h").out
+    assert all(f"\n{group}:\n" in text for group in tlc.HELP_GROUPS)
+    assert text.index("\n  up ") < min(
+        text.index(f"\n  {name} ") for name in tlc.COMMANDS if name != "up"
+    )
+    for option in [flag for flags in tlc.GLOBAL_OPTIONS for flag in flags] + ["--version"]:
+        assert re.search(rf"\n  .*{option}\b", text)
     for variable in ("TLC_CODE_DIR", "TLC_JOBS", "NEWCOMER_MODE", "NO_COLOR", "FORCE_COLOR"):
         assert variable in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
 # --- wrong usage
@@ -166,20 +162,29 @@ def test_the_help_names_every_command_option_and_variable(sandbox: Sandbox) -> N
 WRONG = [
     (["ini"], "There is no command ini; did you mean init?"),
     (["pull-repo"], "did you mean pull-repos?"),
+    (["update"], "did you mean self-update or up?"),
     (["generate_config", "odoo-dev"], "did you mean generate-config?"),
-    (["xyzzy"], "There is no command xyzzy"),
-    (["init", "--yse"], "--yse"),
-    (["--dry-runs", "init"], "--dry-runs"),
-    (["pull-repos", "--forced"], "--forced"),
-    (["pull-repos", "--filter"], "--filter"),
-    (["init", "extra"], "extra"),
-    (["generate-config"], "PROFILE"),
+    (["xyzzy"], "There is no command xyzzy; choose from "),
+    (["help", "stauts"], "did you mean status?"),
+    (["init", "--yse"], "tlc init has no option --yse; did you mean --yes?"),
+    (["up", "--onyl", "init"], "tlc up has no option --onyl; did you mean --only?"),
+    (["--dry-runs", "init"], "did you mean --dry-run?"),
+    (["pull-repos", "--forced"], "did you mean --force?"),
+    (["pull-repos", "--filter"], "--filter needs NAME"),
+    (["pull-repos", "web"], "did you mean -f web?"),
+    (["up", "--only"], "--only needs STAGE: bootstrap, init, "),
+    (["up", "--only", "venvs"], "There is no stage venvs; did you mean create-venvs?"),
+    (["up", "--skip", "create-venv"], "did you mean create-venvs?"),
+    (["bootstrap", "--only", "gti"], "did you mean git?"),
+    (["init", "extra"], "tlc init has no argument extra"),
+    (["generate-config"], "tlc generate-config needs PROFILE"),
     (["generate-config", "odoo-dv"], "did you mean odoo-dev?"),
     (["generate-config", "oca-contributer"], "did you mean oca-contributor?"),
     (["generate-config", "minimal"], "did you mean odoo-minimal?"),
-    (["generate-config", "xyzzy"], "there are odoo-minimal, odoo-dev, oca-contributor"),
-    (["--color", "sometimes", "init"], "'sometimes'"),
-    (["init", "--jobs"], "--jobs"),
+    (["generate-config", "xyzzy"], "choose from odoo-minimal, odoo-dev, oca-contributor"),
+    (["completion", "bsh"], "did you mean bash?"),
+    (["--color", "sometimes", "init"], "choose from auto, always, never"),
+    (["init", "--jobs"], "--jobs needs N"),
     *(
         (place, "allowed: a number from 1 to 64")
         for jobs in ("0", "65", "-1", "abc", "1.5", "٣", "9" * 5000, "")
@@ -197,8 +202,15 @@ def test_wrong_usage_is_told_with_the_way_out_and_exit_code_2(
     assert run.code == 2
     assert run.out == ""
     assert said in run.err
-    assert re.search(r"^→ (tlc|python3 \S+) \S", run.err, re.MULTILINE)
+    # Where the words to choose from are named, nothing that could be pasted helps more.
+    enough = "choose from" in run.err or "allowed:" in run.err
+    assert enough or re.search(r"^→ python3 \S+ \S", run.err, re.MULTILINE)
     assert everything(home.home) == before
+
+
+def test_words_count_in_any_case(sandbox: Sandbox) -> None:
+    run = sandbox.tlc("generate-config", "Odoo-Dev", "--dry-run", "--color", "NEVER")
+    assert (run.code, "write ~/code/config.toml" in run.out) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +219,7 @@ def test_wrong_usage_is_told_with_the_way_out_and_exit_code_2(
         (
             "NEWCOMER_MODE",
             "maybe",
-            "NEWCOMER_MODE is 'maybe'; allowed: true, 1, yes, on, false, 0, no, off",
+            "NEWCOMER_MODE is 'maybe'; allowed: true, t, 1, yes, y, on, false, f, 0, no, n, off",
         ),
         ("TLC_JOBS", "0", "allowed: a number from 1 to 64"),
         ("TLC_JOBS", "65", "allowed: a number from 1 to 64"),
@@ -239,8 +251,8 @@ def test_the_option_for_jobs_goes_before_the_variable(
     assert tlc.make_settings(tlc.parse_arguments(["init", *arguments]), env).jobs == code
 
 
-ASKS = dict.fromkeys(["", "true", "1", "yes", "on", "TRUE", " Yes "], True)
-ASKS |= dict.fromkeys(["false", "0", "no", "off", "False", "OFF"], False)
+ASKS = dict.fromkeys(["", "true", "t", "1", "yes", "y", "on", "TRUE", " Yes "], True)
+ASKS |= dict.fromkeys(["false", "f", "0", "no", "n", "off", "False", "OFF"], False)
 
 
 @pytest.mark.parametrize(("value", "asks"), ASKS.items())
@@ -309,13 +321,13 @@ def test_tlc_alone_leads_a_newcomer_from_nothing_to_the_repositories(sandbox: Sa
 
     sandbox.config(VERSIONS + '[repos]\noca = ["web", "queue"]\n')
     made = sandbox.tlc("--yes", "init")
-    assert next_command(made, "next") == [*python, "install-tools"]
+    assert next_command(made, "next") == [*python, "up"]
     run = sandbox.tlc()
-    assert "~/code: 0 of 2 repositories and 0 of 1 environments are there." in run.out
+    assert "~/code: 0 of 2 repositories are cloned, 0 of 1 environments are built." in run.out
     assert next_command(run, "next:") == [*python, "up"]
 
     subprocess.run(["git", "init", "-q", sandbox.root / "oca/17.0/web"], check=True)
-    assert "~/code: 1 of 2 repositories and" in sandbox.tlc().out
+    assert "~/code: 1 of 2 repositories are cloned," in sandbox.tlc().out
 
 
 def test_tlc_alone_tells_what_is_wrong_with_the_config(sandbox: Sandbox) -> None:

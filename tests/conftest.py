@@ -199,8 +199,12 @@ def archive(built: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def moments(request: pytest.FixtureRequest) -> random.Random:
-    """Chance, the same in each run of a story; TLC_TESTS_SEED replays what another seed drew, "new" draws one."""
-    seed = os.environ.get("TLC_TESTS_SEED") or request.node.name
+    """Chance, the same in each run of a story, another in each of `make faults`.
+
+    TLC_TESTS_SEED replays what a seed drew; "new" draws one for every story.
+    """
+    usual = "new" if request.node.get_closest_marker("faults") else request.node.name
+    seed = os.environ.get("TLC_TESTS_SEED") or usual
     seed = os.urandom(4).hex() if seed == "new" else seed
     print(f"to replay: TLC_TESTS_SEED={shlex.quote(seed)}")
     return random.Random(seed)
@@ -232,3 +236,21 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     fail_if_skipped(report)
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of `make faults`: what its tests recorded, those of one fault together."""
+    table: dict[str, list[int]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, recorded in getattr(report, "user_properties", []):
+                if name == "fault" and report.when == "call":
+                    fault, *counts = recorded
+                    sums = table.setdefault(fault, [0, 0, 0])
+                    table[fault] = [one + more for one, more in zip(sums, counts, strict=True)]
+    if table:
+        line = "{:32}{:>8}{:>8}{:>18}".format
+        terminalreporter.section("faults")
+        terminalreporter.write_line(line("fault", "times", "lost", "completed after"))
+        for fault, sums in table.items():
+            terminalreporter.write_line(line(fault, *sums))

@@ -29,6 +29,8 @@ class Options:
     delay: float = 0  # milliseconds, there and back
     cut_after: int = 0  # bytes from the server after which a connection is cut; 0: never
     cuts: int = -1  # how many connections are cut; -1: all
+    rate: float = 0  # bytes a second from the server, of each connection; 0: no limit
+    garbage_after: int = -1  # bytes from the server after which noise comes instead; -1: never
     refuse: list[int] = field(
         default_factory=list
     )  # which connections, counted from 1, are closed at once
@@ -103,6 +105,10 @@ class Line:
                 if 0 < self.options.cut_after < passed and self.counts.cut != self.options.cuts:
                     self.counts.cut += 1
                     raise ConnectionAbortedError
+                if 0 <= self.options.garbage_after < passed:
+                    data = os.urandom(len(data))
+                if self.options.rate:
+                    await asyncio.sleep(len(data) / self.options.rate)
             await queue.put((self.now() + self.options.delay / 2000, data))
 
     async def deliver(self, queue: Queue, sink: asyncio.StreamWriter) -> None:

@@ -1,0 +1,541 @@
+"""Break it at random moments and in every way a machine can: nothing is lost, and the next run completes.
+
+`make faults` prints a table: fault, how often, how often something was lost, how often the next run completed. What
+is random has a seed that is printed; TLC_TESTS_SEED=... with that test's name replays it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Sandbox, soon
+from life import PLAIN, difference
+from ports import free_port
+from relay import Relay
+from results import statuses
+from ssh_server import SshAccess, SshServer, missing
+from upstream import Upstream
+
+pytestmark = pytest.mark.faults
+
+CONFIG = """versions = ["17.0", "18.0"]
+[repos]
+odoo = ["odoo"]
+oca = ["web", "queue"]
+[git]
+layout = "{layout}"
+"""
+# In the environment of all that a world starts, by which what is left over is found.
+MARK = "TLC_TESTS_WORLD"
+COMMANDS = [
+    "init",
+    "pull-repos",
+    "pull-repos --force -f queue",
+    "pull-repos -f oca/web -j1",
+    "status",
+    "doctor configuration repositories --offline",
+    "doctor configuration repositories --offline --fix",
+    "completion bash",
+    "config schema",
+    "up --skip bootstrap --skip install-tools --skip create-venvs --skip ensure-db-user --skip doctor",
+]
+
+
+class World:
+    """A code root in which a person works, in a home of its own; `others` move their branches on."""
+
+    def __init__(self, directory: Path, archive: Path, layout: str, url: bool = True) -> None:
+        self.directory, self.layout = directory, layout
+        self.me = Sandbox(directory, archive)
+        self.me.env |= {MARK: str(directory), "GIT_TERMINAL_PROMPT": "0"}
+        # The others are not of the world that is broken.
+        self.others = Sandbox(directory.with_name(f"{directory.name}-others"), archive)
+        self.others.env |= PLAIN
+        self.upstream = Upstream(self.others.home / "github", self.others, addresses=())
+        if url:
+            self.redirect(f"file://{self.upstream.directory}/")
+        for repository in ("odoo/odoo", "OCA/web", "OCA/queue"):
+            self.upstream.create(repository, "17.0", "18.0")
+        self.me.config(CONFIG.format(layout=layout))
+        self.moves = 0
+
+    def redirect(self, url: str) -> None:
+        """Have GitHub elsewhere."""
+        (self.me.home / ".gitconfig").write_text(f'[url "{url}"]\n\tinsteadOf = git@github.com:\n')
+
+    def checkouts(self) -> list[Path]:
+        return [
+            self.me.root / path.format(version)
+            for version in ("17.0", "18.0")
+            for path in ("odoo/odoo/{}", "oca/{}/web", "oca/{}/queue")
+        ]
+
+    @property
+    def web(self) -> Path:
+        """The checkout in which the person works."""
+        return self.me.root / "oca/18.0/web"
+
+    def git(self, *words: str, where: Path | None = None) -> str:
+        """Run git in the person's checkout, as one who has no settings."""
+        done = subprocess.run(
+            ["git", "-C", str(where or self.web), *words],
+            env={**self.me.env, **PLAIN, MARK: ""},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"git {words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def work(self) -> None:
+        """Work: a commit, a branch, a stash, a changed file, a staged one, and one that git does not know."""
+        (self.web / "own.py").write_text("own = 1\n")
+        self.git("add", "own.py")
+        self.git("commit", "-q", "-m", "own")
+        self.git("branch", "feature")
+        (self.web / "README.md").write_text("stashed\n")
+        self.git("stash", "-q")
+        (self.web / "module/models.py").write_text("mine = 1\n")
+        (self.web / "staged.py").write_text("staged = 1\n")
+        self.git("add", "staged.py")
+        (self.web / "notes.txt").write_text("notes\n")
+
+    def belongings(self) -> dict[str, Any]:
+        """Return all that the person would miss."""
+        files = {
+            str(path.relative_to(self.web)): path.read_bytes()
+            for path in sorted(self.web.rglob("*"))
+            if path.is_file() and ".git" not in path.relative_to(self.web).parts
+        }
+        refs = ("refs/heads/18.0", "refs/heads/feature", "refs/stash")
+        return {
+            "files": files,
+            "config.toml": (self.me.root / "config.toml").read_bytes(),
+            **{ref: self.git("rev-parse", ref) for ref in (*refs, "HEAD")},
+            "staged": self.git("diff", "--cached", "--name-status"),
+        }
+
+    def move_on(self) -> None:
+        """The others commit, to all branches of two repositories, something that the person's work is not about."""
+        self.moves += 1
+        for repository in ("OCA/queue", "odoo/odoo"):
+            for branch in ("17.0", "18.0"):
+                files = {f"{n}.py": f"moved = {self.moves}\n" * 50 for n in range(20)}
+                self.upstream.commit(repository, branch, files)
+
+    def words(self, command: str) -> list[str]:
+        return [sys.executable, str(self.me.archive), "--yes", *command.split()]
+
+    def start(self, command: str, limits: str = "") -> subprocess.Popen[str]:
+        """Start tlc, under limits of the shell's; in a session of its own."""
+        words = ["sh", "-c", f'{limits}exec "$@"', "sh", *self.words(command)]
+        return subprocess.Popen(
+            words,
+            env=self.me.env,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def processes(self) -> list[int]:
+        """Return what this world started and still runs."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"{MARK}={self.directory}".encode() in (process / "environ").read_bytes():
+                    found.append(int(process.name))
+        return found
+
+
+@dataclass
+class Tally:
+    """What came of a fault: a line of the table."""
+
+    fault: str
+    times: int = 0
+    lost: int = 0
+    completed: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def check(self, world: World, ended: str, before: dict[str, Any], said: str) -> None:
+        """After a fault: no traceback, no orphan, nothing lost, and the next run completes."""
+        self.times += 1
+        found = ["a traceback"] if "Traceback" in said else []
+        try:
+            soon(lambda: not world.processes(), 30)
+        except AssertionError:
+            found.append(f"orphans {world.processes()}")
+        try:
+            gone = difference(before, world.belongings())
+        except (AssertionError, OSError) as error:
+            gone = str(error)
+        if gone:
+            self.lost += 1
+            found.append(f"lost {gone}")
+        run = world.me.tlc("--yes", "--json", "pull-repos")
+        again = world.me.tlc("--yes", "--json", "pull-repos")
+        states = {**statuses(run)}
+        kept = states.pop("oca/web@18.0")
+        # A run that ended 1 without a message of its own is one more to be told.
+        whole = (run.code, kept) == (0, "kept") and set(states.values()) <= {"changed", "ok"}
+        idle = not again.json()["changed"] and len(states) == 5
+        if whole and idle and self.at_tips(world):
+            self.completed += 1
+        else:
+            found.append(f"the next run: {run.code} {run.err[-600:]}, then {again.err[-300:]}")
+        if found:
+            self.problems.append(f"{ended}: {'; '.join(found)}\n{said[-600:]}")
+
+    def at_tips(self, world: World) -> bool:
+        """Say whether all checkouts but the person's are as the others have them."""
+        for path in world.checkouts():
+            if path != world.web:
+                branch = path.name if path.parent.name == "odoo" else path.parent.name
+                name = "odoo/odoo" if path.parent.name == "odoo" else f"OCA/{path.name}"
+                tip = world.upstream.tip(name, branch)
+                if world.git("rev-parse", "HEAD", where=path).strip() != tip:
+                    return False
+                if world.git("status", "--porcelain", where=path):
+                    return False
+        return True
+
+    def close(self, record: Callable[[str, object], None]) -> None:
+        record("fault", (self.fault, self.times, self.lost, self.completed))
+        assert self.times
+        assert not self.problems, "\n\n".join(self.problems)
+
+
+@pytest.fixture(params=["clones", "worktrees"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, archive: Path) -> World:
+    """A world that is set up, in which the person has begun to work."""
+    world = World(tmp_path / "world", archive, request.param)
+    assert world.me.tlc("--yes", "init").code == 0
+    assert world.me.tlc("--yes", "pull-repos").code == 0
+    world.work()
+    return world
+
+
+def prepare(world: World, moments: random.Random) -> None:
+    """Have something to do: branches that moved, a checkout that is not there, a directory that is not."""
+    world.move_on()
+    if moments.random() < 0.5:
+        gone = moments.choice([path for path in world.checkouts() if path != world.web])
+        shutil.rmtree(gone)
+    if moments.random() < 0.3:
+        shutil.rmtree(world.me.root / "trobz", ignore_errors=True)
+
+
+# --- killed and interrupted
+
+SIGNALS = {
+    "SIGKILL": [signal.SIGKILL],
+    "SIGKILL of all": [signal.SIGKILL],
+    "SIGTERM": [signal.SIGTERM],
+    "Ctrl-C": [signal.SIGINT],
+    "Ctrl-C twice": [signal.SIGINT, signal.SIGINT],
+}
+# Of each signal and layout: 200 in all.
+MOMENTS = int(os.environ.get("TLC_TESTS_MOMENTS", "20"))
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_ended_at_any_moment(
+    world: World, moments: random.Random, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    tally = Tally(name)
+    for _ in range(MOMENTS):
+        prepare(world, moments)
+        before = world.belongings()
+        command = moments.choice(COMMANDS)
+        process = world.start(command)
+        pause = moments.uniform(0, 1.5)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(pause)
+        for number in SIGNALS[name]:
+            if name == "SIGKILL of all":
+                for pid in world.processes():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            elif name.startswith("Ctrl-C") and process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):  # as a terminal does: to all of it
+                    os.killpg(process.pid, number)
+            elif process.poll() is None:
+                process.send_signal(number)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        ended = f"{command}, {name} after {pause:.3f} s, code {process.returncode}"
+        if name != "SIGKILL" and "all" not in name and process.returncode not in (0, 1, 130):
+            tally.problems.append(f"{ended}: {err[-300:]}")
+        if time.monotonic() - began > 10:
+            tally.problems.append(f"{ended}: it took {time.monotonic() - began:.1f} s to end")
+        tally.check(world, ended, before, out + err)
+    tally.close(record_property)
+
+
+# --- a full disk, directories that cannot be written, limits
+
+
+@contextlib.contextmanager
+def mounted(directory: Path, *options: str) -> Iterator[None]:
+    """Mount something over a directory, as root can."""
+    subprocess.run(["mount", *options, str(directory)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="mounting takes root: sudo make faults")
+
+
+@needs_root
+@pytest.mark.parametrize("layout", ["clones", "worktrees"])
+def test_the_disk_is_full(
+    tmp_path: Path,
+    archive: Path,
+    layout: str,
+    moments: random.Random,
+    record_property: Callable[[str, object], None],
+) -> None:
+    tally, place = Tally("full disk"), tmp_path / "world"
+    place.mkdir()
+    with mounted(place, "-t", "tmpfs", "-o", "size=24m", "tmpfs"):
+        world = World(place, archive, layout)
+        assert world.me.tlc("--yes", "init").code == 0
+        assert world.me.tlc("--yes", "pull-repos").code == 0
+        world.work()
+        for _ in range(25):
+            prepare(world, moments)
+            before = world.belongings()
+            free = shutil.disk_usage(place).free
+            left = int(moments.choice([moments.uniform(0, 60_000), moments.uniform(0, 900_000)]))
+            (place / "filler").write_bytes(b"\0" * max(free - left, 0))
+            command = moments.choice(COMMANDS)
+            process = world.start(command)
+            out, err = process.communicate(timeout=120)
+            ended = f"{command} with {left} bytes left, code {process.returncode}"
+            (place / "filler").unlink()
+            if process.returncode not in (0, 1):
+                tally.problems.append(f"{ended}: {err[-300:]}")
+            tally.check(world, ended, before, out + err)
+    tally.close(record_property)
+
+
+PLACES = [
+    "",
+    "oca",
+    "oca/17.0",
+    "oca/18.0/queue/.git",
+    "odoo/odoo/17.0",
+    ".stores",
+    "../.local/state",
+]
+
+
+@needs_root
+def test_a_directory_is_read_only(
+    world: World, moments: random.Random, record_property: Callable[[str, object], None]
+) -> None:
+    tally = Tally("read-only directory")
+    for place in PLACES:
+        path = world.me.root / place
+        if not path.is_dir():
+            continue
+        for command in ("pull-repos", "init", "doctor configuration repositories --offline --fix"):
+            prepare(world, moments)
+            if not path.is_dir():
+                path.mkdir(parents=True)
+            before = world.belongings()
+            with mounted(path, "--bind", str(path)):
+                subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)
+                process = world.start(command)
+                out, err = process.communicate(timeout=120)
+            ended = f"{command} with {place or 'the root'} read-only, code {process.returncode}"
+            if process.returncode not in (0, 1):
+                tally.problems.append(f"{ended}: {err[-300:]}")
+            tally.check(world, ended, before, out + err)
+    tally.close(record_property)
+
+
+LIMITS = {
+    "no file descriptors": lambda moments: f"ulimit -n {moments.randint(4, 40)}; ",
+    "no memory": lambda moments: f"ulimit -v {moments.randint(20, 400) * 1000}; ",
+    "no large files": lambda moments: f"ulimit -f {moments.randint(0, 40)}; ",
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit(
+    world: World, moments: random.Random, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    tally = Tally(name)
+    for _ in range(15):
+        prepare(world, moments)
+        before = world.belongings()
+        command, limit = moments.choice(COMMANDS), LIMITS[name](moments)
+        process = world.start(command, limit)
+        out, err = process.communicate(timeout=120)
+        ended = f"{command} under {limit}code {process.returncode}"
+        # Python itself cannot start under some: then nothing has happened.
+        if process.returncode not in (0, 1) and "tlc" in err and "Fatal Python" not in err:
+            tally.problems.append(f"{ended}: {err[-300:]}")
+        by_python = any(word in err for word in ("Fatal Python", "zipimport", "No module named"))
+        tally.check(world, ended, before, "" if by_python else out + err)
+    tally.close(record_property)
+
+
+# --- the network
+
+LINES: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+    "network cut": lambda moments: {"cut_after": moments.randint(1, 40_000)},
+    "network at 1 kB/s": lambda moments: {
+        "rate": 1_000,
+        "cut_after": moments.randint(2_000, 9_000),
+    },
+    "network answers garbage": lambda moments: {"garbage_after": moments.randint(0, 9_000)},
+    "network refuses": lambda moments: {"refuse": list(range(1, 999))},
+}
+
+
+@pytest.mark.parametrize("layout", ["clones", "worktrees"])
+@pytest.mark.parametrize("name", LINES)
+def test_the_network(
+    tmp_path: Path,
+    archive: Path,
+    layout: str,
+    name: str,
+    moments: random.Random,
+    record_property: Callable[[str, object], None],
+) -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    tally = Tally(name)
+    world = World(tmp_path / "world", archive, layout, url=False)
+    with SshServer(tmp_path / "sshd", world.upstream.directory) as server:
+        access = SshAccess(world.me.home, world.me.env, server)
+        assert world.me.tlc("--yes", "init").code == 0
+        assert world.me.tlc("--yes", "pull-repos").code == 0
+        world.work()
+        for _ in range(4):
+            prepare(world, moments)
+            before = world.belongings()
+            options = LINES[name](moments)
+            with Relay(server.port, **options) as relay:
+                access.configure(relay.port)
+                process = world.start("pull-repos")
+                out, err = process.communicate(timeout=240)
+            access.configure(server.port)
+            ended = f"pull-repos over a line with {options}, code {process.returncode}"
+            if process.returncode not in (0, 1):
+                tally.problems.append(f"{ended}: {err[-300:]}")
+            tally.check(world, ended, before, out + err)
+    tally.close(record_property)
+
+
+def test_nobody_listens(world: World, record_property: Callable[[str, object], None]) -> None:
+    tally = Tally("GitHub is down")
+    world.move_on()
+    before = world.belongings()
+    good = (world.me.home / ".gitconfig").read_text()
+    world.redirect(f"https://127.0.0.1:{free_port()}/")
+    process = world.start("pull-repos")
+    out, err = process.communicate(timeout=120)
+    (world.me.home / ".gitconfig").write_text(good)
+    assert process.returncode == 1
+    tally.check(world, f"pull-repos, code {process.returncode}", before, out + err)
+    tally.close(record_property)
+
+
+# --- others at work
+
+
+@pytest.mark.parametrize("count", [2, 10])
+def test_several_at_once(
+    world: World, moments: random.Random, count: int, record_property: Callable[[str, object], None]
+) -> None:
+    tally = Tally(f"{count} tlc at once")
+    for _ in range(4):
+        prepare(world, moments)
+        before = world.belongings()
+        commands = [moments.choice(COMMANDS) for _ in range(count)]
+        runs = [world.start(command) for command in commands]
+        ended = [(run.communicate(timeout=300), run.returncode) for run in runs]
+        said = "".join(out + err for (out, err), _ in ended)
+        # doctor may find what another is still bringing.
+        codes = [
+            code
+            for (_, code), command in zip(ended, commands, strict=True)
+            if "doctor" not in command
+        ]
+        if set(codes) - {0}:
+            tally.problems.append(f"{commands}: {codes}: {said[-900:]}")
+        tally.check(world, shlex.join(commands), before, said)
+    tally.close(record_property)
+
+
+LOCKS = ["index.lock", "HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock"]
+
+
+def git_directory(world: World, path: Path, common: bool) -> Path:
+    option = "--git-common-dir" if common else "--git-dir"
+    return Path(world.git("rev-parse", "--path-format=absolute", option, where=path).strip())
+
+
+@pytest.mark.parametrize("common", [False, True], ids=["checkout", "store"])
+def test_the_locks_of_others(
+    world: World,
+    moments: random.Random,
+    common: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
+    tally = Tally("a lock of another git's")
+    for name in LOCKS:
+        world.move_on()
+        before = world.belongings()
+        queue = world.me.root / "oca/17.0/queue"
+        lock = git_directory(world, queue, common) / name
+        lock.write_bytes(b"")
+        process = world.start("pull-repos")
+        out, err = process.communicate(timeout=120)
+        ended = f"pull-repos beside {lock.name}, code {process.returncode}"
+        if not lock.exists():
+            tally.problems.append(f"{ended}: it was removed")
+        else:
+            lock.unlink()
+        tally.check(world, ended, before, out + err)
+    tally.close(record_property)
+
+
+def test_a_clock_that_jumps(
+    world: World, moments: random.Random, record_property: Callable[[str, object], None]
+) -> None:
+    """All files are of next year, or of the year 1990, as after a wrong clock was put right."""
+    tally = Tally("clock")
+    for when in (time.time() + 3e7, 6.4e8):
+        prepare(world, moments)
+        before = world.belongings()
+        for path in [world.me.root, *world.me.root.rglob("*")]:
+            with contextlib.suppress(OSError):
+                os.utime(path, (when, when), follow_symlinks=False)
+        process = world.start("pull-repos")
+        out, err = process.communicate(timeout=120)
+        if process.returncode:
+            tally.problems.append(f"files of {when}: code {process.returncode} {err[-300:]}")
+        tally.check(world, f"files of {when}", before, out + err)
+    tally.close(record_property)

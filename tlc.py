@@ -289,7 +289,7 @@ class Fix(Record):
             if isinstance(command, Privileged):
                 lines.append(command.render())
                 continue
-            words = [Raw(config_path) if word is CONFIG_PATH else word for word in command]
+            words = [config_path if word is CONFIG_PATH else word for word in command]
             # Behind the variables it is given, as in PGHOST=db tlc ensure-db-user.
             first = next((at for at, word in enumerate(words) if "=" not in word), 0)
             if words[first] == "tlc":
@@ -815,7 +815,10 @@ class Report:
             for each in outcomes
             if each.status != CheckStatus.OK or not self.settings.quiet
         ]
-        rows = [(listed([each.name for each in group]), group) for group in alike(shown)]
+        rows = [
+            (listed(list(dict.fromkeys(each.name for each in group))), group)
+            for group in alike(shown)
+        ]
         width = min(max((len(names) for names, _ in rows), default=0), 30)
         show(style(name, "bold"))
         for names, group in rows:
@@ -2460,6 +2463,7 @@ class Resource:
     fix: Fix | str = NO_FIX  # the command that applies it, for doctor
     online = False  # it is nothing but its check_online()
     on_terminal = False  # it is applied alone, with the terminal, where there is one
+    optional = False  # whether one can work without it
     needed_programs: tuple[str, ...] = ()  # without these no resource of its kind can do anything
     group = ""  # doctor's for it, where that is not its command's
     in_doctor = True  # whether doctor takes it from its command; config.toml it reads itself
@@ -2848,6 +2852,8 @@ class Inspector:
         found = self.check_one(group, resource).found
         if not offline and (found.status == CheckStatus.OK or found.action):
             found = self.guarded(resource.check_online, fail) or found
+        if resource.optional and found.status == CheckStatus.FAIL:
+            found = found.replace(status=CheckStatus.WARN)
         fix = NO_FIX if found.status == CheckStatus.OK else found.fix or resource.fix
         result = TaskResult(found.status, found.message, fix, found.detail)
         step = Step(group, resource, found, 0.0, "")
@@ -2888,7 +2894,7 @@ class Engine(Inspector):
         """Run a command from its plan to its closing block; return the exit code.
 
         `view` renders the steps where a command has its own picture of them (init's tree);
-        `after` says, once all is done, what is worth running next. Raises DeclinedError, SudoError.
+        `after` says what is worth running next. Raises DeclinedError, SudoError.
         """
         started = time.monotonic()
         if view and self.silent:
@@ -3087,12 +3093,14 @@ class Engine(Inspector):
         following: Fix | str = NO_FIX
         if interrupted:
             following = paste("tlc", Raw(self.settings.again))
-        elif after and not failed:
+        elif after:
             following = after()
         if failed and not dry_run:
             self.runner.log.open()
         log_path = self.runner.log.path if failed else ""
         shown = self.settings.called(following)
+        if failed and shown and not interrupted:
+            shown = f"fix what failed above, then: {shown}"
         self.report.closing(self.outcomes, seconds, interrupted, log_path, shown)
         self.document(not failed and not interrupted)
         return 130 if interrupted else int(failed)
@@ -5304,7 +5312,10 @@ class Uv(Resource):
 
 
 class HostKey(Resource):
-    """GitHub's ssh host key in ~/.ssh/known_hosts; another key there is never replaced."""
+    """GitHub's ssh host key, known wherever ssh reads it, else added to ~/.ssh/known_hosts.
+
+    Another key that is there is never replaced.
+    """
 
     kind = "host key"
     group = "Connectivity"
@@ -5317,25 +5328,35 @@ class HostKey(Resource):
         self.path = os.path.join(self.directory, "known_hosts")
 
     def check(self) -> CheckResult:
-        found = self.fingerprints()
+        found = self.fingerprints(self.path)
         if strange := set(found) - set(GITHUB_FINGERPRINTS):
             fix = paste("ssh-keygen", "-R", GITHUB_HOST).then("tlc", "bootstrap", "--only", "ssh")
             keys = ", ".join(sorted(strange))
             head = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today"
             return fail(f"{head}: {keys}", fix)
-        if not found:
+        if not found and not self.known_elsewhere():
             return missing(f"add GitHub's key to {tilde(self.path)}", "not known here")
         if os.path.isdir(self.directory) and os.stat(self.directory).st_mode & 0o077:
             return missing("close it to others", f"{tilde(self.directory)} is open to others")
         return ok("known")
 
-    def fingerprints(self) -> list[str]:
-        """Return the fingerprints of the keys that are trusted for GitHub."""
-        if not os.path.exists(self.path):
+    def known_elsewhere(self) -> bool:
+        """Return whether GitHub's key is in another file that ssh reads (ssh_config(5))."""
+        if not self.runner.has("ssh"):
+            return False
+        told = self.runner.run([self.runner.which("ssh"), "-G", GITHUB_HOST]).out
+        lines = re.findall(r"(?m)^(?:user|global)knownhostsfile (.*)$", told)
+        paths = [os.path.expanduser(path) for line in lines for path in line.split()]
+        found = [each for path in paths for each in self.fingerprints(path)]
+        return bool(set(found) & set(GITHUB_FINGERPRINTS))
+
+    def fingerprints(self, path: str) -> list[str]:
+        """Return the fingerprints of the keys that a file trusts for GitHub."""
+        if not os.path.exists(path):
             return []
         if not self.runner.has("ssh-keygen"):
-            return [GITHUB_FINGERPRINTS[0]] if GITHUB_KEY in read_text(self.path) else []
-        words = (self.runner.which("ssh-keygen"), "-l", "-F", GITHUB_HOST, "-f", self.path)
+            return [GITHUB_FINGERPRINTS[0]] if GITHUB_KEY in read_text(path) else []
+        words = (self.runner.which("ssh-keygen"), "-l", "-F", GITHUB_HOST, "-f", path)
         # "# Host github.com found: line 1", or "line 1 REVOKED", and a line with the fingerprint
         trusted = r"(?m)^# .* line \d+ (?:CA)?\n\S+ \S+ (SHA256:\S+)"
         return re.findall(trusted, self.runner.run(words).out)
@@ -5343,7 +5364,7 @@ class HostKey(Resource):
     def apply(self, task: Task) -> TaskResult:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         os.chmod(self.directory, 0o700)
-        if self.fingerprints():
+        if self.fingerprints(self.path) or self.known_elsewhere():
             return TaskResult("changed", f"{tilde(self.directory)} closed to others")
         before = ""
         if os.path.exists(self.path):
@@ -5570,6 +5591,7 @@ class NpmPackage(Resource):
 
     kind = "npm package"
     batch = "all"
+    optional = True
     fix: Fix | str = INSTALL_TOOLS
 
     # "npm error 404  The requested resource 'name@*' could not be found", or "'name@*' is not in
@@ -5604,6 +5626,7 @@ class UvTool(Resource):
     """
 
     kind = "uv tool"
+    optional = True
     fix: Fix | str = INSTALL_TOOLS
 
     def __init__(self, spec: str, runner: Runner, installed: Memo) -> None:
@@ -6443,22 +6466,41 @@ VITAL_PACKAGES = {
 class DoctorCheck(Resource):
     """Something only doctor looks at: `look` returns its finding, or None for nothing to say.
 
-    `online`: `look` asks the network.
+    `online`: `look` asks the network. `repair`: the resource that doctor --fix applies by force.
     """
 
     kind = "examination"
 
     def __init__(
-        self, name: str, look: Callable[[], CheckResult | None], online: bool = False
+        self,
+        name: str,
+        look: Callable[[], CheckResult | None],
+        online: bool = False,
+        repair: Resource | None = None,
     ) -> None:
         super().__init__(name)
-        self.look, self.online = look, online
+        self.look, self.online, self.repair = look, online, repair
 
     def check(self) -> CheckResult:
         return (None if self.online else self.look()) or ok("")
 
     def check_online(self) -> CheckResult | None:
         return self.look() if self.online else None
+
+
+class Repair(Resource):
+    """What doctor --fix does about a DoctorCheck: apply the resource that is broken, by force."""
+
+    def __init__(self, check: DoctorCheck, resource: Resource) -> None:
+        super().__init__(check.name)
+        self.kind, self.look, self.resource = resource.kind, check.check, resource
+
+    def check(self) -> CheckResult:
+        found = self.look()
+        return found if found.status == CheckStatus.OK else found.replace(action="rebuild")
+
+    def apply(self, task: Task) -> TaskResult:
+        return self.resource.apply(task.replace(force=True))
 
 
 def check_config(path: str) -> CheckResult:
@@ -6589,7 +6631,7 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     if done.ok:
         return ok(f"imports {', '.join(modules)}")
     fix = paste("tlc", "create-venvs", "--force", version.version)
-    return fail([*done.lines, f"its Python ends with exit code {done.code}"][-1], fix)
+    return fail((done.lines or [f"its Python ends with exit code {done.code}"])[-1], fix)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -6626,7 +6668,7 @@ class Command(Record):
     """A command, as @cli_command registers it.
 
     `function`: returns its stages, or the text that is all it has to say.
-    `arguments`: its own, see cli_argument(). `help_group`: one of HELP_GROUPS, "" to leave it out there.
+    `arguments`: its own, see cli_argument(). `help_group`: one of HELP_GROUPS, or "" for none.
     `doctor`: the group of doctor that its resources belong to; with one, `tlc up` includes it.
     `view`: renders the steps where the command has its own picture of them, such as init's tree.
     `run`: takes the place of Engine.run().
@@ -6667,6 +6709,7 @@ def cli_argument(*names: str, **told: Any) -> Callable[[Any], Any]:
     """Give the function of a command an argument, as argparse's add_argument() takes it.
 
     `choices` are offered by completion and accepted in any case; for others the nearest is named.
+    Without `help` it is left out of help and completion.
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -6740,13 +6783,11 @@ class Context:
     def stages_of(self, name: str) -> list[Stage]:
         """Return the stages of a command called without arguments. Raises what it raises."""
         if name not in self.listed:
-            own, self.arguments = (
-                self.arguments,
-                {
-                    names[-1].lstrip("-").replace("-", "_"): options.get("default")
-                    for names, options in COMMANDS[name].arguments
-                },
-            )
+            own = self.arguments
+            self.arguments = {
+                names[-1].lstrip("-").replace("-", "_"): told.get("default")
+                for names, told in COMMANDS[name].arguments
+            }
             try:
                 stages = COMMANDS[name].function(self)
             finally:
@@ -6862,6 +6903,16 @@ def enough_postgresql(versions: Sequence[str]) -> str:
     doctor="Tools",
 )
 @cli_flag("--no-default-packages", "only the config's system packages, not tlc's")
+# As the published tlc calls it.
+@cli_argument(
+    "--no-install-default-system-packages", action="store_true", dest="no_default_packages"
+)
+@cli_argument(
+    "--install-default-system-packages",
+    action="store_false",
+    default=False,
+    dest="no_default_packages",
+)
 def cmd_install_tools(context: Context) -> list[Stage]:
     """Install scripts, system packages, npm packages and uv tools."""
     config, runner, manager = context.config(), context.runner, get_os_info().manager
@@ -6926,28 +6977,36 @@ def filter_names(config: Config) -> dict[str, list[Repository]]:
     return organisations | names
 
 
+def tell_unversioned(context: Context, config: Config, filters: Sequence[str]) -> None:
+    """Say which repositories have no branch without versions; raise ConfigError if all wanted."""
+    error = config.lacks_versions(f"these have no branch: {listed(config.unversioned)}")
+    named = {name for each in config.unversioned for name in (each, each.partition("/")[2])}
+    if named & set(filters) or ("command" in context.arguments and not config.repositories):
+        raise error
+    context.terminal.say(error.message)
+
+
 def filtered_repositories(context: Context) -> list[Repository]:
-    """Return the repositories that any --filter names; all without one. Raises UsageError."""
+    """Return the repositories that any --filter names; all without one.
+
+    Raises UsageError naming the nearest, ConfigError for what has no branch without versions.
+    """
     config, filters = context.config(), context.arguments["filter"] or []
-    known = filter_names(config)
     filters = [re.sub("[^/]+(?=/)", lambda name: known_organisation(name[0]), f) for f in filters]
     if config.unversioned:
-        error = config.lacks_versions(f"these have no branch: {listed(config.unversioned)}")
-        if "command" in context.arguments and not config.repositories:
-            raise error
-        context.terminal.say(error.message)
-    for wanted in filters:
-        if any(wanted in (each, each.partition("/")[2]) for each in config.unversioned):
-            raise error
-        if wanted not in known:
-            near = nearest_words(wanted, known)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            fix = paste("tlc", "status", note="lists them")
-            if near:
-                fix = paste("tlc", context.arguments["command"], "-f", near[0])
-            raise UsageError(f"No repository of the config is called {wanted}{hint}", fix)
+        tell_unversioned(context, config, filters)
+    if not filters:
+        return config.repositories
+    known = filter_names(config)
+    unknown = [each for each in filters if each not in known]
+    if unknown:
+        near = nearest_words(unknown[0], known)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        fix = paste("tlc", context.arguments["command"], "-f", *near[:1])
+        message = f"No repository of the config is called {unknown[0]}{hint}"
+        raise UsageError(message, fix if near else paste("tlc", "status", note="lists them"))
     meant = {id(each) for name in filters for each in known[name]}
-    return [each for each in config.repositories if not filters or id(each) in meant]
+    return [each for each in config.repositories if id(each) in meant]
 
 
 @cli_command(
@@ -7074,11 +7133,9 @@ def summarize(context: Context) -> tuple[str, Fix | str]:
     return summary, start_newest(context) or paste("tlc", "doctor")
 
 
-def worth_running(context: Context, command: Command) -> str:
-    """Return what is worth running after a command, as a person can paste it; "" for nothing."""
-    if command.help_group == "look":
-        return ""
-    return context.settings.called(summarize(context)[1])
+def worth_running(context: Context, command: Command) -> Fix | str:
+    """Return what is worth running after a command, NO_FIX for nothing."""
+    return NO_FIX if command.help_group == "look" else summarize(context)[1]
 
 
 def looking_means(runner: Runner) -> Means:
@@ -7092,10 +7149,11 @@ def uses_ssh(config: Config) -> bool:
     return any(url.startswith("ssh://") or "://" not in url for url in urls)
 
 
-def doctor_checks(context: Context) -> dict[str, list[Resource]]:
+@functools.cache
+def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     """Return what only doctor looks at, by group; without a valid config what needs none."""
     runner, settings, look = context.runner, context.settings, functools.partial
-    found: dict[str, list[Resource]] = {
+    found: dict[str, list[DoctorCheck]] = {
         "Configuration": [DoctorCheck("config.toml", look(check_config, settings.config_path))],
         "Tools": [
             DoctorCheck("~/.local/bin", look(check_path, runner)),
@@ -7105,15 +7163,15 @@ def doctor_checks(context: Context) -> dict[str, list[Resource]]:
             DoctorCheck("inotify", check_inotify),
         ],
     }
+    ssh = DoctorCheck(f"ssh to {GITHUB_HOST}", look(check_ssh, runner), online=True)
     try:
         config = context.config()
     except ConfigError:
-        return found
-    ssh = DoctorCheck(f"ssh to {GITHUB_HOST}", look(check_ssh, runner), online=True)
+        return {**found, "Connectivity": [ssh]}
     found["Connectivity"] = [ssh] if uses_ssh(config) else []
     for name in ["psql", *(["npm"] if config.data["tools"]["npm"] else [])]:
         found["Tools"].append(DoctorCheck(name, look(check_program, runner, name)))
-    # A private repository tells whether one has access, a public one whether the organisation is right.
+    # A private repository tells whether one has access, a public one whether its owner is right.
     asked: dict[str, Repository] = {}
     for each in config.repositories:
         private = each.organisation == "odoo" and each.name == "enterprise"
@@ -7123,14 +7181,22 @@ def doctor_checks(context: Context) -> dict[str, list[Resource]]:
         checkout = Checkout(settings.code_root, repository, means)
         access = DoctorCheck(f"access to {name}", look(check_access, checkout), online=True)
         found["Connectivity"].append(access)
+    venvs = {each.name: each for each in context.stages_of("create-venvs")[0].resources}
     found["Virtual Environments"] = [
         DoctorCheck(
             f"import odoo, {version}",
             look(check_imports, runner, OdooVersion(settings, config, version)),
+            repair=venvs[version],
         )
         for version in config.versions
     ]
     return found
+
+
+def local_checks(context: Context) -> Stage:
+    """Return the stage of doctor's checks that ask no network."""
+    looks = [each for group in doctor_checks(context).values() for each in group]
+    return Stage("doctor", [each for each in looks if not each.online])
 
 
 @cli_command("up", "tlc up", "tlc up --skip install-tools")
@@ -7147,12 +7213,9 @@ def cmd_up(context: Context) -> list[Stage]:
     wanted = [name for name in UP if name in only and name not in skip]
     if not wanted:
         raise UsageError("--only and --skip leave nothing to do", paste("tlc", "up"))
-    stages = [stage for name in wanted if name != "doctor" for stage in context.stages_of(name)]
-    if "doctor" in wanted:
-        looks = [each for group in doctor_checks(context).values() for each in group]
-        # Without what asks the network.
-        looks = [each for each in looks if not each.online]
-        stages.append(Stage("doctor", looks))
+    stages = []
+    for name in wanted:
+        stages += context.stages_of(name) if UP[name] else [local_checks(context)]
     return stages
 
 
@@ -7172,26 +7235,37 @@ def doctor_reads(context: Context) -> list[tuple[str, Stage, Resource]]:
     return found
 
 
+def list_repairs(context: Context, engine: Engine) -> list[Stage]:
+    """Return the stages that mend what doctor has just found, in the order of UP."""
+    bad = {(each.kind, each.name) for each in engine.outcomes if each.status != CheckStatus.OK}
+    last = context.stage("repairs", [])
+    checks = [(group, each) for group, own in doctor_checks(context).items() for each in own]
+    found = doctor_reads(context)
+    found += [(group, last, Repair(each, each.repair)) for group, each in checks if each.repair]
+    broken: dict[Stage, list[Resource]] = {}
+    for group, stage, resource in found:
+        if (group, resource.name) in bad:
+            broken.setdefault(stage, []).append(resource)
+    return [stage.replace(resources=each) for stage, each in broken.items()]
+
+
 def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) -> int:
     """Show doctor's tables; with --fix apply the fixes, then check again. Return the exit code."""
-    offline = context.arguments["offline"]
+    offline, settings = context.arguments["offline"], context.settings
     code, changed = engine.run_doctor(stages, offline), False
-    bad = {(each.kind, each.name) for each in engine.outcomes if each.status != CheckStatus.OK}
-    broken: dict[int, tuple[Stage, list[Resource]]] = {}
-    for group, stage, resource in doctor_reads(context):
-        if (group, resource.name) in bad:
-            broken.setdefault(id(stage), (stage, []))[1].append(resource)
-    if broken and context.arguments["fix"] and code != 130:
-        settings = context.settings.replace(json=False)
-        fixing = [stage.replace(resources=each) for stage, each in broken.values()]
-        jobs, stack = context.jobs, context.stack
-        repair = Engine(settings, context.terminal, context.runner, "doctor", False, jobs, stack)
-        repaired = repair.run(fixing)
+    repairs = list_repairs(context, engine) if code != 130 else []
+    if repairs and context.arguments["fix"]:
+        quiet, jobs, stack = settings.replace(json=False), context.jobs, context.stack
+        repair = Engine(quiet, context.terminal, context.runner, "doctor", False, jobs, stack)
+        repaired = repair.run(repairs)
         changed = any(each.status == "changed" for each in repair.outcomes)
         if repaired == 130:
             code = 130
         elif not settings.dry_run:
             code = engine.run_doctor(stages, offline)
+    elif repairs:
+        following = paste("tlc", "doctor", "--fix", note="repairs what tlc can repair")
+        context.terminal.say(f"next     {settings.called(following)}")
     engine.document(code == 0, changed)
     return code
 
@@ -7283,14 +7357,43 @@ def cmd_status(context: Context) -> list[Stage]:
     ]
 
 
-@cli_command("config", "tlc config schema")
-@cli_argument("what", choices=["schema"], help="what to print")
+def edit_config(context: Context) -> str:
+    """Open config.toml in the person's editor, then check it.
+
+    Raises ConfigError where it is wrong or missing.
+    """
+    settings, runner, path = context.settings, context.runner, context.settings.config_path
+    if not os.path.exists(path):
+        load_config(path)
+    there = [name for name in ("nano", "vim", "vi") if runner.has(name)]
+    wanted = settings.environ.get("VISUAL") or settings.environ.get("EDITOR")
+    editor = shlex.split(wanted or [*there, "nano"][0])
+    if settings.dry_run:
+        return shell(*editor, path)
+    done = runner.run([runner.which(editor[0]), *editor[1:], path], terminal=True)
+    if not done.ok:
+        raise TlcError(f"{editor[0]} ended with exit code {done.code}")
+    context.loaded = load_config(path)
+    _summary, following = summarize(context)
+    return f"{tilde(path)} is valid.\nnext: {settings.called(following)}"
+
+
+@cli_command("config", "tlc config edit", "tlc config schema")
+@cli_argument("what", choices=["edit", "schema"], help="edit config.toml, or print its JSON Schema")
 def cmd_config(context: Context) -> str:
-    """Print the JSON Schema of config.toml, for editors."""
+    """Edit config.toml and check it, or print its JSON Schema."""
     import json
 
+    if context.arguments["what"] == "edit":
+        return edit_config(context)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tlc's config.toml"}
     return json.dumps({**head, **SCHEMA}, indent=2)
+
+
+@cli_command("edit-config", "tlc edit-config", help_group="")
+def cmd_edit_config(context: Context) -> str:
+    """Edit config.toml and check it, as tlc config edit."""
+    return edit_config(context)
 
 
 # What bash and zsh are told; @names@ and @cases@ are filled by cmd_completion().
@@ -7349,13 +7452,15 @@ def list_completions(context: Context) -> list[Completion]:
         config = context.config()
         values["versions"] = config.versions
         values["filter"] = [name for name in filter_names(config) if name[-1] != "/"]
-    found = [Completion("", (), list(COMMANDS))]
+    shown = [each.name for each in COMMANDS.values() if each.help_group]
+    found = [Completion("", (), shown)]
     options = [("*", each) for each in GLOBAL_OPTIONS.items()]
     options += [(each.name, argument) for each in COMMANDS.values() for argument in each.arguments]
-    options.append(("", (("-h", "--help", "--version"), {"action": "help"})))
+    asking = {"action": "help", "help": "show help"}
+    options.append(("", (("-h", "--help", "--version"), asking)))
     for name, (names, told) in options:
         words = told.get("choices") or values.get(names[-1].lstrip("-"), [])
-        flags = names if names[0][0] == "-" else ()
+        flags = names if names[0][0] == "-" and told.get("help") else ()
         found.append(Completion(name, flags, words, told.get("action") in (None, "append")))
     return found
 
@@ -7410,6 +7515,8 @@ def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> in
     """Update; with --check look only, as doctor does, which changes and asks nothing."""
     if not context.arguments["check"]:
         return engine.run(stages)
+    for each in stages[0].resources:  # where another program updates tlc, nothing is wrong
+        each.optional = each.check().status == CheckStatus.FAIL
     code = engine.run_doctor(stages, offline=False)
     words = {CheckStatus.OK: "ok", CheckStatus.WARN: "skipped", CheckStatus.FAIL: "failed"}
     engine.outcomes = [each.replace(status=words[each.status]) for each in engine.outcomes]
@@ -7498,7 +7605,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
                 told = {"metavar": "|".join(told["choices"]), **told}
                 known = told.pop("choices")
                 told["type"] = lambda word: pick(kind, word, known, *before)
-            self.add_argument(*names, **told)
+            self.add_argument(*names, **{"help": argparse.SUPPRESS, **told})
 
     plain = argparse.RawDescriptionHelpFormatter
     look: dict[str, Any] = {"allow_abbrev": False, "formatter_class": plain}
@@ -7521,7 +7628,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    """Return `command` ("" for none), the options that were given, and `help`. Raises UsageError."""
+    """Return `command` ("" for none), the given options, and `help`. Raises UsageError."""
     parsed, unknown = make_parsers()[""].parse_known_args(argv)
     command = parsed.command or ""
     for word in unknown[:1]:
@@ -7695,7 +7802,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def shown_error(error: BaseException, log: Log) -> TlcError:
-    """Return what ended a run as a person may see it; of what nobody foresaw the log has details."""
+    """Return what ended a run as a person may see it; the log has the details of a surprise."""
     if isinstance(error, TlcError):
         return error
     if isinstance(error, OSError):

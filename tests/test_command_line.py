@@ -132,7 +132,7 @@ def test_the_help_of_a_command_has_examples_that_run(sandbox: Sandbox, name: str
     assert run.code == 0
     assert run.out == sandbox.tlc("help", name).out
     examples = re.findall(r"^  tlc (.*)$", run.out.partition("\nexamples:\n")[2], re.MULTILINE)
-    assert len(examples) == 2 or name == "config"
+    assert len(examples) == 2 or not tlc.COMMANDS[name].help_group
     sandbox.config(tlc.profiles()["odoo-dev"])
     sandbox.env["PATH"] += f":{pythons.uv().parent}"
     # What they find wrong in an empty home without a network is an answer.
@@ -861,3 +861,103 @@ def test_a_signal_at_the_question_ends_the_run_with_its_closing_block(
         assert terminal.lines[-1].startswith("next ")
         assert terminal.lines[-1].endswith(" init")
     assert everything(sandbox.home) == before
+
+
+# --- config edit
+
+
+def editor(sandbox: Sandbox, text: str) -> str:
+    """Return an editor that puts text into the file it is given, and needs a word of its own."""
+    path = sandbox.home / "my editor"
+    path.write_text(
+        f'#!/bin/sh\n[ "$1" = --wait ] || exit 9\nprintf "%s" {shlex.quote(text)} >"$2"\n'
+    )
+    path.chmod(0o755)
+    return f"{shlex.quote(str(path))} --wait"
+
+
+@pytest.mark.parametrize("command", [["config", "edit"], ["edit-config"]])
+def test_the_config_in_the_editor_is_checked_afterwards(home: Sandbox, command: list[str]) -> None:
+    run = home.tlc(*command, env={"EDITOR": editor(home, VERSIONS + "jobs = 3\n")})
+    assert (run.code, run.err) == (0, "")
+    assert run.out.splitlines()[0] == "~/code/config.toml is valid."
+    assert next_command(run, "next:")[-1] == "up"
+    assert "jobs = 3" in (home.root / "config.toml").read_text()
+
+    wrong = home.tlc(*command, env={"VISUAL": editor(home, "jobs = 0\n"), "EDITOR": "false"})
+    assert (wrong.code, "config.toml:1: jobs: found 0" in wrong.err) == (1, True)
+    failed = home.tlc(*command, env={"EDITOR": "false"})
+    assert (failed.code, "false ended with exit code 1" in failed.err) == (1, True)
+    missing = home.tlc(*command, env={"EDITOR": "no-such-editor"})
+    assert (missing.code, "no-such-editor is not installed" in missing.err) == (1, True)
+
+
+def test_without_a_config_there_is_nothing_to_edit(sandbox: Sandbox) -> None:
+    run = sandbox.tlc("config", "edit", env={"EDITOR": "false"})
+    assert (run.code, "There is no ~/code/config.toml yet" in run.err) == (1, True)
+    assert not sandbox.root.exists()
+
+
+# --- how tlc names itself, and what is next
+
+
+def test_fixes_call_tlc_by_its_name_only_where_that_is_this_very_file(home: Sandbox) -> None:
+    installed = home.home / "bin/tlc"
+    installed.parent.mkdir()
+    installed.symlink_to(home.archive)
+    path = f"{installed.parent}:{home.env['PATH']}"
+    assert "→ tlc init\n" in home.tlc("ini", env={"PATH": path}).err
+    assert "→ python3 " in home.tlc("ini").err
+    installed.unlink()
+    installed.write_text("#!/bin/sh\nexit 1\n")
+    installed.chmod(0o755)
+    assert "→ python3 " in home.tlc("ini", env={"PATH": path}).err
+
+
+def test_an_installed_tlc_that_the_shell_would_not_find_says_the_line_for_path_first(
+    sandbox: Sandbox,
+) -> None:
+    installed = sandbox.home / ".local/bin/tlc"
+    installed.parent.mkdir(parents=True)
+    installed.symlink_to(sandbox.archive)
+    sandbox.archive = installed
+    run = sandbox.tlc("generate-config", "odoo-minimal", "--yes")
+    line = run.err.splitlines()[-1]
+    assert line == 'next     export PATH="$HOME/.local/bin:$PATH" && tlc up'
+    assert line.removeprefix("next     ") in sandbox.tlc().out
+    pasted = subprocess.run(
+        ["sh", "-c", f"{line.removeprefix('next     ')} --dry-run --only init"],
+        env=sandbox.env,
+        capture_output=True,
+        text=True,
+    )
+    # An archive that begins with its own #! line, or a shell that does not know what to do with it
+    assert "not found" not in pasted.stderr
+
+
+def test_after_a_failure_the_last_line_says_how_to_go_on(home: Sandbox) -> None:
+    (home.root / "conf").touch()
+    run = home.tlc("--yes", "init")
+    assert run.code == 1
+    last = run.err.splitlines()[-1]
+    assert re.fullmatch(r"next +fix what failed above, then: python3 \S+ up", last)
+
+
+# --- options of the published tlc
+
+
+@pytest.mark.parametrize(
+    ("options", "with_defaults"),
+    [
+        ([], True),
+        (["--no-default-packages"], False),
+        (["--no-install-default-system-packages"], False),
+        (["--install-default-system-packages"], True),
+    ],
+)
+def test_the_published_names_of_options(
+    home: Sandbox, options: list[str], with_defaults: bool
+) -> None:
+    given = tlc.parse_arguments(["install-tools", *options])
+    assert given["no_default_packages"] is not with_defaults
+    assert "default-system" not in home.tlc("help", "install-tools").out

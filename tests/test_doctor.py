@@ -168,8 +168,10 @@ def test_an_unknown_group(sandbox: Sandbox) -> None:
     sandbox.config(SMALL)
     run = sandbox.tlc("doctor", "Tolls", "--json")
     assert run.code == 2
-    assert run.json()["error"]["fix"].endswith(".pyz doctor tools")
-    assert all(group in run.err for group in GROUPS)
+    assert run.json()["error"]["fix"].endswith(".pyz doctor Tools")
+    run = sandbox.tlc("doctor", "xyzzy")
+    assert run.code == 2
+    assert all(group.replace(" ", "-") in run.err for group in GROUPS)
 
 
 def test_no_config(sandbox: Sandbox) -> None:
@@ -288,7 +290,7 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
         'WARN .*gti.*did you mean "git"',
     ),
     "broken config": (
-        instead("code/config.toml", "versions", "version"),
+        instead("code/config.toml", '["18.0"]', '"18.0"'),
         ("Configuration", "config.toml"),
         "FAIL ",
     ),
@@ -299,8 +301,8 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
         ("Connectivity", "github.com"),
         "FAIL .*open",
     ),
-    "uv tool missing": (no_tool, ("Tools", "odoo-venv"), "FAIL not installed"),
-    "no role": (sql("DROP ROLE odoo"), ("PostgreSQL", "odoo"), "FAIL .*not there"),
+    "uv tool missing": (no_tool, ("Tools", "odoo-venv"), "WARN not installed"),
+    "no role": (sql("DROP ROLE odoo"), ("PostgreSQL", "odoo"), "FAIL .*does not exist"),
     "role without CREATEDB": (
         sql("ALTER ROLE odoo NOCREATEDB"),
         ("PostgreSQL", "odoo"),
@@ -527,6 +529,39 @@ def test_offline_asks_nobody(sandbox: Sandbox, person: SshAccess) -> None:
     assert "access to" not in sandbox.tlc("doctor", "--offline").out
 
 
+def test_without_a_config_githubs_ssh_is_looked_at(sandbox: Sandbox, person: SshAccess) -> None:
+    (sandbox.root / "config.toml").unlink()
+    found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
+    assert found["Connectivity", "ssh to github.com"]["status"] == "OK"
+    person.server.admit("")
+    found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
+    assert found["Connectivity", "ssh to github.com"]["status"] == "FAIL"
+
+
+def test_a_host_key_counts_wherever_ssh_reads_it(sandbox: Sandbox) -> None:
+    sandbox.config('versions = ["18.0"]\n[repos]\nodoo = ["odoo"]\n')
+    real = shutil.which("ssh", path=sandbox.env["PATH"])
+    if not real:
+        pytest.skip("ssh is missing: sudo apt-get install openssh-client, or your system's package")
+    elsewhere, config = sandbox.home / "etc/known_hosts", sandbox.home / "ssh_config"
+    elsewhere.parent.mkdir()
+    config.write_text(f"GlobalKnownHostsFile {sandbox.home}/none {elsewhere}\n")
+    # The real one takes ~ from the password database, not from HOME.
+    script(sandbox.home / "bin/ssh", f'#!/bin/sh\nexec {real} -F {config} "$@"\n')
+    sandbox.env["PATH"] = f"{sandbox.home}/bin:{sandbox.env['PATH']}"
+
+    def known() -> str:
+        found = findings(sandbox.tlc("doctor", "connectivity", "--offline", "--json"))
+        return str(found["Connectivity", "github.com"]["status"])
+
+    assert known() == "FAIL"
+    elsewhere.write_text(f"{tlc.GITHUB_KEY}\n")
+    assert known() == "OK"
+    assert not sandbox.tlc("--yes", "--json", "bootstrap", "--only", "ssh").json()["changed"]
+    elsewhere.write_text(f"{tlc.GITHUB_KEY[:-8]}AAAAAAAA\n")
+    assert known() == "FAIL"
+
+
 # --- --fix
 
 
@@ -554,6 +589,26 @@ def test_fix_with_yes_and_json_is_one_document(machine: Workstation) -> None:
     assert (run.code, document["ok"], set(document)) == (0, True, DOCUMENT)
     assert document["changed"] is True
     assert {each["status"] for each in results(run)} <= {"OK", "WARN"}
+    machine.sure = True
+
+
+def test_fix_rebuilds_an_environment_that_is_broken_inside(machine: Workstation) -> None:
+    item = ("Virtual Environments", "import odoo, 18.0")
+    without("{site}/passlib")(machine)
+    run = machine.tlc("doctor", "virtual-environments", "--offline")
+    assert (run.code, "tlc doctor --fix" in run.err.splitlines()[-1]) == (1, True)
+    assert machine.doctor(item[0], "--fix", "--yes", "--offline")[item]["status"] == "OK"
+    run = machine.tlc("doctor", "virtual-environments", "--offline")
+    assert (run.code, "--fix" in run.err) == (0, False)
+    machine.sure = True
+
+
+def test_a_python_that_dies_silently_is_named_and_rebuilt(machine: Workstation) -> None:
+    item = ("Virtual Environments", "import odoo, 18.0")
+    (machine.site_packages / "silent.pth").write_text("import os; os._exit(7)\n")
+    found = machine.doctor(item[0], "--offline")[item]
+    assert (found["status"], found["message"]) == ("FAIL", "its Python ends with exit code 7")
+    assert machine.doctor(item[0], "--fix", "--yes", "--offline")[item]["status"] == "OK"
     machine.sure = True
 
 

@@ -125,7 +125,7 @@ class Shell:
 
 
 SHELLS = ["bash", "zsh", "fish"]
-COMMANDS = set(tlc.COMMANDS)
+COMMANDS = {each.name for each in tlc.COMMANDS.values() if each.help_group}
 STAGES = set(tlc.UP)
 GROUPS = {group.replace(" ", "-") for group in tlc.GROUPS}
 NAMES = {
@@ -157,7 +157,7 @@ LINES: dict[str, set[str]] = {
     "tlc doctor ": GROUPS,
     "tlc doctor Tools Vi": {"Virtual-Environments"},
     "tlc completion ": set(SHELLS),
-    "tlc config ": {"schema"},
+    "tlc config ": {"edit", "schema"},
     "tlc help pu": {"pull-repos"},
 }
 OPTIONS = {

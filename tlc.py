@@ -6379,7 +6379,10 @@ class DatabaseRole(Resource):
 
     def role_status(self, answer: str) -> CheckResult:
         """Return what a login (LOOK) found out about the role and its server."""
-        createdb, superuser, number = answer.strip().split("|")
+        match = re.fullmatch(r"([tf])\|([tf])\|(\d+)", answer.strip())
+        if not match:
+            return fail(f"psql gave an answer that tlc does not know: {answer.strip()[:60]!r}")
+        createdb, superuser, number = match.groups()
         server = int(number) // 10000 + (
             int(number) // 100 % 10 / 10 if int(number) < 100000 else 0
         )
@@ -6507,7 +6510,7 @@ def check_config(path: str) -> CheckResult:
     """Return whether config.toml is there, valid, and without unknown keys."""
     config = load_config(path)
     if config.warnings:
-        return warn("; ".join(config.warnings), paste(Raw("${EDITOR:-nano}"), CONFIG_PATH))
+        return warn("; ".join(config.warnings), edit_file())
     odoo = f"Odoo {', '.join(config.versions)}" if config.versions else "no versions"
     return ok(f"{odoo}; repositories: {len(config.repositories)}")
 

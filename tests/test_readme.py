@@ -14,8 +14,12 @@ from readme import README, blocks
 import tlc
 
 
-def test_the_example_of_a_config_is_valid() -> None:
-    assert tlc.parse_config(blocks("toml")[0]).warnings == []
+def test_the_examples_of_a_config_and_of_a_local_one_are_valid() -> None:
+    shared, local = blocks("toml")
+    config = tlc.parse_config(shared, local=local)
+    assert (config.warnings, config.versions) == ([], ["18.0"])
+    depths = {each.depth for each in config.repositories if each.name == "server-tools"}
+    assert depths == {0}
 
 
 def test_the_examples_of_a_resource_and_of_a_command_work(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 from conftest import Sandbox
-from hypothesis import event, example, given, settings
+from hypothesis import HealthCheck, event, example, given, seed, settings
 from hypothesis import strategies as st
 from person import Person
+from random_configs import COMMANDS, TEXTS, World
 
 import tlc
 
@@ -1081,6 +1082,82 @@ def test_nothing_a_config_says_leads_out_of_the_code_root(
             words = [each.organisation, each.name, each.branch, each.path, each.url]
             assert not any(word.startswith("-") for word in words)
             assert each.path.count("/") == 2 + branch.count("/")
+
+
+# --- any config through main()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def meet(world: World, data: st.DataObject) -> None:
+    """Run a command with a config that is drawn, and look at what it did and said."""
+    text, local = data.draw(TEXTS), data.draw(st.just("") | TEXTS)
+    command = data.draw(COMMANDS)
+    answer = data.draw(
+        st.sampled_from([(1, ""), (0, ""), (0, "x 1.0\n{0} y\n"), (128, "fatal: {name}\n")])
+    )
+    before = world.files()
+    code, out, err = world.run(text, local, command.split(), answer)
+    event(f"{command or 'none'}: {code}")
+    said = out + err
+    assert code in (0, 1, 2)
+    assert "Traceback" not in said and "nternal error" not in said
+    assert code == 0 or err.strip() or json.loads(out)
+    assert world.files() == before, "something was written outside the code root"
+    values = set(strings(text)) | set(strings(local))
+    for arguments in world.commands:
+        ends = arguments.index("--") if "--" in arguments else len(arguments)
+        options = [word for word in arguments[1:ends] if word.startswith("-")]
+        assert not values & set(options), f"a value became an option: {arguments}"
+        assert not any("hunter2" in word for word in arguments), f"a secret is told: {arguments}"
+        for word in arguments:
+            if word.startswith(str(world.outside)):
+                inside = os.path.normpath(word)
+                assert inside.startswith(str(world.home)), f"a path leads out: {arguments}"
+    assert "hunter2" not in said
+
+
+def strings(text: str) -> Iterator[str]:
+    """All that a config says that a program could take for an option."""
+    try:
+        todo: list[Any] = [tomllib.loads(text)]
+    except (ValueError, RecursionError):
+        return
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str):
+            if value.startswith("-"):
+                yield value
+        elif isinstance(value, dict):
+            todo += [*value, *value.values()]
+        elif isinstance(value, list):
+            todo += value
+
+
+QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=QUIET)
+@given(data=st.data())
+def test_no_config_breaks_tlc_leads_it_astray_or_leaves_it_without_words(
+    world: World, data: st.DataObject
+) -> None:
+    meet(world, data)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("number", range(20))
+def test_not_one_of_twenty_thousand_configs_breaks_tlc(world: World, number: int) -> None:
+    @seed(number)
+    @settings(max_examples=1000, deadline=None, suppress_health_check=QUIET, database=None)
+    @given(data=st.data())
+    def meet_many(data: st.DataObject) -> None:
+        meet(world, data)
+
+    meet_many()
 
 
 # --- as a user meets it

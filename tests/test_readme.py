@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -22,20 +23,46 @@ def test_the_examples_of_a_config_and_of_a_local_one_are_valid() -> None:
     assert depths == {0}
 
 
-def test_the_examples_of_a_resource_and_of_a_command_work(sandbox: Sandbox, tmp_path: Path) -> None:
-    resource, command, _field = blocks("python")
+def test_the_recipes_add_a_field_an_installer_and_a_command(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    field, installer, command = blocks("python")
     program = (PROJECT / "tlc.py").read_text()
-    banner = program.rindex("# ---", 0, program.index("\n# command line\n"))
+    places = {'"git": _table(\n            {\n': field, "# The commands that `up` is made of": ""}
+    assert [place for place in places if program.count(place) != 1] == []
+    before_up = f"{installer}\n\n{command}\n\n# The commands that `up` is made of"
+    program = program.replace("# The commands that `up` is made of", before_up)
+    program = program.replace(
+        '"git": _table(\n            {\n', '"git": _table(\n            {\n' + field
+    )
     extended = tmp_path / "tlc.py"
-    extended.write_text(f"{program[:banner]}{resource}\n\n{command}\n\n{program[banner:]}")
-    sandbox.config('versions = ["17.0"]\n')
-    link = sandbox.root / "addons-17.0"
-    for expected in ("planned 1", "changed 1", "ok 1"):
-        option = "--dry-run" if expected.startswith("planned") else "--yes"
-        arguments = [sys.executable, str(extended), option, "link-addons"]
-        done = subprocess.run(arguments, env=sandbox.env, capture_output=True, text=True)
-        assert (done.returncode, expected in done.stderr) == (0, True), done.stderr
-        assert link.is_symlink() == (expected != "planned 1")
+    extended.write_text(program)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, str(extended), *arguments]
+        return subprocess.run(words, env=sandbox.env, capture_output=True, text=True)
+
+    sandbox.config('versions = ["17.0"]\n[git]\nrebase = "yes"\n')
+    assert "config.toml:3: git.rebase: found" in run("set-up-git").stderr
+    sandbox.config('versions = ["17.0"]\n[git]\nrebase = true\n')
+    assert "set-up-git" in run("help").stdout and "set-up-git" in run("completion", "bash").stdout
+    assert "leave pull.rebase as it is" in run("help", "set-up-git").stdout
+
+    def finding() -> str:
+        results = json.loads(run("--json", "doctor", "tools", "--offline").stdout)["results"]
+        [found] = [each for each in results if each["name"] == "pull.rebase"]
+        return f"{found['status']} {found['message']} {found['fix']}"
+
+    assert re.match("WARN is not set .*set-up-git$", finding())
+    for arguments, said in {
+        ("set-up-git", "--no-rebase", "--yes"): "ok 0",
+        ("set-up-git", "--dry-run"): "planned 1",
+        ("up", "--only", "set-up-git", "--yes"): "changed 1",
+        ("set-up-git",): "ok 1",
+    }.items():
+        done = run(*arguments)
+        assert (done.returncode, said in done.stderr) == (0, True), done.stderr
+    assert finding().startswith("OK is true")
 
 
 def test_the_list_of_commands() -> None:

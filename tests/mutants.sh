@@ -32,6 +32,8 @@ for test in tests/test_config.py tests/test_engine.py tests/test_decide.py tests
 done
 echo "mutants of: $*"
 echo "by:$existing"
+# A run that was ended while it wrote the mutants left an empty file, which the next would take for them.
+[ -s mutants/tlc.py ] || rm -rf mutants
 bin=$(dirname "${PYTHON:-.venv/bin/python}")
 "$bin/mutmut" run "$@"
 "$bin/mutmut" results

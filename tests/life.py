@@ -140,6 +140,7 @@ class Life:
         self.step(story, "own commit", "--yes", "pull-repos")
         self.step(story, "status", "status")
         self.step(story, "doctor", "doctor", "repositories", "--offline")
+        story["home"] = sorted(path.name for path in self.me.home.iterdir())
         return story
 
     def root(self, layout: str) -> Path:

@@ -1884,7 +1884,8 @@ def field_name(path: Path) -> str:
             text += f"[{part}]"
             continue
         bare = re.fullmatch(r"[A-Za-z0-9_-]+", part)
-        text += ("." if text else "") + (part if bare else json.dumps(part, ensure_ascii=False))
+        shown = part if bare else redact(json.dumps(part, ensure_ascii=False))
+        text += f".{shown}" if text else shown
     return text or "the file"
 
 

@@ -30,7 +30,7 @@ HOSTILE = [
     *(
         "",
         " ",
-        "-x",
+        "-hostile",
         "--upload-pack=x",
         "-oProxyCommand=x",
         "..",
@@ -84,6 +84,7 @@ HOSTILE = [
         "C:\\x",
     ),
 ]
+OPTIONS = {SECRET, *(word for word in HOSTILE if word.startswith("-"))}
 WORDS = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=6))
 SCALARS = st.one_of(WORDS, st.integers(-2, 70_000), st.booleans(), st.floats(allow_nan=False))
 ANYTHING: st.SearchStrategy[Any] = st.recursive(

@@ -89,64 +89,8 @@ GITHUB_HOST = "github.com"
 RELEASE_URL = "https://github.com/trobz/tlc/releases/latest/download"
 
 
-# What git says (LC_ALL=C) when it fails -> cause in one line, mend, and what may help: trying again, or a person
-# at the terminal. Looked through in order; cause and mend may use {host}, {url}, {path}, {name}. Tried with git 2.39
-# and OpenSSH 9.2.
-AGAIN, TERMINAL = "again", "terminal"
-PULL = "tlc pull-repos -f {name}"
-FORCE = (
-    "tlc pull-repos --force -f {name}   # if origin's state is wanted: the work is recorded first"
-)
-REPAIR = "git -C {store} worktree repair {path}"
-LOGIN = "ssh-add || gh auth login -p ssh   # unlocks your key; where there is none, gh makes one and tells GitHub"
-NO_ORIGIN = "git -C {path} remote add origin {url} && tlc pull-repos -f {name}"
-OTHER_ORIGIN = "git -C {path} remote rename origin fork && " + NO_ORIGIN
-MOVE_AWAY = "{move_away} && tlc pull-repos -f {name}"
-LATER = "tlc pull-repos -f {name}   # once the network is back"
-GIT_CAUSES = (
-    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "{host} shows another ssh host key than the one known for it",
-     "ssh-keygen -R {host}   # only once you have made sure that the new key is right", ""),
-    (r"Host key verification failed", "the ssh host key of {host} is not known here", "ssh -T git@{host}", TERMINAL),
-    (r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", LOGIN, TERMINAL),
-    (r"could not read Username|Authentication failed|could not read Password|terminal prompts disabled",
-     "{host} wants a login, or the repository does not exist", "git ls-remote {url}", TERMINAL),
-    (r"[Rr]epository not found|repository '.*' (?:not found|does not exist)|does not appear to be a git repository",
-     "no such repository, or you have no access to it", "git ls-remote {url}", ""),
-    (r"Could not resolve host|Name or service not known|[Nn]ame resolution",
-     "the name {host} cannot be resolved", LATER, AGAIN),
-    (r"Connection (?:refused|reset|closed)|onnect to |etwork is unreachable|No route|timed out|early EOF|hung up",
-     "the connection to {host} failed or was cut", LATER, AGAIN),
-    (r"returned error: (?:5|429)|[Rr]ate limit|Too [Mm]any [Rr]equests",
-     "{host} is overloaded, or limits how often one may ask",
-     "tlc pull-repos --jobs 2 -f {name}   # a little later", AGAIN),
-    (r"No space left on device|[Dd]isk quota exceeded", "the disk is full", "df -h {path}", ""),
-    (r"not a git repository", "not a git repository", MOVE_AWAY, ""),
-    (r"dubious ownership", "it belongs to another user", "git config --global --add safe.directory {path}", ""),
-    (r"\.lock'?: File exists|another git process|cannot lock ref|shallow file has changed",
-     "another git process is at work there, or was killed there",
-     "ls {git}/*.lock   # remove it when no git runs", AGAIN),
-    (r"Read-only file system|Permission denied|cannot mkdir|could not create", "{path} cannot be written to",
-     "ls -ld {path}", ""),
-)  # fmt: skip
+AGAIN, TERMINAL = "again", "terminal"  # what may help: see Cause
 EDIT = "edit config.toml"  # shown as the command that does it, see Settings.called()
-NAME_BRANCHES = f'{EDIT}   # name the branches it has, as in ["queue", ["17.0"]]'
-NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
-RETRY_PAUSES = (
-    1.0,
-    3.0,
-)  # seconds before the second and the third try, each times 0.5 to 1.5 at random
-
-# What an unfinished operation leaves in git's directory -> its name.
-GIT_OPERATIONS = {
-    "rebase-merge": "rebase",
-    "rebase-apply": "rebase",
-    "MERGE_HEAD": "merge",
-    "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert",
-    "sequencer": "cherry-pick or revert",
-}
-GIT_OPERATION_NOTES = ("MERGE_MSG", "MERGE_MODE")  # left beside them, and sometimes without them
-GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each names a commit
 
 
 # ----------------------------------------------------------------------------------------------
@@ -1324,6 +1268,7 @@ class Runner:
         terminal: bool = False,
         holds: Sequence[int] = (),
         at_end: bool = False,
+        patience: float = 0,
     ) -> Completed:
         """Run a program (argv[0]: its full path) in a session of its own, where it cannot ask.
 
@@ -1331,8 +1276,9 @@ class Runner:
         `on_line` gets each line of its output as it comes; with `log_as`, a name, so does the log.
         With `terminal` it stays in this session and may ask on the terminal. `holds`: file
         descriptors that it keeps open, so that a lock on them lasts as long as it does. `at_end`:
-        even when the run was stopped. Raises Interrupted when the run was stopped, OSError when
-        the program cannot be started.
+        even when the run was stopped. `patience`: seconds after which it is ended where it has
+        said nothing at all. Raises Interrupted when the run was stopped, OSError when the program
+        cannot be started.
         """
         if not at_end:
             self.pause(0)
@@ -1359,7 +1305,7 @@ class Runner:
             "pass_fds": holds,
         }
         child = Child(argv, stdin, terminal, options, self)
-        output = child.communicate(each_line if on_line or log_as else None, at_end)
+        output = child.communicate(each_line if on_line or log_as else None, at_end, patience)
         seconds = time.monotonic() - started
         # Names of files need not be UTF-8; surrogateescape brings them back as they were.
         out, err = (data.decode(errors="surrogateescape") for data in output)
@@ -1456,9 +1402,11 @@ class Child:
         return file
 
     def communicate(
-        self, on_line: Callable[[str], None] | None, at_end: bool
+        self, on_line: Callable[[str], None] | None, at_end: bool, patience: float
     ) -> tuple[bytes, bytes]:
         """Return its output and messages once it has ended; `at_end`: not ended with the run.
+
+        Ends it after `patience` seconds without a byte, and says so in its messages.
 
         Does not wait for grandchildren that keep its pipes open.
         """
@@ -1466,6 +1414,7 @@ class Child:
 
         output = (Output(self.process.stdout, on_line), Output(self.process.stderr, on_line))
         signalled = False
+        deadline = time.monotonic() + patience if patience else float("inf")
         with selectors.DefaultSelector() as selector:
             for each in output:
                 selector.register(each.stream, selectors.EVENT_READ, each)
@@ -1479,12 +1428,21 @@ class Child:
                         selector.unregister(key.fileobj)
                 if not selector.get_map():
                     self._wait()
+                if time.monotonic() > deadline:
+                    deadline = float("inf")
+                    self._end_if_silent(output)
                 if self.runner.stopped_at is not None and not at_end:
                     self.signal("SIGKILL" if self.runner.overdue else "SIGTERM", signalled)
                     signalled = True
         if signalled:
             self.signal("SIGKILL", False)  # what the group still holds
         return output[0].close(), output[1].close()
+
+    def _end_if_silent(self, output: Sequence[Output]) -> None:
+        """End a child that has said nothing so far, and say so in its messages."""
+        if not any(each.chunks for each in output):
+            output[1].chunks.append(b"tlc: no answer\n")
+            self.signal("SIGTERM", False)
 
     def _wait(self) -> None:
         """Wait a moment for the end of a child that has closed its output."""
@@ -3234,311 +3192,1336 @@ class ConfigFile(Resource):
 # ----------------------------------------------------------------------------------------------
 # repositories
 # ----------------------------------------------------------------------------------------------
-# Checkouts and worktrees as resources. What is found decides what is done, and never loses work.
-# All of git goes through this section; it knows the engine's Resource and nothing of commands.
+# look() finds out what stands where a checkout belongs, decide() says which step follows, Checkout
+# and Worktree take it. Git is the only door to git; Backup records work; Remote asks upstream once.
+# Uses the engine's Resource; knows nothing of commands.
 
-# Housekeeping in the background would write into a repository that is being read (git prints "shallow
-# file has changed since we read it"); recursing into submodules would reset work there.
-# The last two are settings of people's that a bare store, and a clone of it, cannot do with.
+# Settings of the person's that would change what git prints or records for tlc. Theirs stay:
+# insteadOf, credentials, proxies, signing, filters and hooks. Housekeeping in the background would
+# write into a repository that is being read, recursing into submodules would reset work there.
 GIT_SETTINGS = (
-    "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all clone.defaultRemoteName=origin"
+    "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all "
+    "clone.defaultRemoteName=origin clone.rejectShallow=false core.quotePath=false "
+    "core.logAllRefUpdates=true core.preferSymlinkRefs=false log.showSignature=false "
+    "log.date=default color.ui=false color.status=false color.branch=false column.ui=never "
+    "column.status=never column.branch=never status.showStash=false status.relativePaths=true "
+    "status.submoduleSummary=false diff.ignoreSubmodules=untracked fetch.output=full "
+    "fetch.prune=false fetch.pruneTags=false fetch.recurseSubmodules=false "
+    "fetch.writeCommitGraph=false fetch.showForcedUpdates=true branch.autoSetupMerge=true "
+    "checkout.guess=false worktree.guessRemote=false"
 ).split()
 GIT_OPTIONS = [word for setting in GIT_SETTINGS for word in ("-c", setting)]
 
-# No prompt of any kind: neither git's, nor a helper's window.
-NO_PROMPTS = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
-
-# Marks in git's directory while git is at work for tlc: a run that finds one knows that an earlier one was killed.
-FETCHING, CHECKING_OUT = "tlc-fetching", "tlc-checking-out"
-PARTIAL = ".tlc-partial-"
-# What .git is called while it is exchanged for another.
-SWAPPED = ".git.tlc-old"
-
-# What `git clone` and `git worktree add` put into git's directory, besides what comes and goes with use.
-USED_FILES = {
-    FETCHING,
-    CHECKING_OUT,
-    "HEAD",
-    "index",
-    "logs",
-    "ORIG_HEAD",
-    "FETCH_HEAD",
-    "COMMIT_EDITMSG",
-    "refs",
+# Nothing may ask, neither in the terminal nor in a window (Git Credential Manager's).
+NO_PROMPTS = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "",
+    "SSH_ASKPASS_REQUIRE": "never",
+    "GCM_INTERACTIVE": "never",
 }
-STORE_FILES = USED_FILES | set(
-    "branches config description hooks info objects packed-refs shallow worktrees".split()
-)
-CLONED_FILES = STORE_FILES - {"worktrees"}
-LINKED_FILES = USED_FILES | {"commondir", "gitdir"}
-CLONED_SETTINGS = {
-    *(
-        f"core.{name}"
-        for name in "repositoryformatversion filemode bare logallrefupdates ignorecase".split()
-    ),
-    *("core.precomposeunicode", "core.symlinks", "remote.origin.url", "remote.origin.fetch"),
-}
-
-# The identity of the commits in which --force records work, whatever the user has set or not set.
+# What only reads takes no lock and does not fetch what a partial clone lacks.
+READ_ONLY = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "none"}
+# The identity of the commits in which --force records work, whatever the person has set.
 BACKUP_IDENTITY = {
     f"GIT_{role}_{field}": value
     for role in ("AUTHOR", "COMMITTER")
     for field, value in (("NAME", "tlc"), ("EMAIL", "tlc@localhost"))
 }
 
+SILENCE = 30  # seconds without a byte from the other side that end a command
+QUIET_HTTP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE)}
+RETRY_PAUSES = (1.0, 3.0)  # seconds before the 2nd and 3rd try, times 0.5 to 1.5 at random
+QUESTIONS_AT_ONCE = 16  # asking a remote is waiting
+DEEPENING = (50, 500, 5000)  # commits, in search of a common ancestor
+
+# Marks in git's directory while git is at work for tlc: a run that finds one knows that an earlier
+# one was killed. The locks that git takes meanwhile are in the places named here.
+FETCHING, CHECKING_OUT = "tlc-fetching", "tlc-checking-out"
+LOCKS = {
+    FETCHING: ("shallow.lock", "packed-refs.lock", "refs/remotes/**/*.lock", "refs/tlc/**/*.lock"),
+    CHECKING_OUT: ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "refs/**/*.lock"),
+}
+LOCK_SLACK = 5.0  # seconds by which a lock of a killed run's git may be younger than its mark
+PARTIAL = ".tlc-partial-"
+HALF_TURNED = ".git.tlc-old"  # where tlc 0.1.0 put .git while it exchanged it for another
+
+# What an unfinished operation leaves in git's directory -> its name.
+GIT_OPERATIONS = {
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "sequencer": "cherry-pick or revert",
+}
+GIT_OPERATION_NOTES = ("MERGE_MSG", "MERGE_MODE")  # left beside them, and sometimes without them
+GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each names a commit
+
+# What helps, besides AGAIN and TERMINAL: LOCKED, what a person or another program has there stops
+# it, so that the checkout is kept; SILENT, nothing in this run, for the host said nothing.
+LOCKED, SILENT = "locked", "silent"
+
+PULL_WORDS = ("tlc", "pull-repos", "-f", "{name}")
+PULL = paste(*PULL_WORDS)
+LATER = PULL.noted("once the network is back")
+FORCE = paste("tlc", "pull-repos", "--force", "-f", "{name}").noted(
+    "if origin's state is wanted: the work is recorded first"
+)
+LOGIN = paste("ssh-add", Raw("||"), "gh", "auth", "login", "-p", "ssh").noted(
+    "unlocks your key; where there is none, gh makes one and tells GitHub"
+)
+ASK_BY_HAND = paste("git", "ls-remote", "{url}")
+MOVE_AWAY = paste("mv", "{path}", "{free}").then(*PULL_WORDS)
+MOVE_WORKTREE = paste("git", "-C", "{store}", "worktree", "move", "{path}", "{free}").then(
+    *PULL_WORDS
+)
+REPAIR = paste("git", "-C", "{store}", "worktree", "repair", "{path}")
+NO_ORIGIN = paste("git", "-C", "{path}", "remote", "add", "origin", "{url}").then(*PULL_WORDS)
+OTHER_ORIGIN = Fix(
+    (("git", "-C", "{path}", "remote", "rename", "origin", "fork"), *NO_ORIGIN.commands)
+)
+NAME_BRANCHES = paste(Raw("${EDITOR:-nano}"), CONFIG_PATH).noted(
+    'name the branches it has, as in ["queue", ["17.0"]]'
+)
+NOT_INSTALLED = r"(?m): (?:line )?\d+: (\S+): (?:command )?not found$"
+NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
+
+# What git, ssh or the other side say (LC_ALL=C) when git fails. Looked through in order. Tried with
+# git 2.39 and OpenSSH 9.2. The names are those of Git.explain().
+GIT_CAUSES = (
+    Cause("REMOTE HOST IDENTIFICATION HAS CHANGED",
+          "{host} shows another ssh host key than the one known for it",
+          paste("ssh-keygen", "-R", "{host}").noted(
+              "only once you have made sure that the new key is right")),
+    Cause("Host key verification failed", "the ssh host key of {host} is not known here",
+          paste("ssh", "-T", "git@{host}"), TERMINAL),
+    Cause(r"Bad owner or permissions on (\S+)", "ssh rejects {0}: others may write to it",
+          paste("chmod", "600", "{0}")),
+    Cause(r"Load key \"?([^\"\n]+?)\"?: bad permissions",
+          "ssh does not use your key {0}: others may read it", paste("chmod", "600", "{0}")),
+    Cause(r"no matching ([\w ]+) found\. Their offer: (\S+)",
+          "{host} and your ssh have no {0} in common; it offers {1}",
+          by_hand("allow {1} for {host} in ~/.ssh/config, or ask for a newer one there")),
+    Cause(r"ERROR: (The \S+ organization has enabled or enforced SAML SSO)", "{0}",
+          by_hand("authorize your ssh key for that organization at https://github.com/settings/keys")),
+    Cause(r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", LOGIN,
+          TERMINAL),
+    Cause(NOT_INSTALLED, "git is set up to run {0}, which is not installed", by_hand("{0}")),
+    Cause(r"(?:smudge|clean) filter (\S+) failed|external filter '([^']+)' failed",
+          "git's filter {0}{1} failed", by_hand(
+              "see git config --get-regexp '^filter' and install the program that it names")),
+    Cause(r"dubious ownership in repository at '([^\n]+)'", "{0} belongs to another user",
+          paste("git", "config", "--global", "--add", "safe.directory", "{0}")),
+    Cause("could not read Username|Authentication failed|could not read Password"
+          "|terminal prompts disabled",
+          "{host} wants a login, or the repository does not exist", ASK_BY_HAND, TERMINAL),
+    Cause(r"[Rr]epository not found|repository '.*' (?:not found|does not exist)"
+          "|does not appear to be a git repository"
+          r"|project you were looking for could not be found",
+          "no such repository, or you have no access to it", ASK_BY_HAND),
+    Cause(r"tlc: the answer names no branch|invalid server response|is this a git repository\?",
+          "{host} did not answer as a git server",
+          by_hand("sign in to this network in a browser, if it wants that; then run tlc again")),
+    Cause(r"index file (?:smaller than expected|corrupt)|index uses .* extension|bad index file",
+          "git's index is damaged", paste("rm", "{git}/index").then(
+              "git", "-C", "{path}", "reset", "--quiet").then(*PULL_WORDS)),
+    Cause(r"object file \S+ is empty|loose object \S+ .*is corrupt|[Ff]ailed to traverse parents"
+          "|[Cc]ould not read [0-9a-f]{40}|unable to read tree|bad object HEAD"
+          r"|bad tree object|shallow (?:file|list)|does not have .* commits?",
+          "git's files are damaged", MOVE_AWAY),
+    Cause("would be overwritten|would lose untracked", "the update would overwrite files",
+          helps=LOCKED),
+    Cause(r"Unable to create '([^'\n]+\.lock)'", "another git process is at work there, or was"
+          " killed there", paste("rm", "{0}").noted("once no git runs there"), LOCKED),
+    Cause("another git process|cannot lock ref|shallow file has changed",
+          "another git process is at work there", PULL, LOCKED),
+    Cause(r"tlc: no answer|timed out|not responding|Operation too slow|less than 1 bytes/sec",
+          "{host} does not answer", LATER, SILENT),
+    Cause("Could not resolve host|Name or service not known|[Nn]ame resolution",
+          "the name {host} cannot be resolved", LATER, AGAIN),
+    Cause("Connection (?:refused|reset|closed)|onnect to |etwork is unreachable|No route|early EOF"
+          "|hung up", "the connection to {host} failed or was cut", LATER, AGAIN),
+    Cause("returned error: (?:5|429)|[Rr]ate limit|Too [Mm]any [Rr]equests",
+          "{host} is overloaded, or limits how often one may ask",
+          paste("tlc", "pull-repos", "--jobs", "2", "-f", "{name}").noted("a little later"), AGAIN),
+    Cause("No space left on device|[Dd]isk quota exceeded", "the disk is full",
+          paste("df", "-h", "{path}")),
+    Cause("not a git repository", "not a git repository", MOVE_AWAY),
+    Cause("Read-only file system|Permission denied|cannot mkdir|could not create",
+          "{path} cannot be written to", paste("ls", "-ld", "{path}")),
+)  # fmt: skip
+
 
 def same_origin(url: str) -> str:
-    """A repository's address in a form in which all spellings of one repository are equal."""
-    match = re.fullmatch(
-        r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)", url
-    )
+    """Return a repository's address in a form in which all its spellings are equal."""
+    pattern = r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)"
+    match = re.fullmatch(pattern, url)
     host, path = (match[1] or match[3] or "", match[2] or match[4] or "") if match else ("", url)
     return f"{host.lower()}/{path.strip('/').removesuffix('.git').lower()}"
 
 
+def host_of(url: str) -> str:
+    """Return the host in a repository's address, or "the remote" where there is none."""
+    return same_origin(url).partition("/")[0] or "the remote"
+
+
 def read_line(path: str) -> str:
-    """The first line of a small file of git's."""
+    """Return the first line of a small file of git's."""
     with open(path, encoding="utf-8") as file:
         return file.readline().strip()
 
 
-def read_mark(directory: str) -> dict[str, str]:
-    """What a checkout that was killed left in git's directory about itself, {} for nothing."""
-    import json
-
-    try:
-        with open(os.path.join(directory, CHECKING_OUT), encoding="utf-8") as file:
-            mark: dict[str, str] = json.load(file)
-            return mark
-    except (OSError, ValueError):
-        return {}
+def parents_of(path: str) -> Iterator[str]:
+    """Yield the directories a relative path goes through, innermost first."""
+    path = os.path.dirname(path.rstrip("/"))
+    while path:
+        yield path
+        path = os.path.dirname(path)
 
 
-def host_of(url: str) -> str:
-    """The host in a repository's address, or "the remote" where there is none."""
-    return same_origin(url).partition("/")[0] or "the remote"
-
-
-def git_cause(done: Completed, host: str, path: str) -> tuple[str, str, str]:
-    """Why git or ssh failed, in one line, with the rest of its row in GIT_CAUSES: the mend, and what may help."""
-    for pattern, cause, fix, may_help in GIT_CAUSES:
-        if re.search(pattern, done.err):
-            return cause.format(host=host, path=tilde(path)), fix, may_help
-    return done.complaint, "", ""
+def named_few(names: Sequence[str]) -> str:
+    """Return the first three names, and whether there are more."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def ssh_options(**options: object) -> list[str]:
-    """Options of ssh_config(5) as arguments. ssh gives up on a host that does not answer, or has gone silent."""
-    full = {"ConnectTimeout": 15, "ServerAliveInterval": 15, **options}
-    return [word for name, value in full.items() for word in ("-o", f"{name}={value}")]
+    """Return options of ssh_config(5) as arguments; ssh gives up after SILENCE seconds of it."""
+    limits = {"ConnectTimeout": 15, "ServerAliveInterval": SILENCE // 2, "ServerAliveCountMax": 2}
+    return [
+        word for name, value in (limits | options).items() for word in ("-o", f"{name}={value}")
+    ]
 
 
 class SshConnections:
-    """Shared ssh connections: one to each host for a few at a time, for as long as a stage lasts.
+    """Shared ssh connections, a few to each host, for as long as a run lasts; opened at first use.
 
     Handshakes are nearly all that an update of an unmoved repository costs. A connection carries
-    SESSIONS at once, so that more jobs get more connections. They are never used where the person has
-    set up ssh their own way for git: GIT_SSH, GIT_SSH_COMMAND, core.sshCommand, or for ssh itself:
-    ControlMaster or ControlPath. A connection left behind by a killed run ends itself (ControlPersist).
+    SESSIONS at once. They are counted, not handed out in turn: connections come up one after the
+    other, and the first would get everything. Never used where the person has set up ssh their own
+    way, for git (GIT_SSH, GIT_SSH_COMMAND, core.sshCommand) or for ssh itself (ControlMaster,
+    ControlPath). A connection that a killed run left ends itself (ControlPersist).
     """
 
-    online = True
     SESSIONS = 8  # sshd's MaxSessions is 10 by default
+    UNSHARED = 8  # connections of their own to one host; sshd's MaxStartups is 10 by default
 
-    def __init__(self, runner: Runner, urls: Sequence[str], jobs: int) -> None:
-        self.runner, self.urls = runner, urls
+    def __init__(self, runner: Runner, urls: Iterable[str] = (), at_once: int = 1) -> None:
+        self.runner, self.urls = runner, {*urls}
         self.directory = ""
-        self.directories = [
-            str(number) for number in range(-(-min(jobs, len(urls)) // self.SESSIONS))
-        ]
-        self.hosts: dict[
-            str, tuple[str, ...]
-        ] = {}  # beginning of an address -> ssh's arguments for its host
-        self.free: dict[
-            tuple[str, tuple[str, ...]], int
-        ] = {}  # directory of the socket, host -> sessions left
-        self.asked: set[tuple[str, ...]] = set()  # hosts for which a person was asked already
-        self.changed, self.opened = threading.Condition(), threading.Event()
-        self.opener: threading.Thread | None = None
+        wanted = -(-min(at_once, len(self.urls)) // self.SESSIONS) if len(self.urls) > 1 else 0
+        self.directories = [str(number) for number in range(wanted)]
+        self.settings = Memo(self.read_settings)
+        self.hosts: dict[str, tuple[str, ...]] = {}  # beginning of an address -> ssh's arguments
+        self.theirs: dict[tuple[str, ...], bool] = {}  # host -> the person has arranged ssh for it
+        self.free: dict[tuple[str, tuple[str, ...]], int] = {}  # socket, host -> sessions left
+        self.refused: set[tuple[str, ...]] = set()  # hosts for which a person was asked in vain
+        self.single: dict[tuple[str, ...], threading.Semaphore] = collections.defaultdict(
+            threading.Semaphore
+        )
+        self.warm: set[tuple[str, ...]] = (
+            set()
+        )  # hosts that were reached by a connection of its own
+        self.changed = threading.Condition()
+        self.openers: dict[tuple[str, ...], threading.Thread] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.leave()
+        for opener in self.openers.values():
+            opener.join()  # not for long, see ssh_options(); not at all where the run was stopped
+        if self.directory:
+            # A host must be named, but the socket alone says which connection is meant.
+            command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
+            for socket in glob.glob(os.path.join(self.directory, "*", "*")):
+                self.runner.run([*command, f"ControlPath={socket}"], at_end=True)
+            remove(self.directory)
 
-    def ensure_open(self) -> None:
-        """Open the connections at the first use, and wait for them. Raises Interrupted."""
+    def read_settings(self) -> tuple[bool, bool, dict[str, str]]:
+        """Return what the person has set in git about the way to other hosts.
+
+        An ssh of their own; anything that holds for some directories only; addresses rewritten.
+        """
+        ways = r"core\.sshcommand|(url|http|credential|remote)\."
+        pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
+        git = [self.runner.which("git"), "config"]
+        words = ["--show-origin", "--type=path", "--get-regexp", pattern]
+        own, elsewhere = bool({"GIT_SSH", "GIT_SSH_COMMAND"} & set(self.runner.environ)), False
+        rewritten = {}
+        for line in self.runner.run([*git, *words]).out.splitlines():
+            origin, _, setting = line.partition("\t")
+            name, _, path = setting.partition(" ")
+            own |= name == "core.sshcommand"
+            if name.startswith("includeif."):
+                included = os.path.join(os.path.dirname(origin.removeprefix("file:")), path)
+                asked = ["--file", included, "--includes", "--name-only", "--get-regexp", ways]
+                elsewhere |= self.runner.run([*git, *asked]).ok
+            if name.startswith("url."):
+                rewritten[path] = name.removeprefix("url.").removesuffix(".insteadof")
+        return own, elsewhere, rewritten
+
+    @property
+    def differ(self) -> bool:
+        """True where the way to other hosts depends on the directory that git is called in."""
+        return bool(self.settings()[1])
+
+    @staticmethod
+    def prefix(url: str) -> str:
+        """Return what the addresses of an organisation's repositories begin with."""
+        return url[: url.rfind("/") + 1]
+
+    def host(self, url: str) -> tuple[str, ...]:
+        """Return ssh's arguments for an address's host; empty where it is not reached by ssh."""
+        prefix = self.prefix(url)
         with self.changed:
-            if not self.opener:
-                self.opener = threading.Thread(target=self.open, daemon=True)
-                self.opener.start()
-        while not self.opened.wait(POLL):
-            self.runner.pause(0)
+            if prefix not in self.hosts:
+                own, differ, rewritten = self.settings()
+                own |= differ
+                longest = max(filter(url.startswith, rewritten), key=len, default="")
+                address = rewritten.get(longest, "") + url.removeprefix(longest)
+                match = re.fullmatch(
+                    r"ssh://([^/:]+)(?::(\d+))?/.*|(?!file:)([^/:]+@[^/:]+):.*", address
+                )
+                host = ()
+                if match and self.runner.has("ssh"):
+                    port = ("-p", match[2]) if match[2] else ()
+                    host = (*port, "--", match[1] or match[3])
+                    theirs = r"^control(master (?!false|no)|path (?!none))"
+                    set_up = (
+                        "" if own else self.runner.run([self.runner.which("ssh"), "-G", *host]).out
+                    )
+                    self.theirs[host] = own or bool(re.search(theirs, set_up, re.MULTILINE))
+                self.hosts[prefix] = host
+            return self.hosts[prefix]
 
-    def open(self) -> None:
-        """Opens as many connections to each host as are wanted; asks nobody."""
+    def open(self, host: tuple[str, ...]) -> None:
+        """Open the shared connections to a host; asks nobody."""
         import tempfile
 
-        try:
-            self.hosts = self.shareable()
-            if self.hosts:
-                # A socket's path may have 104 bytes; a mac's own temporary directory uses up most of them.
+        with contextlib.suppress(Interrupted, OSError), self.changed:
+            if not self.directory:
+                # A socket's path may have 104 bytes; a mac's own directory for it uses up most.
                 base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
                 self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
                 for name in self.directories:
                     os.mkdir(os.path.join(self.directory, name), 0o700)
-                starts = [
-                    (name, host) for name in self.directories for host in {*self.hosts.values()}
-                ]
-                run_tasks(
-                    [functools.partial(self.start, *each) for each in starts],
-                    MAX_JOBS,
-                    self.runner,
-                )
-        except (Interrupted, OSError):
-            self.hosts = {}
-        finally:
-            with self.changed:
-                self.opened.set()
-                self.changed.notify_all()
 
-    def missing(self) -> set[tuple[str, ...]]:
-        """The hosts to which there is no connection."""
-        return set(self.hosts.values()) - {host for _, host in self.free}
+        def start(name: str) -> None:
+            with contextlib.suppress(Interrupted, OSError):
+                self.start(name, host)
 
-    def leave(self) -> None:
-        if self.opener and self.opener.ident:
-            self.opened.wait()  # not for long, see ssh_options(); and not at all where the run was stopped
-        if self.directory:
-            # A host must be named, but the socket alone says which connection is meant.
-            command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
-            sockets = glob.glob(os.path.join(self.directory, "*", "*"))
-            commands = [[*command, f"ControlPath={socket}"] for socket in sockets]
-            ends = [functools.partial(self.runner.run, each, at_end=True) for each in commands]
-            run_tasks(ends, MAX_JOBS, self.runner)
-            remove(self.directory)
-
-    def shareable(self) -> dict[str, tuple[str, ...]]:
-        """What addresses begin with -> ssh's arguments for their host, where connections to it may be shared."""
-        found: dict[str, tuple[str, ...]] = {}
-        if len(self.urls) < 2 or {"GIT_SSH", "GIT_SSH_COMMAND"} & set(self.runner.environ):
-            return found
-        try:
-            git, ssh = self.runner.which("git"), self.runner.which("ssh")
-        except ExecutableNotFoundError:
-            return found
-        pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
-        settings = self.runner.run(
-            [git, "config", "--show-origin", "--type=path", "--get-regexp", pattern]
-        ).out
-        for line in settings.splitlines():
-            origin, _, setting = line.partition("\t")
-            name, _, path = setting.partition(" ")
-            included = os.path.join(os.path.dirname(origin.removeprefix("file:")), path)
-            asked = [git, "config", "--file", included, "--includes", "--get", "core.sshCommand"]
-            if name == "core.sshcommand" or (
-                name.startswith("includeif.") and self.runner.run(asked).ok
-            ):
-                return found
-        theirs: dict[tuple[str, ...], bool] = {}
-        for prefix in sorted({self.prefix(url) for url in self.urls}):
-            url = f"{prefix}x"
-            if ".insteadof " in settings:
-                url = self.runner.run([git, "ls-remote", "--get-url", "--", url]).out.strip()
-            match = re.fullmatch(r"ssh://([^/:]+)(?::(\d+))?/.*|([^/:]+@[^/:]+):.*", url)
-            if match:
-                host = (*(("-p", match[2]) if match[2] else ()), "--", match[1] or match[3])
-                if host not in theirs:
-                    set_up = self.runner.run([ssh, "-G", *host]).out
-                    own = re.search(
-                        r"^control(master (?!false|no)|path (?!none))", set_up, re.MULTILINE
-                    )
-                    theirs[host] = own is not None
-                if not theirs[host]:
-                    found[prefix] = host
-        return found
+        threads = [threading.Thread(target=start, args=[each]) for each in self.directories]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def start(self, name: str, host: tuple[str, ...], ask: bool = False) -> None:
-        """Opens a connection, which goes on in the background; `ask`: the person may be asked on the terminal."""
+        """Open one connection, which goes on in the background; `ask`: on the terminal."""
         path, batch = f"{self.directory}/{name}/%C", "no" if ask else "yes"
-        options = ssh_options(
-            ControlMaster="yes", ControlPersist=60, ControlPath=path, BatchMode=batch
-        )
-        if self.runner.run(
-            [self.runner.which("ssh"), "-f", "-N", *options, *host], terminal=ask
-        ).ok:
+        options = {"ControlMaster": "yes", "ControlPersist": 60, "ControlPath": path}
+        words = ["-f", "-N", *ssh_options(**options, BatchMode=batch), *host]
+        if self.runner.run([self.runner.which("ssh"), *words], terminal=ask).ok:
             with self.changed:
                 self.free[name, host] = self.SESSIONS
                 self.changed.notify_all()
 
-    @staticmethod
-    def prefix(url: str) -> str:
-        """What the addresses of an organisation's repositories begin with."""
-        return url[: url.rfind("/") + 1]
-
-    def was_asked(self, url: str) -> bool:
-        """Whether a person was asked already for the host of an address, so that asking again is of no use."""
-        return self.hosts.get(self.prefix(url)) in self.asked
+    def connect(self, host: tuple[str, ...], ask: bool) -> bool:
+        """Wait until a host has a shared connection; return False where it gets none."""
+        if not self.directories:
+            return False
+        with self.changed:
+            if host not in self.openers:
+                opener = threading.Thread(target=self.open, args=[host], daemon=True)
+                self.openers[host] = opener
+                opener.start()
+        while not any(each == host for _, each in self.free):
+            if not self.openers[host].is_alive():
+                break
+            with self.changed:
+                self.changed.wait(0.1)
+            self.runner.pause(0)
+        asks = ask and self.directory and host not in self.refused
+        if asks and not any(each == host for _, each in self.free):
+            self.start(self.directories[0], host, ask=True)
+            if (self.directories[0], host) not in self.free:
+                self.refused.add(host)
+        return any(each == host for _, each in self.free)
 
     @contextlib.contextmanager
-    def session(self, url: str) -> Iterator[dict[str, str]]:
-        """Takes part in a shared connection for a git command: what to add to its environment, {} without one."""
-        self.ensure_open()
-        host = self.hosts.get(self.prefix(url))
-        with self.changed:
-            if not any(each == host for _, each in self.free):
-                host = None
-            else:
-                self.changed.wait_for(
-                    lambda: any(left for (_, each), left in self.free.items() if each == host)
-                )
-                left, taken = max((left, key) for key, left in self.free.items() if key[1] == host)
-                self.free[taken] = left - 1
-        if host is None:
-            yield {}
-            return
-        try:
+    def session(self, url: str, ask: bool = False) -> Iterator[dict[str, str]]:
+        """Yield what to add to the environment of a git command for an address.
+
+        `ask`: the command has the terminal, where a person may be asked, once for each host.
+        """
+        host = self.host(url) if url else ()
+        if host and not self.theirs[host] and self.connect(host, ask):
+            taken = self.take(host)
             path = f"{self.directory}/{taken[0]}/%C"
             options = ssh_options(ControlMaster="no", ControlPath=path, BatchMode="yes")
-            yield {"GIT_SSH_COMMAND": shell(self.runner.which("ssh"), *options)}
-        finally:
+            try:
+                yield {"GIT_SSH_COMMAND": shell(self.runner.which("ssh"), *options)}
+            finally:
+                with self.changed:
+                    self.free[taken] += 1
+                    self.changed.notify_all()
+            return
+        alone = not host or self.theirs[host] or (ask and host not in self.refused)
+        options = [] if alone else ssh_options(BatchMode="yes")
+        with self.runner.holding(self.single[host]) if host else contextlib.nullcontext():
+            yield {"GIT_SSH_COMMAND": shell(self.runner.which("ssh"), *options)} if options else {}
             with self.changed:
-                self.free[taken] += 1
-                self.changed.notify_all()
+                # The first goes alone: with a ControlMaster of the person's the others share it.
+                if host and host not in self.warm:
+                    self.warm.add(host)
+                    self.single[host].release(self.UNSHARED - 1)
+
+    def take(self, host: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """Take a session of the host's connection that has most left; wait for one."""
+        while True:
+            with self.changed:
+                left, taken = max((left, key) for key, left in self.free.items() if key[1] == host)
+                if left:
+                    self.free[taken] = left - 1
+                    return taken
+                self.changed.wait(0.1)
+            self.runner.pause(0)
 
 
-class CheckoutState(Record):
-    """What stands where a checkout belongs. `absent`: nothing of anyone's, so it may be cloned.
+class Mark(Record):
+    """A mark that git is at work for tlc. `file` holds a lock on it, which git inherits."""
 
-    `broken`: why tlc cannot work with it, with its mend; `work`: what a person has there that an
-    update would lose. `head`: the commit checked out; `branch`: the branch, "" when detached.
+    path: str
+    file: TextIO
+
+
+@contextlib.contextmanager
+def at_work(
+    runner: Runner,
+    directory: str,
+    name: str,
+    content: Mapping[str, object],
+    task: Task,
+    branch: str = "",
+) -> Iterator[Mark]:
+    """Keep a mark in git's directory while git writes there.
+
+    A mark that is there already was left by a run that was killed. Its git may live on and hold the
+    lock, which is waited for. Then the lock files it left are removed: those older than the mark's
+    last sign of life that nobody has open. A person's git may be at work there too.
+    """
+    import json
+
+    path = os.path.join(directory, f"{name}-{branch.replace('/', '%')}" if branch else name)
+    left = os.path.exists(path)
+    with open(path, "a+", encoding="utf-8") as file:
+        await_orphan(file, "git", runner, task)
+        last_sign = os.path.getmtime(path) + LOCK_SLACK
+        patterns = LOCKS[name] if left else ()
+        for pattern in patterns:
+            for lock in glob.glob(os.path.join(glob.escape(directory), pattern), recursive=True):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.getmtime(lock) <= last_sign and not is_open(lock):
+                        remove(lock)
+        file.truncate(0)
+        json.dump(content, file)
+        file.flush()
+        yield Mark(path, file)
+    os.unlink(path)  # not after an exception: the next run should know
+
+
+def is_open(path: str) -> bool:
+    """Return whether a process has a file open, as far as /proc tells."""
+    for link in glob.iglob("/proc/[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.path.samefile(link, path):
+                return True
+    return False
+
+
+def read_mark(directory: str) -> dict[str, Any]:
+    """Return what a checkout that was killed left in git's directory about itself, or {}."""
+    import json
+
+    try:
+        with open(os.path.join(directory, CHECKING_OUT), encoding="utf-8") as file:
+            mark = json.load(file)
+            return mark if isinstance(mark, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def git_progress(task: Task, mark: Mark | None) -> Callable[[str], None]:
+    """Return a reader of git's progress lines: reports to the task and keeps the mark fresh."""
+    phase = re.compile(
+        r"(Counting objects|Compressing objects|Receiving objects|Resolving deltas|Updating files)"
+        r": +(\d+)%"
+    )
+
+    def read(text: str) -> None:
+        if mark:
+            os.utime(mark.path)
+        for match in phase.finditer(text):
+            task.report(match[1], int(match[2]) / 100)
+
+    return read
+
+
+class Git:
+    """The only door to git: one directory, fixed settings, limits of time, tries by cause.
+
+    `repository` and `store` are named in fixes; `connections` lead to hosts that ssh reaches.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        path: str,
+        repository: Repository | None = None,
+        store: str = "",
+        connections: SshConnections | None = None,
+        url: str = "",
+    ) -> None:
+        self.runner, self.path = runner, path
+        self.repository, self.store, self.connections = repository, store, connections
+        self.url = url or (repository.url if repository else "")
+
+    def at(self, path: str) -> Git:
+        """Return the door to the same repository in another directory."""
+        return Git(self.runner, path, self.repository, self.store, self.connections)
+
+    def run(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        task: Task | None = None,
+        mark: Mark | None = None,
+        patience: float = 0,
+    ) -> Completed:
+        """Run a command that may write. Its progress goes to `task`; `patience`: see Runner."""
+        terminal = task is not None and task.terminal
+        # A checkout whose .git is broken must not be taken for a part of a repository around it.
+        above = os.path.dirname(os.path.realpath(self.path))
+        prompts = {} if terminal else NO_PROMPTS
+        return self.runner.run(
+            [self.runner.which("git"), *GIT_OPTIONS, "-C", self.path, *arguments],
+            env={"LC_ALL": "C", "GIT_CEILING_DIRECTORIES": above, **prompts, **(env or {})},
+            stdin=stdin,
+            on_line=git_progress(task, mark) if task else None,
+            holds=[mark.file.fileno()] if mark else (),
+            terminal=terminal,
+            patience=patience,
+        )
+
+    def read(self, *arguments: str, stdin: str = "") -> Completed:
+        """Run a command that only reads: no lock, no index written, no network."""
+        return self.run(*arguments, stdin=stdin, env=READ_ONLY)
+
+    def must(self, *arguments: str, **options: Any) -> str:
+        """Run a command that may write; return its output. Raises TlcError when it fails."""
+        done = self.run(*arguments, **options)
+        if not done.ok:
+            cause = self.explain(done)
+            raise TlcError(cause.message, cause.fix)
+        return done.out
+
+    def online(
+        self,
+        *arguments: str,
+        task: Task,
+        mark: Mark | None = None,
+        fresh: str = "",
+        shared: bool = True,
+    ) -> Completed:
+        """Run a command that needs the network; try again where the cause may pass by itself.
+
+        `fresh`: what must not be there at each try; `shared`: over a connection of the run's.
+        """
+        import random
+
+        patience = 0 if task.terminal else SILENCE
+        for pause in (*RETRY_PAUSES, None):
+            if fresh:
+                remove(fresh)
+            with contextlib.ExitStack() as stack:
+                env = dict(QUIET_HTTP)
+                if shared and self.connections:
+                    env |= stack.enter_context(self.connections.session(self.url, task.terminal))
+                done = self.run(*arguments, env=env, task=task, mark=mark, patience=patience)
+            cause = self.explain(done)
+            if done.ok or cause.helps not in (AGAIN, LOCKED) or pause is None:
+                break
+            task.report(f"{cause.message}; trying again")
+            self.runner.pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  nothing secret
+        return done
+
+    def explain(self, done: Completed) -> Cause:
+        """Return why a command failed."""
+        names = {"host": host_of(self.url), "url": self.url, "path": self.path, "store": self.store}
+        names |= {"git": self.directory, "free": free_name(self.path)}
+        names["name"] = self.repository.item if self.repository else ""
+        cause = explain(done.err, GIT_CAUSES, **names) or Cause("", own_words(done))
+        if cause.pattern == NOT_INSTALLED:
+            return cause.replace(fix=install_hint(cause.fix.by_hand))
+        return cause
+
+    def fix(self, fix: Fix) -> Fix:
+        """Return a fix with this repository's names in it."""
+        names = {"url": self.url, "path": self.path, "store": self.store}
+        names |= {"free": free_name(self.path)}
+        return fix.filled(name=self.repository.item if self.repository else "", **names)
+
+    @property
+    def directory(self) -> str:
+        """The directory of git's own files of this work tree (gitrepository-layout(5))."""
+        path = os.path.join(self.path, ".git")
+        if os.path.isfile(path):
+            link = read_line(path).removeprefix("gitdir:").strip()
+            return os.path.join(os.path.dirname(path), link)
+        return path if os.path.isdir(path) else self.path
+
+    @property
+    def common(self) -> str:
+        """The directory that a worktree shares with the others of its store; a clone's own."""
+        common = os.path.join(self.directory, "commondir")
+        link = read_line(common) if os.path.exists(common) else ""
+        return os.path.realpath(os.path.join(self.directory, link))
+
+    @property
+    def is_linked(self) -> bool:
+        """True for a worktree of another repository."""
+        return os.path.isfile(os.path.join(self.path, ".git"))
+
+    @property
+    def is_shallow(self) -> bool:
+        """True where history ends before its beginning."""
+        return os.path.exists(os.path.join(self.common, "shallow"))
+
+    def operations(self) -> dict[str, str]:
+        """Return what unfinished operations left in git's directory -> the operation's name."""
+        directory = self.directory
+        names = GIT_OPERATIONS.items()
+        return {name: what for name, what in names if os.path.exists(os.path.join(directory, name))}
+
+    def origin(self) -> str:
+        """Return the address that a checkout was cloned from, "" where none is set."""
+        # Git itself is asked only where its file says more than tlc reads: this is half of a look.
+        with contextlib.suppress(OSError):
+            with open(os.path.join(self.common, "config"), encoding="utf-8") as file:
+                text = file.read()
+            pattern = r'(?m)^\[remote "origin"\]\n\turl = ([^\s"\\#;]+)$'
+            if "[include" not in text.lower() and len(found := re.findall(pattern, text)) == 1:
+                return str(found[0])
+        return self.read("config", "--get", "remote.origin.url").out.strip()
+
+    def origin_is(self, url: str) -> bool:
+        """Return whether the config's address is `url`, as it stands or as git rewrites both."""
+        if not url or same_origin(url) == same_origin(self.url):
+            return bool(url)
+        # Not given to git as an argument: there may be a password in it.
+        theirs = self.read("ls-remote", "--get-url", "origin").out.strip()
+        ours = self.read("ls-remote", "--get-url", "--", self.url).out.strip()
+        return same_origin(theirs) == same_origin(ours)
+
+
+def own_words(done: Completed) -> str:
+    """Return why git failed in the words of who knows: the other side, ssh, else git."""
+    if refusal := re.search(r"(?m)^(?:remote: )?ERROR: (\S.*)|^remote: \S+: (\S.*)", done.err):
+        return refusal[1] or refusal[2]
+    before, found, _ = done.err.partition("fatal: Could not read from remote repository")
+    said = [line.strip() for line in before.splitlines() if line.strip()] if found else []
+    return said[-1] if said else done.complaint
+
+
+class Found(Record):
+    """What stands where a checkout belongs; filled in by look().
+
+    `absent`: nothing of anyone's, so it may be cloned. `broken`: why tlc cannot work with it, with
+    its fix. `work`: what a person has there that an update would lose. `obstacle`: what is touched
+    not even with --force. `cut_off`: an update of tlc's was killed in the middle, and nobody has
+    worked there since. `torn`: there is work, and no commit in common with upstream.
     """
 
     absent: bool = False
     broken: str = ""
-    fix: str = ""
-    work: tuple[str, ...] = ()
+    fix: Fix = NO_FIX
+    half_turned: bool = False  # tlc 0.1.0 was killed while it exchanged .git
     head: str = ""
-    branch: str = ""
+    branch: str = ""  # "" when detached
+    upstream: str = ""  # the commit of origin/{branch} as of the last fetch
     origin: str = ""
-    own_ssh: bool = False  # this repository has an ssh command of its own
-    own_commits: bool = False  # there are commits that were never upstream's
+    work: tuple[str, ...] = ()
+    obstacle: str = ""
+    cut_off: bool = False
+    torn: bool = False
+    converted: bool = False  # files that are as upstream has them, and that git calls changed
+    own_settings: bool = False  # its configuration says how to reach its origin
     linked: bool = False  # a worktree of a store
-    too_shallow: bool = False  # the config wants more history
-    cut_off: bool = (
-        False  # an update of tlc's was killed in the middle, and nobody has worked there since
+    missing_depth: int = 0  # commits of history that the config wants besides; -1: all
+
+    @property
+    def is_settled(self) -> bool:
+        """True where nothing is to do but to follow upstream."""
+        return not (self.work or self.cut_off or self.missing_depth)
+
+
+# What may be done about a checkout -> the words for it in a plan.
+LEAVE, SKIP, NOTHING, CLONE, FETCH, KEEP = "leave", "skip", "nothing", "clone", "fetch", "keep"
+PUT_BACK, COMPLETE, BACK_UP, CHECK_OUT = "put back", "complete", "back up", "check out"
+STEPS = {
+    LEAVE: "",
+    PUT_BACK: "put .git back, then update",
+    CLONE: "clone",
+    KEEP: "fetch, keep the work tree",
+    BACK_UP: "record the work, then update",
+    COMPLETE: "complete it",
+    CHECK_OUT: "update",
+}
+SAVED = ". Your work is saved; restore it with"
+ANY_TIP = "?"  # the remote has the branch; where, a plan does not know
+
+
+def decide(found: Found, tip: str, force: bool, fetched: bool) -> str:
+    """Return the next step for a checkout: the table of what is done, in its order.
+
+    `tip`: the remote's commit of the branch, "" where it has no such branch.
+    """
+    if found.half_turned:
+        return PUT_BACK
+    if found.broken:
+        return LEAVE
+    if not tip:
+        return SKIP
+    if found.absent:
+        return CLONE
+    if tip == found.head and found.is_settled:
+        return NOTHING
+    if not fetched and (tip != found.upstream or found.missing_depth):
+        return FETCH
+    if found.obstacle:
+        return KEEP
+    if found.cut_off:
+        return COMPLETE
+    if found.work:
+        return BACK_UP if force else KEEP
+    return NOTHING if found.head == tip else CHECK_OUT
+
+
+def look(git: Git, repository: Repository) -> Found:
+    """Return what stands where a checkout belongs: without the network, and writing nothing."""
+    names = os.listdir(git.path) if os.path.isdir(git.path) else []
+    if not names and (os.path.isdir(git.path) or not os.path.lexists(git.path)):
+        return Found(absent=True)
+    if ".git" not in names:
+        wrong = "not a git repository" if names else "not a directory"
+        return Found(broken=wrong, fix=git.fix(MOVE_AWAY), half_turned=HALF_TURNED in names)
+    status = read_status(git, repository.branch, "--untracked-files=no")
+    if not status.done.ok:
+        cause = git.explain(status.done)
+        moved = git.is_linked and os.path.isdir(git.store) and "not a git" in cause.message
+        return Found(broken=cause.message, fix=git.fix(REPAIR) if moved else cause.fix)
+    origin = git.origin()
+    if status.head == "(initial)":
+        return look_unborn(git, names, origin)
+    if not git.origin_is(origin):
+        message = f"its origin is {origin or 'not set'}, the config says {repository.url}"
+        return Found(broken=message, fix=git.fix(OTHER_ORIGIN if origin else NO_ORIGIN))
+    return look_for_work(git, repository, status).replace(
+        origin=origin,
+        own_settings=has_own_settings(git),
+        linked=git.common == os.path.realpath(git.store),
+        missing_depth=missing_depth(git, repository.depth, "HEAD"),
     )
-    swapping: bool = False  # an exchange of .git was
 
 
-class Means(Record):
-    """What the checkouts of one run share. `turns`: to work; `adding`: to write what all worktrees of a store share."""
+def look_unborn(git: Git, names: Sequence[str], origin: str) -> Found:
+    """Return what a repository without a commit is: half a clone, or somebody's beginning."""
+    begun = names != [".git"] or os.path.exists(os.path.join(git.directory, "index"))
+    if not (begun or git.read("for-each-ref", "--count=1").out) and git.origin_is(origin):
+        return Found(absent=True)  # what git leaves when it is killed in the middle of a clone
+    fix = git.fix(MOVE_WORKTREE if git.is_linked else MOVE_AWAY)
+    return Found(broken="no commit is checked out (HEAD does not resolve)", fix=fix)
 
-    runner: Runner
-    connections: SshConnections
-    turns: threading.Semaphore
-    adding: threading.Lock
+
+class Status(Record):
+    """What `git status --porcelain=v2` says: its lines for files, and its headers taken apart."""
+
+    done: Completed
+    lines: Sequence[str] = ()
+    head: str = ""
+    branch: str = ""  # "" when detached
+    ahead: int = -1  # commits that origin's branch lacks; -1: unknown
+    behind: int = -1
+
+
+def read_status(git: Git, branch: str, *options: str) -> Status:
+    """Ask git how a work tree stands, compared with origin's branch whatever its own upstream."""
+    settings = [f"branch.{branch}.remote=origin", f"branch.{branch}.merge=refs/heads/{branch}"]
+    upstream = [] if "=" in branch else [word for each in settings for word in ("-c", each)]
+    words = ["--porcelain=v2", "--branch", "-z", "--no-renames", "--ahead-behind", *options]
+    done = git.read(*upstream, "status", *words, "--ignore-submodules=untracked")
+    lines = re.sub(r"\0(2 [^\0]*)\0[^\0]*", r"\0\1", done.out).split("\0")  # less old names
+    headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+    counts = re.findall(r"\d+", headers.get("branch.ab", ""))
+    on = headers.get("branch.head", "")
+    ahead, behind = map(int, counts) if counts and not (on == branch and "=" in on) else (-1, -1)
+    files = [line for line in lines if re.match(r"[12u?] ", line)]
+    on = "" if on == "(detached)" else on
+    return Status(done, files, headers.get("branch.oid", ""), on, ahead, behind)
+
+
+def look_for_work(git: Git, repository: Repository, status: Status) -> Found:
+    """Return what a person has in a checkout that is there."""
+    branch, head = repository.branch, status.head
+    here = status.branch == branch
+    even = here and status.ahead == status.behind == 0
+    upstream = head if even else commit_of(git, f"refs/remotes/origin/{branch}")
+    own = 0 if here and status.ahead == 0 else own_commits(git, "HEAD", branch)
+    changed = sorted(changed_files(git, status.lines)) if status.lines else []
+    paths = [path_of(line) for line in status.lines]
+    cut_off = here and not own and is_cut_off(git, head, paths)
+    work = () if cut_off else tuple(words_for_work(git, status.branch, branch, changed, own))
+    moved = upstream not in ("", head)
+    return Found(
+        head=head,
+        branch=status.branch,
+        upstream=upstream,
+        work=work,
+        obstacle=find_obstacle(git, branch, upstream) if moved else "",
+        cut_off=cut_off,
+        torn=bool(work) and moved and not git.read("merge-base", "HEAD", upstream).ok,
+        converted=len(changed) < len(status.lines),
+    )
+
+
+def words_for_work(
+    git: Git, on: str, branch: str, changed: Sequence[str], own: int
+) -> Iterator[str]:
+    """Yield what a person has there, in words. `on`: the branch that is checked out."""
+    for operation in dict.fromkeys(git.operations().values()):
+        yield f"an unfinished {operation}"
+    if on != branch:
+        yield f"on branch {on}" if on else "not on a branch (detached HEAD)"
+    if changed:
+        count = "1 changed file" if len(changed) == 1 else f"{len(changed)} changed files"
+        yield f"{count} ({named_few(changed)})"
+    if own:
+        yield f"{own} commit{'s' * (own > 1)} not on origin/{branch}"
+
+
+def commit_of(git: Git, ref: str) -> str:
+    """Return the commit that a ref names, "" where there is none."""
+    return git.read("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").out.strip()
+
+
+def path_of(line: str) -> str:
+    """Return the path in a line of `git status --porcelain=v2`."""
+    return line.split(" ", {"1": 8, "2": 9, "u": 10}[line[0]])[-1]
+
+
+def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
+    """Return the paths in lines of git's status, but for files that are as the commit has them.
+
+    Git calls a file changed that differs only in how it is checked out, line endings say.
+    """
+    # 1 XY sub mH mI mW hH hI path: nothing staged, the same mode, a plain file
+    fields = [line.split(" ", 8) for line in lines]
+    plain = {
+        each[8]: each[6]
+        for each in fields
+        if each[:2] == ["1", ".M"]
+        and each[3] == each[5] != "120000"
+        and "\n" not in each[8]
+        and each[2] == "N..."
+    }
+    paths = {path_of(line) for line in lines}
+    if plain:
+        hashes = git.read("hash-object", "--no-filters", "--stdin-paths", stdin="\n".join(plain))
+        found = zip(plain, hashes.out.split(), strict=False)
+        paths -= {path for path, blob in found if blob == plain[path]}
+    return paths
+
+
+def own_commits(git: Git, commit: str, branch: str) -> int:
+    """Return how many commits of `commit` were never upstream's, as far as this repository knows.
+
+    What the remote's branch was before it was force-pushed is in its reflog; what tlc put here it
+    has noted.
+    """
+    tracking = f"refs/remotes/origin/{branch}"
+    seen = git.read("rev-list", "--walk-reflogs", tracking).out.split()
+    known = [tracking, f"refs/tlc/at/{branch}", *dict.fromkeys(seen)]
+    words = ["rev-list", "--count", "--ignore-missing", "--stdin"]
+    # git before 2.42 takes no --not from its input
+    return int(git.read(*words, stdin="\n^".join([commit, *known])).out or 1)
+
+
+def missing_depth(git: Git, depth: int, commit: str) -> int:
+    """Return how many commits of history the config wants besides those there are; -1: all."""
+    if depth == 1 or not git.is_shallow:
+        return 0
+    if not depth:
+        return -1
+    words = ["rev-list", "--first-parent", f"--max-count={depth}", commit]
+    there = git.read(*words).out.split()
+    with open(os.path.join(git.common, "shallow"), encoding="utf-8") as file:
+        is_cut = bool(there) and there[-1] in file.read().split()  # else it is history's beginning
+    return depth - len(there) if is_cut else 0
+
+
+def has_own_settings(git: Git) -> bool:
+    """Return whether a repository's own configuration may say how to reach its origin."""
+    pattern = r"(?im)^\s*(?:\[(?:http|credential|url|include)|sshcommand|uploadpack|proxy)"
+    for path in (
+        os.path.join(git.common, "config"),
+        os.path.join(git.directory, "config.worktree"),
+    ):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            if re.search(pattern, file.read()):
+                return True
+    return False
+
+
+def find_obstacle(git: Git, branch: str, target: str) -> str:
+    """Return what of a person's an update would damage that cannot be recorded, "" for nothing.
+
+    A submodule with files in it where the update has something else: git would delete them. Another
+    worktree on the branch: its branch would be shifted under it.
+    """
+    words = ["diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "HEAD", target]
+    changes = git.read(*words).out.split("\0")
+    changed = dict(zip(changes[1::2], changes[::2], strict=False))  # path -> ":old mode new mode"
+    for path, change in changed.items():
+        gone = " 000000 " in change and not any(each.startswith(f"{path}/") for each in changed)
+        directory = os.path.join(git.path, path)
+        replaced = re.match(r":160000 (?!160000)", change) and not gone
+        if replaced and os.path.isdir(directory) and os.listdir(directory):
+            return f"the update would write where the submodule {path} is"
+    other = worktree_on(git, branch)
+    return f"{tilde(other)} is another worktree on branch {branch}" if other else ""
+
+
+def worktree_on(git: Git, branch: str) -> str:
+    """Return the path of another worktree that has the branch, "" for none."""
+    if not os.path.isdir(os.path.join(git.common, "worktrees")):
+        return ""
+    own = os.path.realpath(git.path)
+    for entry in git.read("worktree", "list", "--porcelain").out.split("\n\n"):
+        lines = entry.split("\n")
+        path = lines[0].removeprefix("worktree ")
+        has_it = f"branch refs/heads/{branch}" in lines and os.path.isdir(path)
+        if has_it and os.path.realpath(path) != own and PARTIAL not in path:
+            return path
+    return ""
+
+
+def is_cut_off(git: Git, head: str, changed: Sequence[str]) -> bool:
+    """Return whether a checkout of tlc's was killed on its way from `head` and left nothing else.
+
+    Git writes file after file and then the index: whatever differs from HEAD must be the target's,
+    the beginning of the target's, or gone. Anything else a person has changed since.
+    """
+    mark = read_mark(git.directory)
+    target = mark.get("target", "")
+    if mark.get("head") != head or mark.get("restore") or not target:
+        return False
+    staged = ("diff-index", "--cached", "--quiet", "--ignore-submodules=none")
+    if not any(git.read(*staged, each).ok for each in ("HEAD", target)):
+        return False
+    files = git.read("ls-tree", "-r", "-z", target).out.split("\0")
+    entries = [line.partition("\t") for line in files if line]
+    wanted = {path: entry.split(" ")[2] for entry, _, path in entries}
+    untracked = git.read("ls-files", "--others", "-z").out.split("\0")
+    paths = {*changed, *(set(untracked) & set(wanted))}
+    there = [path for path in paths if os.path.lexists(os.path.join(git.path, path))]
+    hashes = git.read("hash-object", "--stdin-paths", stdin="\n".join(there)).out.split()
+    if len(hashes) != len(there):  # a link, a directory, a line break: not worth the guess
+        return False
+    unlike = [path for path, blob in zip(there, hashes, strict=True) if wanted.get(path) != blob]
+    return all(is_beginning(git, path, wanted.get(path, "")) for path in unlike)
+
+
+def is_beginning(git: Git, path: str, blob: str) -> bool:
+    """Return whether a file is the beginning of a blob, as git leaves it when it is killed."""
+    if not blob:
+        return False
+    whole = git.read("cat-file", "blob", blob).out.encode(errors="surrogateescape")
+    with open(os.path.join(git.path, path), "rb") as file:
+        return whole.startswith(file.read())
+
+
+class Backup:
+    """All that a forced update would lose, recorded under refs/tlc/backup/<time>.
+
+    The record is a stash commit (git-stash(1), "Discussion"): its parents are HEAD, the index and,
+    where there are some, the untracked files that stand in the way. Tips of branches that nothing
+    else would hold have refs beside it; an unfinished operation and an index with conflicts are
+    copied to `tlc-backup/<time>` in git's directory. Nothing in the work tree is touched.
+    """
+
+    def __init__(self, git: Git, found: Found, repository: Repository) -> None:
+        self.git, self.found, self.repository = git, found, repository
+        self.branch, self.directory = repository.branch, git.directory
+        self.index = os.path.join(self.directory, "tlc-index")
+        self.env = {"GIT_INDEX_FILE": self.index, **BACKUP_IDENTITY}
+
+    def tree(self, start: str, paths: Iterable[str], removed: Iterable[str] = ()) -> str:
+        """Return a tree: `start`, less what is removed, with `paths` as the work tree has them."""
+        must, env, each = self.git.must, self.env, ["-z", "--stdin"]
+        must("read-tree", start, env=env)
+        must("update-index", "--force-remove", *each, env=env, stdin="\0".join(removed))
+        must("update-index", "--add", "--remove", *each, env=env, stdin="\0".join(paths))
+        return must("write-tree", env=env).strip()
+
+    def commit(self, tree: str, *parents: str) -> str:
+        """Return a new commit of a tree."""
+        links = [word for parent in parents for word in ("-p", parent)]
+        words = [tree, *links, "-m", f"tlc: {self.repository.item}"]
+        return self.git.must("commit-tree", *words, env=self.env).strip()
+
+    def record(self) -> Fix:
+        """Record the work; return the commands that bring it back."""
+        found, must = self.found, self.git.must
+        conflicts = bool(must("ls-files", "--unmerged"))
+        entries = must("ls-files", "-v", "-z").split("\0")
+        tags = {line[2:]: line[0] for line in entries if line}
+        there = {path for path in tags if os.path.lexists(os.path.join(self.git.path, path))}
+        try:
+            ref, differs = self.stash(tags, there, conflicts)
+        finally:
+            if os.path.exists(self.index):
+                os.unlink(self.index)
+        back = ["-B", found.branch] if found.branch else ["--detach"]
+        git = ["git", "-C", self.git.path]
+        fix = paste(*git, "checkout", "--quiet", *back, f"{ref}^1", "--")
+        fix = self.record_branch(fix, git, ref)
+        if differs:
+            with_index = [] if conflicts else ["--index"]
+            fix = fix.then(*git, "stash", "apply", "--quiet", *with_index, ref)
+        for bit, hidden in self.show_hidden(tags, there):
+            fix = fix.then(*git, "update-index", f"--{bit}", "--", *hidden)
+        saved = os.path.join(self.directory, "tlc-backup", os.path.basename(ref))
+        if self.save_operation(saved, ["index"] if conflicts else []):
+            fix = fix.then("cp", "-R", f"{saved}/.", self.directory)
+        return fix
+
+    def stash(self, tags: Mapping[str, str], there: set[str], conflicts: bool) -> tuple[str, bool]:
+        """Record index, work tree and what is in the way; return the ref, and if HEAD differs."""
+        head, must = self.found.head, self.git.must
+        staged = "HEAD" if conflicts else must("write-tree").strip()
+        beyond = {path for path in there if self.is_beyond_link(path)}
+        # skip-worktree (S) and no file: a sparse checkout, not a deletion
+        sparse = {path for path, tag in tags.items() if tag == "S" and path not in there}
+        tracked = self.tree(staged, [p for p in tags if p not in beyond | sparse], beyond)
+        staged = tracked if conflicts else staged
+        in_the_way = self.in_the_way()
+        untracked = [self.commit(self.tree("--empty", in_the_way))] if in_the_way else []
+        parents = [head, self.commit(staged, head), *untracked]
+        ref = record_commit(self.git, self.commit(tracked, *parents))
+        same = {tracked, staged} == {must("rev-parse", f"{head}^{{tree}}").strip()}
+        return ref, bool(untracked) or not same
+
+    def record_branch(self, fix: Fix, git: Sequence[str], ref: str) -> Fix:
+        """Record where the branch was when another one is checked out; return the fix with it."""
+        head = f"refs/heads/{self.branch}"
+        if self.found.branch == self.branch or not commit_of(self.git, head):
+            return fix
+        self.git.must("update-ref", f"{ref}-branch", head)
+        return fix.then(*git, "branch", "--force", self.branch, f"{ref}-branch")
+
+    def show_hidden(
+        self, tags: Mapping[str, str], there: set[str]
+    ) -> Iterator[tuple[str, list[str]]]:
+        """Show git the files that a person hid from it; yield which, by how they were hidden.
+
+        Git would refuse to overwrite them even with --force.
+        """
+        for bit, marked in (
+            ("assume-unchanged", str.islower),
+            ("skip-worktree", lambda tag: tag in "Ss"),
+        ):
+            hidden = sorted(path for path in there if marked(tags[path]))
+            if hidden:
+                words = ["update-index", f"--no-{bit}", "-z", "--stdin"]
+                self.git.must(*words, stdin="\0".join(hidden))
+                yield bit, hidden
+
+    def save_operation(self, saved: str, more: list[str]) -> bool:
+        """Copy what unfinished operations left in git's directory, and `more`; return if any."""
+        names = [*self.git.operations(), *more]
+        refs = f"refs/tlc/backup/{os.path.basename(saved)}"
+        for name in [*names, *GIT_OPERATION_NOTES] if names else []:
+            if not os.path.exists(os.path.join(self.directory, name)):
+                continue
+            os.makedirs(saved, exist_ok=True)
+            copy(os.path.join(self.directory, name), os.path.join(saved, name))
+            if name in GIT_COMMIT_FILES:
+                self.git.must("update-ref", f"{refs}-{name.lower()}", name)
+            autostash = os.path.join(self.directory, name, "autostash")
+            if os.path.exists(autostash):
+                self.git.must("update-ref", f"{refs}-autostash", read_line(autostash))
+        return bool(names)
+
+    def is_beyond_link(self, path: str) -> bool:
+        """Return whether a person has put a link where a tracked file's directory was."""
+        root = self.git.path
+        return any(os.path.islink(os.path.join(root, parent)) for parent in parents_of(path))
+
+    def in_the_way(self) -> list[str]:
+        """Return the untracked files, ignored ones too, that upstream's tree would overwrite.
+
+        Raises TlcError where a repository of its own is in the way.
+        """
+        words = ["ls-tree", "-r", "-z", "--name-only", f"refs/remotes/origin/{self.branch}"]
+        wanted = set(self.git.read(*words).out.split("\0")) - {""}
+        taken = wanted | {parent for path in wanted for parent in parents_of(path)}
+        others = self.git.read("ls-files", "--others", "-z").out.split("\0")
+        found = [
+            path
+            for path in others
+            if path and (path.rstrip("/") in taken or not wanted.isdisjoint(parents_of(path)))
+        ]
+        for path in found:
+            if path.endswith("/"):
+                message = f"{path} is a repository of its own, where the update would write"
+                place = os.path.join(self.git.path, path.rstrip("/"))
+                raise TlcError(
+                    f"{message}; nothing was touched", paste("mv", place, free_name(place))
+                )
+        return found
+
+
+def record_commit(git: Git, commit: str) -> str:
+    """Keep a commit under refs/tlc/backup/<time>; return the ref. No record replaces another."""
+    ref = time.strftime("refs/tlc/backup/%Y%m%d-%H%M%S", time.gmtime())
+    for _ in range(MAX_JOBS):
+        if git.run("update-ref", ref, commit, "").ok:  # "": only where there is none yet
+            return ref
+        ref += "x"
+    raise TlcError("its work could not be recorded, so nothing was touched")
+
+
+class Answer(Record):
+    """A remote's answer: the command that asked it, and the tips of its branches."""
+
+    done: Completed
+    tips: Mapping[str, str]
+
+
+def ask_remote(git: Git, address: str, branches: Iterable[str], task: Task, shared: bool) -> Answer:
+    """Ask for the tips of some branches. What the other side did not say is not an answer."""
+    words = ["ls-remote", "--", address]
+    refs = {f"refs/heads/{branch}": branch for branch in branches}
+    done = git.online(*words, "HEAD", *refs, task=task, shared=shared)
+    if done.ok and not done.out.strip():
+        done = git.online(
+            *words, task=task, shared=shared
+        )  # HEAD may name a branch that is not there
+        if done.ok and not done.out.strip():
+            done = done.replace(code=1, err="tlc: the answer names no branch")
+    pairs = [line.split("\t") for line in done.out.splitlines() if "\t" in line]
+    return Answer(done, {refs[ref]: commit for commit, ref in pairs if ref in refs})
+
+
+class Remote:
+    """One address: the tips of its branches, asked once in a run for all that want to know."""
+
+    def __init__(self, git: Git, address: str, branches: Iterable[str]) -> None:
+        self.git, self.address, self.branches = git, address, list(branches)
+        self.lock = threading.Lock()
+        self.answer: Answer | None = None
+
+    def ask(self, pull: PullRun, task: Task) -> Answer:
+        """Return the answer; ask where nobody has, and again where a person can be asked."""
+        host = host_of(self.address)
+        with pull.runner.holding(self.lock):
+            if self.answer is None or (task.terminal and not self.answer.done.ok):
+                with pull.runner.holding(pull.questions):
+                    if failed := pull.failed_hosts.get(host):
+                        return Answer(failed, {})
+                    self.answer = ask_remote(
+                        self.git, self.address, self.branches, task, shared=True
+                    )
+                if self.git.explain(self.answer.done).helps in (AGAIN, SILENT):
+                    pull.failed_hosts[host] = self.answer.done
+            return self.answer
+
+
+class PullRun:
+    """What the checkouts of one run share: connections, remotes, stores, and how many work at once.
+
+    `slots` are for work, --jobs of them; asking a remote and waiting for one takes none.
+    """
+
+    def __init__(self, runner: Runner, repositories: Sequence[Repository], jobs: int) -> None:
+        self.runner, self.slots = runner, threading.Semaphore(jobs)
+        self.questions = threading.Semaphore(QUESTIONS_AT_ONCE)
+        urls = [each.url for each in repositories]
+        self.connections = SshConnections(runner, urls, max(QUESTIONS_AT_ONCE, jobs))
+        self.branches: dict[str, dict[str, None]] = {}  # address -> its branches, as an ordered set
+        for each in repositories:
+            self.branches.setdefault(same_origin(each.url), {})[each.branch] = None
+        self.repositories = {each.url: each for each in repositories}
+        self.remotes: dict[str, Remote] = {}
+        self.locks: dict[str, threading.Lock] = {}  # git's common directory -> who writes there
+        self.failed_hosts: dict[str, Completed] = {}  # they have failed all their tries
+        self.lock = threading.Lock()
+
+    def remote(self, address: str, repository: Repository) -> Remote:
+        """Return the remote at an address; two entries of one address have one."""
+        with self.lock:
+            if address not in self.remotes:
+                git = Git(self.runner, "/", repository.replace(url=address), "", self.connections)
+                branches = {repository.branch: None} | self.branches.get(same_origin(address), {})
+                self.remotes[address] = Remote(git, address, branches)
+            return self.remotes[address]
+
+    @contextlib.contextmanager
+    def slot(self, task: Task) -> Iterator[None]:
+        """Take one of the slots to work in."""
+        task.report("waiting for its turn")
+        with self.runner.holding(self.slots):
+            task.report("")
+            yield
+
+    def writing(self, directory: str) -> contextlib.AbstractContextManager[None]:
+        """Be the only one of this run that writes what all worktrees of a directory share."""
+        with self.lock:
+            lock = self.locks.setdefault(os.path.realpath(directory), threading.Lock())
+        return self.runner.holding(lock)
+
+
+class Store:
+    """Where a repository's objects are: a clone's .git, or what all its worktrees share.
+
+    One of this run writes there at a time. History is fetched by one rule: what is there is never
+    cut, and what is newer comes, so that HEAD and upstream have a commit in common unless upstream
+    was rewritten.
+    """
+
+    def __init__(self, git: Git, repository: Repository, pull: PullRun) -> None:
+        self.git, self.repository, self.pull = git, repository, pull
+        self.branch = repository.branch
+        self.tracking = f"refs/remotes/origin/{repository.branch}"
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Be the only one of this run that writes here."""
+        return self.pull.writing(self.git.common)
+
+    def update(self, found: Found, tip: str, task: Task) -> Completed:
+        """Fetch the branch for a checkout, with more history where that is missing."""
+        with self.writing():
+            fetched = self.fetch(self.history_options(found), task)
+            if "no commits selected" in fetched.err:  # upstream went back behind all that is there
+                fetched = self.fetch(self.depth_option(), task)
+            if fetched.ok and found.missing_depth > 0 and not found.work:
+                lacking = missing_depth(self.git, self.repository.depth, self.tracking)
+                fetched = self.fetch([f"--deepen={lacking}"], task) if lacking else fetched
+            if fetched.ok and found.work and found.upstream != tip:
+                self.join_history(task)
+        return fetched
+
+    def history_options(self, found: Found) -> list[str]:
+        """Return how much history to fetch: all since the oldest commit of a shallow checkout."""
+        if not self.git.is_shallow:
+            return []
+        if found.missing_depth < 0:
+            return ["--unshallow"]
+        refs = filter(None, [found.upstream, found.head])
+        roots = self.git.must("rev-list", "--timestamp", "--max-parents=0", *refs).splitlines()
+        return [f"--shallow-since=@{min(int(root.split()[0]) for root in roots) - 1} +0000"]
+
+    def depth_option(self) -> list[str]:
+        """Return the option for as much history as the config wants."""
+        return [f"--depth={self.repository.depth}"] if self.repository.depth else []
+
+    def join_history(self, task: Task) -> None:
+        """Deepen history, step by step, until HEAD and upstream have a commit in common.
+
+        Where upstream was rewritten, what HEAD stands on is no longer on its branch. It is asked
+        for by name, which a remote may refuse.
+        """
+        for depth in DEEPENING:
+            joined = self.git.read("merge-base", "HEAD", self.tracking).ok
+            if joined or not self.git.is_shallow:
+                return
+            roots = self.git.read("rev-list", "--max-parents=0", "HEAD").out.split()
+            self.fetch([f"--deepen={depth}"], task)
+            self.fetch([f"--depth={depth + 1}"], task, *roots)
+
+    def fetch(self, options: Sequence[str], task: Task, *refs: str) -> Completed:
+        """Fetch the branch, or `refs`."""
+        git = self.git
+        for ref in (self.tracking, f"refs/tlc/at/{self.branch}"):
+            with contextlib.suppress(OSError):  # what a power cut left empty holds nothing
+                if not os.path.getsize(path := os.path.join(git.common, ref)):
+                    os.unlink(path)
+        words = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--"]
+        words += ["origin", *(refs or [f"+refs/heads/{self.branch}:{self.tracking}"])]
+        shared = not has_own_settings(git)
+        with self.pull.slot(task), at_work(git.runner, git.common, FETCHING, {}, task) as mark:
+            return git.online(*words, task=task, mark=mark, shared=shared)
+
+    # --- of worktrees
+
+    def fill(self, task: Task) -> Completed:
+        """Make the store, and fetch the branches of this run that it lacks, all in one go."""
+        with self.writing():
+            self.make()
+            answer = self.pull.remote(self.repository.url, self.repository).answer
+            tips = answer.tips if answer else {}
+            words = ["--format=%(refname:lstrip=3) %(objectname)", "refs/remotes/origin"]
+            refs = self.git.read("for-each-ref", *words)
+            there = dict(line.split(" ") for line in refs.out.splitlines())
+            if there.get(self.branch, "") == tips.get(self.branch):
+                return refs  # another version's fetch brought it
+            lacking = {self.branch: None} | {each: None for each in tips if each not in there}
+            options = self.depth_option() if self.git.is_shallow or not there else []
+            wanted = [f"+refs/heads/{each}:refs/remotes/origin/{each}" for each in lacking]
+            return self.fetch(options, task, *wanted)
+
+    def make(self) -> None:
+        """Make the store, whole or not at all, or make sure that it is this repository's."""
+        git, path = self.git, self.git.path
+        if os.path.isdir(path):
+            if git.must("for-each-ref", "--count=1"):
+                if not git.origin_is(origin := git.origin()):
+                    wrong = f"its store {tilde(path)} belongs to {origin}"
+                    raise TlcError(wrong, paste("mv", path, free_name(path)))
+                return
+            remove(path)  # nothing was ever fetched into it
+        partial, parent = f"{path}.tlc-partial", os.path.dirname(path)
+        remove(partial)
+        os.makedirs(parent, exist_ok=True)
+        git.at(parent).must("init", "--quiet", "--bare", "--object-format=sha1", "--", partial)
+        git.at(partial).must("remote", "add", "origin", self.repository.url)
+        # Bare repositories keep no reflogs by themselves; own_commits() needs them.
+        git.at(partial).must("config", "core.logAllRefUpdates", "true")
+        os.rename(partial, path)
+
+    def add_worktree(self, new: str, mark: Mark) -> None:
+        """Add an empty worktree on the branch. What the branch pointed to before stays recorded."""
+        git, head = self.git, f"refs/heads/{self.branch}"
+        tip = commit_of(git, head)
+        if tip and own_commits(git, tip, self.branch):
+            record_commit(git, tip)
+        words = ["--quiet", "--no-checkout", "--force", "--force", "-B", self.branch]
+        git.must("worktree", "add", *words, "--", new, self.tracking, mark=mark)
+
+    def forget_worktrees(self, checkout: Git) -> None:
+        """Forget worktrees that killed runs left half made, and this one where it was deleted.
+
+        `git worktree prune` would forget a person's too, on a disk that is not there now, or when
+        the code root moved.
+        """
+        own = os.path.realpath(os.path.join(checkout.path, ".git"))
+        for way_back in glob.glob(f"{glob.escape(self.git.path)}/worktrees/*/gitdir"):
+            entry = os.path.dirname(way_back)  # see gitrepository-layout(5)
+            place = os.path.join(entry, read_line(way_back))
+            deleted = os.path.realpath(place) == own and checkout.directory != entry
+            if deleted or (PARTIAL in place and not os.path.exists(place)):
+                remove(entry)
 
 
 class Checkout(Resource):
@@ -3546,424 +4529,168 @@ class Checkout(Resource):
 
     kind = "repository"
     needed_programs = ("git",)
-    linked = False  # whether it should be a worktree of a store
+    linked = False  # whether the config wants a worktree of a store
 
-    def __init__(self, code_root: str, repository: Repository, means: Means) -> None:
+    def __init__(self, code_root: str, repository: Repository, pull: PullRun) -> None:
         super().__init__(repository.item)
-        self.repository, self.means, self.runner = repository, means, means.runner
+        self.repository, self.pull = repository, pull
         self.path = os.path.join(code_root, repository.path)
-        self.store = os.path.join(
-            code_root, ".stores", repository.organisation, f"{repository.name}.git"
-        )
-        self.upstream = f"refs/remotes/origin/{repository.branch}"
-        self.state = CheckoutState()
+        store = os.path.join(code_root, ".stores", repository.organisation, repository.name)
+        self.git = Git(pull.runner, self.path, repository, f"{store}.git", pull.connections)
+        self.tracking = f"refs/remotes/origin/{repository.branch}"
 
     # --- looking
 
     def check(self) -> CheckResult:
-        self.state = state = self.look()
-        if state.absent:
-            return CheckResult(
-                CheckStatus.FAIL,
-                f"not there; from {self.repository.url}",
-                "clone",
-                fix=self.filled(PULL),
-            )
-        if state.broken:
-            return CheckResult(CheckStatus.FAIL, state.broken, fix=state.fix)
-        if state.cut_off or state.swapping:
-            return CheckResult(
-                CheckStatus.FAIL, "an update was cut off", "complete it", fix=self.filled(PULL)
-            )
-        if state.work:
-            plain, forced = "fetch, keep the work tree", "record the work, then update"
-            return CheckResult(
-                CheckStatus.WARN, "; ".join(state.work), plain, forced, fix=self.force_fix
-            )
-        turn = (
-            ""
-            if state.linked == self.linked
-            else f", turn into {'a worktree' if self.linked else 'a clone'}"
-        )
-        return CheckResult(CheckStatus.OK, f"on {state.branch}, clean", f"update{turn}")
+        found = look(self.git, self.repository)
+        action, forced = (STEPS[decide(found, ANY_TIP, force, True)] for force in (False, True))
+        again = self.git.fix(PULL)
+        if found.absent:
+            return missing(action, f"not there; from {self.repository.url}", fix=again)
+        if found.cut_off or found.half_turned:
+            return missing(action, "an update was cut off", fix=again)
+        if found.broken:
+            return fail(found.broken, found.fix)
+        if found.work or found.obstacle:
+            more = {"action": action, "force_action": forced, "tentative": action == forced}
+            return warn(self.reasons(found), self.force_fix(), **more)
+        if found.linked == self.linked:
+            return ok(f"on {found.branch}, clean", action=action, tentative=True)
+        is_now, wanted = ("a worktree", "a clone") if found.linked else ("a clone", "a worktree")
+        turn = self.git.fix(MOVE_WORKTREE if found.linked else MOVE_AWAY)
+        message = f"on {found.branch}, clean; {is_now}, the config says {wanted}"
+        return warn(message, turn, action=action, tentative=True)
 
     def check_online(self) -> CheckResult | None:
-        if self.state.absent:
-            reference = f"refs/heads/{self.repository.branch}"
-            done = self.git_online(
-                "ls-remote", "--", self.repository.url, reference, where="/", task=UNWATCHED_TASK
-            )
-            return self.has_no_branch() if done.ok and not done.out.strip() else None
-        if not self.state.head:
+        found = look(self.git, self.repository)
+        if found.broken or found.half_turned:
             return None
-        done, tips = self.remote_tips([self.repository.branch], UNWATCHED_TASK)
-        if not done.ok:
-            cause, fix, _help = self.cause(done)
-            return CheckResult(CheckStatus.FAIL, cause, fix=fix)
-        tip = tips.get(self.repository.branch)
+        answer = self.ask(found, UNWATCHED_TASK)
+        if not answer.done.ok:
+            cause = self.git.explain(answer.done)
+            return None if found.absent else fail(cause.message, cause.fix)
+        tip = answer.tips.get(self.repository.branch)
         if not tip:
-            return self.has_no_branch()
-        if tip == self.state.head or self.state.work:
-            return None
-        return CheckResult(CheckStatus.WARN, "behind origin", fix=self.filled(PULL))
+            return warn(self.no_branch().message, NAME_BRANCHES)
+        behind = not found.absent and tip != found.head and not found.work
+        return warn("behind origin", self.git.fix(PULL)) if behind else None
 
-    def has_no_branch(self) -> CheckResult:
-        """The finding where the remote does not have the branch."""
-        return CheckResult(CheckStatus.WARN, self.no_branch().message, fix=self.no_branch().fix)
+    def reasons(self, found: Found) -> str:
+        """Return why a checkout is kept."""
+        rewritten = "upstream was rewritten: it has no commit in common with this branch"
+        return "; ".join(filter(None, [*found.work, found.obstacle, rewritten * found.torn]))
 
-    @property
-    def force_fix(self) -> str:
-        restore = read_mark(self.git_directory()).get(
-            "restore"
-        )  # of an update with --force that was cut off
-        return restore or self.filled(FORCE)
-
-    def look(self) -> CheckoutState:
-        """Looks at what is there, without the network and without writing anything."""
-        if not os.path.lexists(self.path):
-            return CheckoutState(absent=True)
-        if not os.path.isdir(self.path):
-            return CheckoutState(broken="not a directory", fix=shell("ls", "-l", self.path))
-        names = os.listdir(self.path)
-        if not names:
-            return CheckoutState(absent=True)
-        if ".git" not in names and SWAPPED in names:
-            return CheckoutState(swapping=True)
-        if ".git" not in names:
-            return CheckoutState(broken="not a git repository", fix=self.filled(MOVE_AWAY))
-        status = self.git(
-            "status", "--porcelain=v2", "--branch", "--untracked-files=no", read_only=True
-        )
-        if not status.ok:
-            cause, fix, _help = self.cause(status)
-            if os.path.isfile(os.path.join(self.path, ".git")) and os.path.isdir(self.store):
-                fix = self.filled(REPAIR)  # the code root was moved, say
-            return CheckoutState(broken=cause, fix=fix)
-        lines = status.out.rstrip("\n").split("\n")
-        headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
-        changes = [line for line in lines if not line.startswith("# ")]
-        settings = self.git(
-            "config", "--get-regexp", r"^(remote\.origin\.url|core\.sshcommand)$", read_only=True
-        ).out
-        origin = next(
-            (line.split(" ", 1)[1] for line in settings.splitlines() if line.startswith("remote")),
-            "",
-        )
-        if headers["branch.oid"] == "(initial)":
-            return self.look_unborn(names, origin)
-        if not self.is_origin(origin):
-            message = f"its origin is {origin or 'not set'}, the config says {self.repository.url}"
-            return CheckoutState(
-                broken=message, fix=self.filled(OTHER_ORIGIN if origin else NO_ORIGIN)
-            )
-        head, branch = headers["branch.oid"], headers["branch.head"]
-        branch = "" if branch == "(detached)" else branch
-        work = [
-            f"an unfinished {operation}" for operation in dict.fromkeys(self.operations().values())
-        ]
-        if branch != self.repository.branch:
-            work.append(f"on branch {branch}" if branch else "not on a branch (detached HEAD)")
-        if changes:
-            files = ", ".join(
-                line.split(" ", {"1": 8, "2": 9, "u": 10}[line[0]])[-1].split("\t")[0]
-                for line in changes[:3]
-            )
-            count = "1 changed file" if len(changes) == 1 else f"{len(changes)} changed files"
-            work.append(f"{count} ({files}{', ...' if len(changes) > 3 else ''})")
-        tracked = headers.get("branch.upstream") == f"origin/{self.repository.branch}"
-        own = (
-            0
-            if tracked and headers.get("branch.ab", "").startswith("+0 ")
-            else self.own_commits("HEAD")
-        )
-        cut_off = not own and branch == self.repository.branch and self.is_cut_off(head)
-        if cut_off:
-            work = []
-        if own:
-            work.append(f"{own} commit{'s' * (own > 1)} not on origin/{self.repository.branch}")
-        return CheckoutState(
-            work=tuple(work),
-            head=head,
-            branch=branch,
-            origin=origin,
-            own_ssh="core.sshcommand" in settings,
-            own_commits=own > 0,
-            linked=self.common_directory() == os.path.realpath(self.store),
-            too_shallow=self.is_too_shallow(),
-            cut_off=cut_off,
-        )
-
-    def look_unborn(self, names: list[str], origin: str) -> CheckoutState:
-        """What to make of a repository without a commit checked out: half a clone, or somebody's beginning."""
-        refs = self.git("for-each-ref", "--count=1", read_only=True).out
-        index = os.path.exists(os.path.join(self.git_directory(), "index"))
-        if names == [".git"] and not refs and not index and self.is_origin(origin):
-            return CheckoutState(
-                absent=True
-            )  # what git leaves when it is killed in the middle of a clone
-        return CheckoutState(
-            broken="no commit is checked out (HEAD does not resolve)",
-            fix=self.filled(MOVE_AWAY),
-        )
-
-    def is_origin(self, url: str, where: str = "") -> bool:
-        """Whether an address is that of the config, as it stands or as the user's insteadOf rewrites both."""
-        if not url or same_origin(url) == same_origin(self.repository.url):
-            return bool(url)
-        # Not given to git as an argument: there may be a password in it.
-        theirs = self.git(
-            "ls-remote", "--get-url", "origin", where=where, read_only=True
-        ).out.strip()
-        ours = self.git(
-            "ls-remote", "--get-url", "--", self.repository.url, read_only=True
-        ).out.strip()
-        return same_origin(theirs) == same_origin(ours)
-
-    def is_cut_off(self, head: str) -> bool:
-        """Whether a checkout of tlc's was killed on its way from `head`, and all it left is what it was bringing.
-
-        Git writes file after file and then the index: whatever differs from HEAD must then be the target's, the
-        beginning of the target's, or gone. Anything else a person has changed since.
-        """
-        marker = read_mark(self.git_directory())
-        target = marker.get("target", "")
-        if marker.get("head") != head or marker.get("restore") or not target:
-            return False
-        staged = [
-            self.git("diff-index", "--cached", "--quiet", each, read_only=True).ok
-            for each in ("HEAD", target)
-        ]
-        if not any(staged):
-            return False
-        listed = self.git("ls-tree", "-r", "-z", target, read_only=True).out.split("\0")
-        wanted = {
-            path: entry.split(" ")[2]
-            for entry, _, path in (line.partition("\t") for line in listed if line)
-        }
-        changed = self.git("diff", "--name-only", "-z", "HEAD", read_only=True).out.split("\0")
-        untracked = self.git("ls-files", "--others", "-z", read_only=True).out.split("\0")
-        paths = [path for path in {*changed, *(set(untracked) & set(wanted))} if path]
-        there = [path for path in paths if os.path.lexists(os.path.join(self.path, path))]
-        hashes = self.git(
-            "hash-object", "--stdin-paths", stdin="\n".join(there), read_only=True
-        ).out.split()
-        if len(hashes) != len(
-            there
-        ):  # a link, a directory, a name with a line break: not worth the guess
-            return False
-        unlike = [
-            path for path, found in zip(there, hashes, strict=True) if wanted.get(path) != found
-        ]
-        return all(self.is_beginning_of(path, wanted.get(path, "")) for path in unlike)
-
-    def is_beginning_of(self, path: str, blob: str) -> bool:
-        """Whether a file is the beginning of a blob, as git leaves it when it is killed while writing."""
-        if not blob:
-            return False
-        whole = self.git("cat-file", "blob", blob, read_only=True).out.encode(
-            errors="surrogateescape"
-        )
-        with open(os.path.join(self.path, path), "rb") as file:
-            return whole.startswith(file.read())
-
-    def own_commits(self, commit: str, where: str = "") -> int:
-        """How many commits were never on the remote's branch, as far as this repository, or `where`, knows.
-
-        In a shallow clone the new tip has no history, so after a fetch without its reset (the run was
-        killed) the old tip looks like work; the remote-tracking branch's reflog knows better.
-        """
-        git = functools.partial(self.git, where=where, read_only=True)
-        seen = git("reflog", "show", "--format=%H", self.upstream).out.split()
-        first = git(
-            "rev-parse", "--verify", "--quiet", f"{self.upstream}@{{{len(seen)}}}"
-        ).out.split()
-        known = [*dict.fromkeys([*seen, *first])] or [self.upstream]
-        count = git("rev-list", "--count", commit, "--not", *known)
-        if (
-            not count.ok
-        ):  # nothing is known of the remote's branch: all commits may be the person's own
-            count = git("rev-list", "--count", commit)
-        return int(count.out or 1)
-
-    def git_directory(self, where: str = "") -> str:
-        """The directory of git's own files of a work tree, this one's by default (gitrepository-layout(5))."""
-        path = os.path.join(where or self.path, ".git")
-        if os.path.isfile(path):
-            path = os.path.join(
-                os.path.dirname(path), read_line(path).removeprefix("gitdir:").strip()
-            )
-        return path
-
-    def common_directory(self) -> str:
-        """The directory that a worktree shares with the others of its store; a clone's own."""
-        directory = self.git_directory()
-        common = os.path.join(directory, "commondir")
-        return os.path.realpath(
-            os.path.join(directory, read_line(common) if os.path.exists(common) else "")
-        )
-
-    def is_shallow(self) -> bool:
-        """Whether history ends before its beginning."""
-        return os.path.exists(os.path.join(self.common_directory(), "shallow"))
-
-    def is_too_shallow(self) -> bool:
-        """Whether the config wants more history than there is."""
-        depth = self.repository.depth
-        if depth == 1 or not self.is_shallow():
-            return False
-        return not depth or self.depth_up_to(depth) < depth
-
-    def depth_up_to(self, most: int, commit: str = "HEAD") -> int:
-        """How many commits of history there are, counted no further than `most`."""
-        count = self.git(
-            "rev-list", "--count", "--first-parent", f"--max-count={most}", commit, read_only=True
-        )
-        return int(count.out or 0)
-
-    def operations(self) -> dict[str, str]:
-        """What unfinished operations left in git's directory -> the operation's name."""
-        directory = self.git_directory()
-        return {
-            name: what
-            for name, what in GIT_OPERATIONS.items()
-            if os.path.exists(os.path.join(directory, name))
-        }
+    def force_fix(self) -> Fix:
+        """Return the fix for work; after a --force that was killed, what brings that work back."""
+        restore = read_mark(self.git.directory).get("restore")
+        return Fix(tuple(map(tuple, restore))) if restore else self.git.fix(FORCE)
 
     # --- doing
 
+    def ask(self, found: Found, task: Task) -> Answer:
+        """Ask the remote; by itself where its own configuration says how to get there."""
+        differ = self.pull.connections.differ
+        if differ and found.absent:  # what holds there is known to git once it is there
+            done = Completed([], 0, "", "", 0.0)
+            return Answer(done, {self.repository.branch: ANY_TIP})
+        if found.own_settings or differ:
+            return ask_remote(self.git, "origin", [self.repository.branch], task, shared=False)
+        address = found.origin or self.repository.url
+        return self.pull.remote(address, self.repository).ask(self.pull, task)
+
     def apply(self, task: Task) -> TaskResult:
-        if self.state.swapping:
-            os.rename(os.path.join(self.path, SWAPPED), os.path.join(self.path, ".git"))
-            self.state = self.look()
-        if self.state.absent:
-            with self.turn_of(task):
-                return self.clone(task)
-        done, tips = self.remote_tips([self.repository.branch], task)
-        if not done.ok:
-            return self.failure(done)
-        tip, right_layout = tips.get(self.repository.branch, ""), self.state.linked == self.linked
-        if not tip:
+        with self.pull.slot(task):
+            found = look(self.git, self.repository)
+            if found.half_turned:
+                os.rename(os.path.join(self.path, HALF_TURNED), os.path.join(self.path, ".git"))
+                found = look(self.git, self.repository)
+        if found.broken:
+            return TaskResult("failed", found.broken, found.fix)
+        answer = self.ask(found, task)
+        if not answer.done.ok:
+            return self.failure(answer.done)
+        tip = answer.tips.get(self.repository.branch, "")
+        step = decide(found, tip, task.force, False)
+        if step != FETCH:
+            return self.take(step, found, task)
+        fetched = Store(self.git, self.repository, self.pull).update(found, tip, task)
+        if not fetched.ok:
+            return self.failure(fetched)
+        with self.pull.slot(task):
+            before, found = found, look(self.git, self.repository)  # the fetch took its time
+        if found.broken or found.absent:
+            return TaskResult("kept", found.broken or "it was removed meanwhile")
+        step = decide(found, found.upstream, task.force, True)
+        if step == NOTHING and before.missing_depth:
+            return TaskResult("changed", "history deepened")
+        return self.take(step, found, task)
+
+    def take(self, step: str, found: Found, task: Task) -> TaskResult:
+        """Take the step that was decided on."""
+        if step == SKIP:
             return self.no_branch()
-        if self.is_at(tip) and right_layout:
-            return self.up_to_date()
-        with self.turn_of(task):
-            result = self.update(tip, task)
-            return (
-                result
-                if right_layout or result.status not in ("ok", "changed")
-                else self.relayout(result, task)
-            )
-
-    @contextlib.contextmanager
-    def turn_of(self, task: Task) -> Iterator[None]:
-        """A turn to work: only --jobs work at once, while more ask their remotes, which is nothing but waiting."""
-        task.report("waiting for its turn")
-        with self.means.turns:
-            task.report("")
-            yield
-
-    def remote_tips(
-        self, branches: Sequence[str], task: Task, where: str = ""
-    ) -> tuple[Completed, dict[str, str]]:
-        """The remote's branches that there are of these -> their commits."""
-        refs = {f"refs/heads/{branch}": branch for branch in branches}
-        done = self.git_online("ls-remote", "--", "origin", *refs, where=where, task=task)
-        pairs = [line.split("\t") for line in done.out.splitlines()]
-        return done, {refs[ref]: commit for commit, ref in pairs if ref in refs}
-
-    def access(self) -> Completed:
-        """Asks the remote for its HEAD: whether the repository can be read, without cloning it."""
-        return self.git_online(
-            "ls-remote", "--", self.repository.url, "HEAD", where="/", task=UNWATCHED_TASK
-        )
-
-    def update(self, tip: str, task: Task) -> TaskResult:
-        """Brings a checkout up to the remote's tip; nothing is fetched where nothing moved."""
-        if self.is_at(tip):
-            return self.up_to_date()
-        fetched = self.fetch(task)
-        return self.settle(task) if fetched.ok else self.failure(fetched)
-
-    def is_at(self, tip: str) -> bool:
-        """Whether the checkout is at the remote's tip with nothing left to do or to say about it."""
-        state = self.state
-        return tip == state.head and not (state.work or state.too_shallow or state.cut_off)
-
-    def settle(self, task: Task) -> TaskResult:
-        """After a fetch: keeps a person's work, or moves to the remote's tip."""
-        before, self.state = self.state, self.look()  # the fetch took its time
-        state, found = self.state, "; ".join(self.state.work)
-        if state.broken or state.absent or state.swapping:
-            return TaskResult(
-                "kept", state.broken or "somebody worked there meanwhile", self.filled(PULL)
-            )
-        tip = self.must("rev-parse", "--verify", self.upstream).strip()
-        if not (state.work or state.cut_off) and tip == state.head:
-            return (
-                TaskResult("changed", "history deepened")
-                if before.too_shallow
-                else self.up_to_date()
-            )
-        submodule = self.submodule_in_the_way(tip)
-        if submodule:
-            message = f"the update would write where the submodule {submodule} is"
-            return TaskResult("kept", message, move_away(os.path.join(self.path, submodule)))
-        if state.work and not task.force:
-            return TaskResult("kept", found, self.force_fix)
-        return self.move_to(tip, self.record_work() if state.work else "", task)
-
-    def up_to_date(self) -> TaskResult:
-        """The result where nothing moved. A mark or an old .git beside the new one: a killed run was done with it."""
-        remove(os.path.join(self.git_directory(), CHECKING_OUT))
-        remove(os.path.join(self.path, SWAPPED))
-        return TaskResult("ok", "up to date")
-
-    def submodule_in_the_way(self, tip: str) -> str:
-        """A submodule with files in it where the remote's branch now has something else; git would delete them."""
-        changes = self.must("diff-tree", "-r", "-z", "--no-renames", "HEAD", tip).split("\0")
-        changed = dict(
-            zip(changes[1::2], changes[::2], strict=False)
-        )  # path -> ":old mode new mode ..."
-        for path, change in changed.items():
-            gone = " 000000 " in change and not any(each.startswith(f"{path}/") for each in changed)
-            directory = os.path.join(self.path, path)
-            replaced = re.match(r":160000 (?!160000)", change) and not gone
-            if replaced and os.path.isdir(directory) and os.listdir(directory):
-                return path
-        return ""
+        if step == NOTHING:
+            remove(os.path.join(self.git.directory, CHECKING_OUT))  # a killed run was done with it
+            return TaskResult("ok", "up to date")
+        if step == KEEP:
+            fix = NO_FIX if found.obstacle else self.force_fix()
+            return TaskResult("kept", self.reasons(found), fix)
+        if step == CLONE:
+            return self.clone(task)
+        with self.pull.slot(task):
+            backup = Backup(self.git, found, self.repository)
+            return self.check_out(found, backup.record() if step == BACK_UP else NO_FIX, task)
 
     def no_branch(self) -> TaskResult:
-        """The result where the remote does not have the branch."""
-        return TaskResult(
-            "skipped", f"origin has no branch {self.repository.branch}", self.filled(NAME_BRANCHES)
-        )
+        """Return the result where the remote does not have the branch."""
+        message = f"origin has no branch {self.repository.branch}"
+        return TaskResult("skipped", message, NAME_BRANCHES)
+
+    def failure(self, done: Completed) -> TaskResult:
+        """Return the result of a git command that failed."""
+        if re.search(NO_BRANCH, done.err):
+            return self.no_branch()
+        cause = self.git.explain(done)
+        detail = "\n".join(line for line in done.errors if line != cause.message)
+        login = SshConnections.prefix(self.repository.url) if cause.helps == TERMINAL else ""
+        status = "kept" if cause.helps == LOCKED else "failed"
+        return TaskResult(status, cause.message, cause.fix, detail, needs_terminal=login)
+
+    def note(self, git: Git, commit: str) -> None:
+        """Note the commit that was put there: it is nobody's work, whatever upstream becomes."""
+        git.run("update-ref", f"refs/tlc/at/{self.repository.branch}", commit)
 
     def clone(self, task: Task) -> TaskResult:
-        """Clones into a sibling and renames it, so that a checkout is there whole or not at all."""
-        branch = self.repository.branch
-        command = [
-            "clone",
-            "--progress",
-            "--single-branch",
-            *self.depth_option,
-            f"--branch={branch}",
-        ]
-        with self.beside() as new:
-            done = self.git_online(
-                *command, "--", self.repository.url, new, where=os.path.dirname(new), task=task
-            )
-            if not done.ok:
+        """Clone into a sibling and rename it, so that a checkout is there whole or not at all."""
+        repository, branch = self.repository, self.repository.branch
+        options = Store(self.git, repository, self.pull).depth_option()
+        words = ["--progress", "--single-branch", *options, f"--branch={branch}", "--"]
+        with self.pull.slot(task), self.staging() as new:
+            beside, made = self.git.at(os.path.dirname(new)), self.git.at(new)
+            done = beside.online("clone", *words, repository.url, new, task=task, fresh=new)
+            hook = "" if done.ok else self.hook_failure(done, made)
+            if not (done.ok or hook):
                 return self.failure(done)
-            with open(os.path.join(new, ".git", "HEAD"), encoding="utf-8") as file:
-                if not file.read().startswith("ref:"):  # --branch takes a tag too
-                    return self.no_branch()
+            self.note(made, "HEAD")
             self.make_room()
             os.rename(new, self.path)
-        return TaskResult("changed", f"cloned {branch}")
+        return TaskResult("changed", f"cloned {branch}{hook}")
+
+    def hook_failure(self, done: Completed, git: Git) -> str:
+        """Return a note where only a hook failed and the checkout is whole, else "".
+
+        The exit code of post-checkout becomes that of clone and checkout (githooks(5)).
+        """
+        if not os.path.isdir(os.path.join(git.path, ".git")):
+            return ""
+        status = read_status(git, self.repository.branch, "--untracked-files=no")
+        whole = status.done.ok and not status.lines and status.ahead == status.behind == 0
+        said = f": {done.lines[-1]}" if done.lines else ""
+        return f"; its post-checkout hook failed{said}" if whole else ""
 
     @contextlib.contextmanager
-    def beside(self) -> Iterator[str]:
-        """A path on the same disk to build the checkout at; what is still there afterwards is removed.
+    def staging(self) -> Iterator[str]:
+        """Yield a path on the same disk to build the checkout at; remove what is left there.
 
         Each run has its own: a git that outlived a killed run may still be writing to that run's.
         """
@@ -3978,471 +4705,67 @@ class Checkout(Resource):
             remove(directory)
 
     def make_room(self) -> None:
-        """Removes what is nothing of anyone's: an empty directory, half a clone. Raises TlcError for anything else."""
-        if not self.look().absent:
-            raise TlcError("something came there meanwhile; it was left alone", self.filled(PULL))
+        """Remove an empty directory or half a clone. Raises TlcError for anything of a person's."""
+        if not look(self.git, self.repository).absent:
+            raise TlcError("something came there meanwhile; it was left alone", self.git.fix(PULL))
         if os.path.isdir(self.path):
             if os.listdir(self.path) == [".git"]:
                 remove(os.path.join(self.path, ".git"))
             os.rmdir(self.path)
 
-    def fetch(self, task: Task) -> Completed:
-        """Fetches the branch. A shallow clone stays as shallow as the config says, and is never cut shorter.
+    def check_out(self, found: Found, restore: Fix, task: Task) -> TaskResult:
+        """Put the branch and the work tree at upstream's commit. `restore` brings back the backup.
 
-        Where there are commits or branches of the person's own, the history since the last fetch comes too:
-        without it they could not be rebased.
+        Without a backup git itself refuses to overwrite anything, ignored files included.
         """
-        return self.fetch_branches([self.repository.branch], self.fetch_options(), task)
+        backup = Backup(self.git, found, self.repository)
+        files = backup.in_the_way() if found.converted and not restore else []
+        if not files:
+            earlier = read_mark(self.git.directory).get("restore") or []  # of a run that was killed
+            done, hook = self.run_checkout(found, restore, earlier, task)
+            if done.ok:
+                return self.updated(found, restore, earlier, hook)
+            files = [line.strip() for line in done.err.split("\n") if line.startswith("\t")]
+            if not files:
+                return self.failure(done)
+        if task.force and not restore:
+            return self.check_out(found, backup.record(), task)
+        message = f"files that the update would overwrite ({named_few(files)})"
+        return TaskResult("kept", message, restore or self.force_fix())
 
-    def fetch_options(self) -> list[str]:
-        depth = self.repository.depth
-        if not self.is_shallow():
-            return []
-        if not depth:
-            return ["--unshallow"]
-        needed = (
-            self.state.own_commits or self.own_branches() or self.depth_up_to(depth + 1) > depth
-        )
-        return [] if needed else self.depth_option
+    def updated(
+        self, found: Found, restore: Fix, earlier: Sequence[Sequence[str]], hook: str
+    ) -> TaskResult:
+        """Return the result of an update, once nothing of an unfinished operation is left."""
+        for name in self.git.operations():
+            remove(os.path.join(self.git.directory, name))
+        self.note(self.git, "HEAD")
+        message = f"updated to {found.upstream[:9]}{hook}{SAVED * bool(restore)}"
+        detail = " && ".join(shell(*command) for command in earlier)
+        return TaskResult("changed", message, restore, detail)
 
-    def own_branches(self) -> bool:
-        """Whether there are branches that are not called as one of the remote's."""
-        names = self.must(
-            "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/origin"
-        ).split()
-        heads = [
-            name.removeprefix("refs/heads/") for name in names if name.startswith("refs/heads/")
-        ]
-        return any(f"refs/remotes/origin/{head}" not in names for head in heads)
+    def run_checkout(
+        self, found: Found, restore: Fix, earlier: Sequence[Sequence[str]], task: Task
+    ) -> tuple[Completed, str]:
+        """Check the branch out; return how git ended, and a note where only its hook failed.
 
-    @property
-    def depth_option(self) -> list[str]:
-        return [f"--depth={self.repository.depth}"] if self.repository.depth else []
-
-    def fetch_branches(
-        self, branches: Sequence[str], options: Sequence[str], task: Task, where: str = ""
-    ) -> Completed:
-        """Fetches branches, here or in `where` (a store), in one go."""
-        refs = [f"+refs/heads/{branch}:refs/remotes/origin/{branch}" for branch in branches]
-        command = [
-            "fetch",
-            "--progress",
-            "--no-tags",
-            "--no-recurse-submodules",
-            *options,
-            "--",
-            "origin",
-            *refs,
-        ]
-        with self.at_work(os.path.join(where or self.git_directory(), FETCHING), {}, task) as holds:
-            return self.git_online(*command, where=where, task=task, holds=holds)
-
-    @contextlib.contextmanager
-    def at_work(self, path: str, content: dict[str, str], task: Task) -> Iterator[list[int]]:
-        """Keeps a mark at `path` while git writes there; gives the file descriptors that git must hold.
-
-        A mark that is there already was left by a run that was killed. Its git may live on: it holds a lock on
-        the mark, which is waited for. When it is gone its lock files are removed, unless somebody has committed
-        since: then they may be somebody's.
+        Raises TlcError where half of it may be there; then the mark stays.
         """
-        import json
-
-        left, directory = os.path.exists(path), os.path.dirname(path)
-        branch = f"refs/heads/{self.repository.branch}.lock"
-        with open(path, "a+", encoding="utf-8") as file:
-            await_orphan(file, "git", self.runner, task)
-            message = os.path.join(directory, "COMMIT_EDITMSG")
-            if left and not (
-                os.path.exists(message) and os.path.getmtime(message) > os.path.getmtime(path)
-            ):
-                locks = [f"{self.store}/{branch}", f"{directory}/{branch}"]
-                for pattern in ("*.lock", "refs/**/*.lock"):
-                    locks += glob.glob(
-                        os.path.join(glob.escape(directory), pattern), recursive=True
-                    )
-                for lock in locks:
-                    remove(lock)
-            file.truncate(0)
-            json.dump(content, file)
-            file.flush()
-            yield [file.fileno()]
-        os.unlink(path)  # not after an exception: the next run should know
-
-    def move_to(self, commit: str, restore: str, task: Task) -> TaskResult:
-        """Puts the branch and the work tree at a commit. `restore`: the command that brings recorded work back.
-
-        Without recorded work git itself refuses to overwrite anything, ignored files included.
-        """
-        state = self.state
-        how = ["--force"] if restore or state.cut_off else ["--no-overwrite-ignore"]
-        command = [
-            "checkout",
-            "--progress",
-            "--no-track",
-            *how,
-            "-B",
-            self.repository.branch,
-            self.upstream,
-            "--",
-        ]
-        earlier = read_mark(self.git_directory()).get("restore", "")  # of a --force that was killed
-        mark = {
-            "head": state.head,
-            "target": commit,
-            "restore": "\n".join(each for each in (restore, earlier) if each),
-        }
-        with contextlib.ExitStack() as stack:
-            path = os.path.join(self.git_directory(), CHECKING_OUT)
-            holds = stack.enter_context(self.at_work(path, mark, task))
-            moved = self.git(*command, task=task, holds=holds)
-            if moved.ok and how == ["--force"]:  # a directory that was a link comes back half
-                moved = self.git("reset", "--quiet", "--hard", task=task, holds=holds)
-            refused = not moved.ok and re.search(
-                r"would be overwritten|would lose untracked", moved.err
-            )
-            if not moved.ok and not refused:
-                stack.pop_all()  # half of it may be there: the mark stays
-                cause, fix = self.cause(moved)[:2]
-                return TaskResult(
-                    "failed",
-                    cause,
-                    restore or fix,
-                    "the recorded work comes back with" if restore else "",
-                )
-        if refused and not restore:
-            if task.force:
-                return self.move_to(commit, self.record_work(), task)
-            files = [line.strip() for line in moved.err.split("\n") if line.startswith("\t")]
-            shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-            return TaskResult(
-                "kept", f"files that the update would overwrite ({shown})", self.force_fix
-            )
-        if refused:
-            return self.failure(moved)
-        for name in self.operations():
-            remove(os.path.join(self.git_directory(), name))
-        back = "; the work that was there comes back with" if restore else ""
-        return TaskResult("changed", f"updated to {commit[:9]}{back}", restore, earlier)
-
-    def record_work(self) -> str:
-        """Records all that a forced update would lose under refs/tlc/backup/<time>; returns the restoring command.
-
-        The record is a stash commit (git-stash(1), "Discussion"): its parents are HEAD, the index and, where
-        there are some, the untracked files that stand in the way. Tips of branches that nothing else would hold
-        have refs beside it; an unfinished operation and an index with conflicts are copied to `tlc-backup/<time>`
-        in git's directory. Nothing in the work tree is touched.
-        """
-        state, directory, branch = (
-            self.state,
-            self.git_directory(),
-            f"refs/heads/{self.repository.branch}",
-        )
-        index = os.path.join(directory, "tlc-index")
-        own_index = {"GIT_INDEX_FILE": index, **BACKUP_IDENTITY}
-        must = self.must
-
-        def tree_of(start: str, paths: str, removed: str = "") -> str:
-            must("read-tree", start, env=own_index)
-            must("update-index", "--force-remove", "-z", "--stdin", env=own_index, stdin=removed)
-            must("update-index", "--add", "--remove", "-z", "--stdin", env=own_index, stdin=paths)
-            return must("write-tree", env=own_index).strip()
-
-        def commit(tree: str, *parents: str) -> str:
-            links = [word for parent in parents for word in ("-p", parent)]
-            return must(
-                "commit-tree", tree, *links, "-m", f"tlc: {self.name}", env=own_index
-            ).strip()
-
-        try:
-            conflicts = must("ls-files", "--unmerged")
-            tags = {line[2:]: line[0] for line in must("ls-files", "-v", "-z").split("\0") if line}
-            there = {path for path in tags if os.path.lexists(os.path.join(self.path, path))}
-            # skip-worktree (S) and no file: a sparse checkout, not a deletion
-            staged = "HEAD" if conflicts else must("write-tree").strip()
-            beyond = [path for path in there if self.is_beyond_link(path)]
-            kept = "\0".join(
-                path
-                for path, tag in tags.items()
-                if path not in beyond and (path in there or tag != "S")
-            )
-            tracked = tree_of(staged, kept, "\0".join(beyond))
-            staged = tracked if conflicts else staged
-            in_the_way = self.in_the_way()
-            untracked = [commit(tree_of("--empty", "\0".join(in_the_way)))] if in_the_way else []
-            record = commit(tracked, state.head, commit(staged, state.head), *untracked)
-        finally:
-            if os.path.exists(index):
-                os.unlink(index)
-        ref = self.record(record)
-        stamp = os.path.basename(ref)
-        back = ["-B", state.branch] if state.branch else ["--detach"]
-        commands = [["git", "-C", self.path, "checkout", "--quiet", *back, f"{ref}^1", "--"]]
-        if (
-            state.branch != self.repository.branch
-            and self.git("rev-parse", "--verify", "--quiet", branch).ok
-        ):
-            must("update-ref", f"{ref}-branch", branch)
-            commands.append(
-                [
-                    "git",
-                    "-C",
-                    self.path,
-                    "branch",
-                    "--force",
-                    self.repository.branch,
-                    f"{ref}-branch",
-                ]
-            )
-        if untracked or {tracked, staged} != {must("rev-parse", f"{ref}^1^{{tree}}").strip()}:
-            with_index = [] if conflicts else ["--index"]
-            commands.append(["git", "-C", self.path, "stash", "apply", "--quiet", *with_index, ref])
-        saved = os.path.join(directory, "tlc-backup", stamp)
-        for bit, marked in (
-            ("assume-unchanged", str.islower),
-            ("skip-worktree", lambda tag: tag in "Ss"),
-        ):
-            hidden = sorted(path for path in there if marked(tags[path]))
-            if hidden:  # git would refuse to overwrite these even with --force
-                must("update-index", f"--no-{bit}", "-z", "--stdin", stdin="\0".join(hidden))
-                commands.append(["git", "-C", self.path, "update-index", f"--{bit}", "--", *hidden])
-        if self.save_operation(saved, ["index"] if conflicts else []):
-            commands.append(["cp", "-R", f"{saved}/.", directory])
-        return " && ".join(shell(*command) for command in commands)
-
-    def save_operation(self, saved: str, more: list[str]) -> bool:
-        """Copies what unfinished operations left in git's directory, and `more` from there; whether there was any."""
-        directory = self.git_directory()
-        names = [*self.operations(), *more]
-        notes = [
-            name
-            for name in GIT_OPERATION_NOTES
-            if names and os.path.exists(os.path.join(directory, name))
-        ]
-        for name in names + notes:
-            source, target = os.path.join(directory, name), os.path.join(saved, name)
-            os.makedirs(saved, exist_ok=True)
-            copy(source, target)
-            if name in GIT_COMMIT_FILES:
-                self.must(
-                    "update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-{name.lower()}", name
-                )
-            autostash = os.path.join(source, "autostash")
-            if os.path.exists(autostash):
-                commit = read_line(autostash)
-                self.must(
-                    "update-ref", f"refs/tlc/backup/{os.path.basename(saved)}-autostash", commit
-                )
-        return bool(names)
-
-    def record(self, commit: str, where: str = "") -> str:
-        """Keeps a commit under refs/tlc/backup/<time>; returns the name. No record ever replaces another."""
-        ref = time.strftime("refs/tlc/backup/%Y%m%d-%H%M%S", time.gmtime())
-        for _ in range(MAX_JOBS):
-            if self.git(
-                "update-ref", ref, commit, "", where=where
-            ).ok:  # "": only where there is none yet
-                return ref
-            ref += "x"
-        raise TlcError("its work could not be recorded, so nothing was touched")
-
-    def is_beyond_link(self, path: str) -> bool:
-        """Whether a person has put a link where a tracked file's directory was."""
-        return any(os.path.islink(os.path.join(self.path, parent)) for parent in parents_of(path))
-
-    def in_the_way(self) -> list[str]:
-        """The untracked files, ignored ones too, that a checkout of the remote's branch would overwrite."""
-        wanted = set(
-            self.git("ls-tree", "-r", "-z", "--name-only", self.upstream).out.split("\0")
-        ) - {""}
-        taken = wanted | {parent for path in wanted for parent in parents_of(path)}
-        others = [path for path in self.git("ls-files", "--others", "-z").out.split("\0") if path]
-        found = [
-            path
-            for path in others
-            if path.rstrip("/") in taken or not wanted.isdisjoint(parents_of(path))
-        ]
-        for path in found:
-            if path.endswith("/"):
-                message = f"{path} is a repository of its own, where the update would write; nothing was touched"
-                raise TlcError(message, move_away(os.path.join(self.path, path.rstrip("/"))))
-        return found
-
-    # --- git
-
-    def must(self, *arguments: str, **options: Any) -> str:
-        """The output of a git command, with the options of git(). Raises TlcError when it fails."""
-        for _ in range(20):
-            done = self.git(*arguments, **options)
-            if "failed to read worktrees/" not in done.err:
-                break
-            self.runner.pause(0.1)  # another git is just adding a worktree to the same store
-        if not done.ok:
-            raise TlcError(f"git {arguments[0]} failed: {self.cause(done)[0]}", self.cause(done)[1])
-        return done.out
-
-    def git(
-        self,
-        *arguments: str,
-        where: str = "",
-        env: Mapping[str, str] | None = None,
-        stdin: str = "",
-        read_only: bool = False,
-        task: Task | None = None,
-        holds: Sequence[int] = (),
-    ) -> Completed:
-        """Runs git in the checkout, or in `where`. Its progress goes to `task`; `read_only` writes no index."""
-        return self.runner.run(
-            [self.runner.which("git"), *GIT_OPTIONS, "-C", where or self.path, *arguments],
-            env={
-                "LC_ALL": "C",
-                **(NO_PROMPTS if not task or not task.terminal else {}),
-                # A checkout whose .git is broken must not be taken for a part of a repository around it.
-                "GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.realpath(self.path)),
-                **({"GIT_OPTIONAL_LOCKS": "0"} if read_only else {}),
-                **(env or {}),
-            },
-            stdin=stdin,
-            on_line=git_progress(task) if task else None,
-            holds=holds,
-            terminal=bool(task and task.terminal),
-        )
-
-    def git_online(
-        self, *arguments: str, where: str = "", task: Task, holds: Sequence[int] = ()
-    ) -> Completed:
-        """Runs a git command that needs the network; where the cause of a failure may pass, tries again."""
-        import random
-
-        shared = not (task.terminal or self.state.own_ssh) and self.state.origin in (
-            "",
-            self.repository.url,
-        )
-        for pause in (*RETRY_PAUSES, None):
-            with self.means.connections.session(self.repository.url if shared else "") as env:
-                done = self.git(*arguments, where=where, env=env, task=task, holds=holds)
-            cause, _fix, may_help = self.cause(done)
-            if done.ok or may_help != AGAIN or pause is None:
-                break
-            task.report(f"{cause}; trying again")
-            self.runner.pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  nothing secret about it
-        return done
-
-    def cause(self, done: Completed) -> tuple[str, str, str]:
-        """Why git failed, in one line; the mend; and what may help: AGAIN, TERMINAL or nothing."""
-        cause, fix, may_help = git_cause(done, host_of(self.repository.url), self.path)
-        return cause, self.filled(fix), may_help
-
-    def filled(self, fix: str) -> str:
-        """A mend of the tables, with this checkout's names in it, quoted for a shell."""
-        names = {
-            "host": host_of(self.repository.url),
-            "url": self.repository.url,
-            "path": self.path,
-            "name": self.name,
-        }
-        names |= {"store": self.store, "git": self.git_directory()}
-        quoted = {key: pasted(value) for key, value in names.items()}
-        return fix.format(**quoted, move_away=move_away(self.path))
-
-    def failure(self, done: Completed) -> TaskResult:
-        """The result of a git command that failed."""
-        if re.search(NO_BRANCH, done.err):
-            return self.no_branch()
-        cause, fix, may_help = self.cause(done)
-        detail = "\n".join(line for line in done.errors if line != cause)
-        ask = may_help == TERMINAL and not self.means.connections.was_asked(self.repository.url)
-        login = self.means.connections.prefix(self.repository.url)
-        return TaskResult("failed", cause, fix, detail, needs_terminal=login if ask else "")
-
-    # --- from one layout to the other
-
-    def relayout(self, result: TaskResult, task: Task) -> TaskResult:
-        """Turns an up-to-date worktree into a clone, or a clone into a worktree, unless that would lose something."""
-        kind = "a worktree" if self.linked else "a clone"
-        self.state = self.look()
-        reason = "; ".join(self.state.work) or self.more_than_a_checkout()
-        if reason:
-            result = result.replace(message=f"{result.message}; not made {kind}: it has {reason}")
-            fix = "" if self.state.linked else self.filled(MOVE_AWAY)
-            return result if result.status == "changed" else result.replace(status="kept", fix=fix)
-        self.rebuild(task)
-        return result.replace(status="changed", message=f"{result.message}, made {kind}")
-
-    def more_than_a_checkout(self) -> str:
-        """What git's directory or the store has that tlc would not put into a fresh one, "" for nothing."""
-        directory, common = self.git_directory(), self.common_directory()
-        for ref in self.must("for-each-ref", "--format=%(refname) %(worktreepath)").split("\n"):
-            name, _, place = ref.partition(" ")
-            own = name == f"refs/heads/{self.repository.branch}" or (self.state.linked and place)
-            if name and not own and not name.startswith(("refs/remotes/origin/", "refs/tags/")):
-                return "a stash" if name == "refs/stash" else name.removeprefix("refs/heads/")
-        for place, known in (
-            (directory, LINKED_FILES if self.state.linked else CLONED_FILES),
-            (common, STORE_FILES),
-        ):
-            # Another git may be at work in the store, for another worktree: packed-refs.lock, packed-refs.new.
-            strange = sorted(
-                name
-                for name in {*os.listdir(place)} - known
-                if not name.endswith((".lock", ".new"))
-            )
-            if strange:
-                return strange[0]
-        info = os.path.join(common, "info")
-        hooks, exclude = os.path.join(common, "hooks"), os.path.join(info, "exclude")
-        if os.path.isdir(info) and (strange := sorted({*os.listdir(info)} - {"exclude"})):
-            return f"info/{strange[0]}"
-        if os.path.isdir(hooks) and not all(name.endswith(".sample") for name in os.listdir(hooks)):
-            return "hooks"
-        if os.path.exists(exclude):
-            with open(exclude, encoding="utf-8", errors="replace") as file:
-                if any(line.strip() and not line.startswith("#") for line in file):
-                    return "info/exclude"
-        # Names alone: among the values may be a token, and the log has what git says.
-        settings = {*self.must("config", "--local", "--list", "--name-only", "-z").split("\0")} - {
-            "",
-            *CLONED_SETTINGS,
-        }
-        tracking = self.git(
-            "config", "--local", "-z", "--get-regexp", r"^branch\..*\.(remote|merge)$"
-        ).out
-        for key, _, value in (setting.partition("\n") for setting in tracking.split("\0")):
-            branch = key.removeprefix("branch.").rpartition(".")[0]
-            if value in ("origin", f"refs/heads/{branch}"):
-                settings.discard(key)
-        return f"the setting {min(settings)}" if settings else ""
-
-    def rebuild(self, task: Task) -> None:
-        """Exchanges git's directory for that of a clone; every file of the work tree stays as it is."""
-        branch, directory = self.repository.branch, self.git_directory()
-        options = [
-            "--quiet",
-            "--no-checkout",
-            "--single-branch",
-            f"--branch={branch}",
-            *self.depth_option,
-        ]
-        with self.beside() as new:
-            self.must(
-                "clone", *options, "--", f"file://{self.store}", new, where=os.path.dirname(new)
-            )
-            self.must("remote", "set-url", "origin", self.repository.url, where=new)
-            if self.must("rev-parse", "HEAD", where=new).strip() != self.state.head:
-                raise TlcError("somebody worked there meanwhile", self.filled(PULL))
-            copy(os.path.join(directory, "index"), os.path.join(new, ".git", "index"))
-            self.swap(os.path.join(new, ".git"))
-        # The branch goes first: without a worktree it looks like a person's own to who looks at the store meanwhile.
-        self.must("update-ref", "-d", f"refs/heads/{branch}", self.state.head, where=self.store)
-        remove(directory)
-        # The store stays: other worktrees, of a person's own too, may live on it.
-
-    def swap(self, new: str) -> None:
-        """Puts another .git in the place of the present one. When it is killed, the next apply() makes it good."""
-        present, old = os.path.join(self.path, ".git"), os.path.join(self.path, SWAPPED)
-        remove(old)
-        os.rename(present, old)
-        os.rename(new, present)
-        remove(old)
+        git, branch = self.git, self.repository.branch
+        force = bool(restore) or found.cut_off or found.converted
+        how = "--force" if force else "--no-overwrite-ignore"
+        words = ["--progress", "--no-track", how, "-B", branch, self.tracking, "--"]
+        saved = [[*words] for words in restore.commands if not isinstance(words, Privileged)]
+        content = {"head": found.head, "target": found.upstream, "restore": [*saved, *earlier]}
+        with at_work(git.runner, git.directory, CHECKING_OUT, content, task) as mark:
+            done = git.run("checkout", *words, task=task, mark=mark)
+            if done.ok and force:  # a directory that was a link comes back half
+                done = git.run("reset", "--quiet", "--hard", task=task, mark=mark)
+            hook = "" if done.ok else self.hook_failure(done, git)
+            cause = git.explain(done)
+            if not (done.ok or hook or cause.helps == LOCKED):
+                raise TlcError(cause.message + SAVED * bool(restore), restore or cause.fix)
+        return done.replace(code=0) if hook else done, hook
 
 
 class Worktree(Checkout):
@@ -4450,202 +4773,62 @@ class Worktree(Checkout):
 
     linked = True
 
-    def __init__(self, code_root: str, repository: Repository, means: Means) -> None:
-        super().__init__(code_root, repository, means)
-        self.batch = self.store
-
-    @classmethod
-    def apply_batch(cls, resources: Sequence[Resource], task: Task) -> list[TaskResult]:
-        """One look at the remote and one fetch for all branches, then each checkout by itself."""
-        checkouts = [each for each in resources if isinstance(each, Worktree)]
-        stored = [each for each in checkouts if each.state.absent or each.state.linked]
-        ready: dict[str, TaskResult] = {}
-        errors: list[Exception] = []
-        try:
-            ready = stored[0].fetch_store(stored, task) if stored else {}
-        except (TlcError, OSError) as error:
-            ready = {each.name: TaskResult("failed", *describe(error)) for each in stored}
-
-        def result(each: Worktree) -> TaskResult:
-            try:
-                if each.name in ready:
-                    return ready[each.name]
-                if each not in stored:
-                    return each.apply(task)
-                with each.turn_of(task):
-                    return each.settle(task)
-            except (TlcError, OSError) as error:
-                return TaskResult("failed", *describe(error))
-            except Exception as error:
-                errors.append(error)
-                raise Interrupted from error
-
-        runner = checkouts[0].runner
-        results = run_tasks(
-            [functools.partial(result, each) for each in checkouts], len(checkouts), runner
-        )
-        if None in results:
-            raise errors[0] if errors else Interrupted
-        return [each for each in results if each]
-
-    def fetch_store(self, stored: Sequence[Worktree], task: Task) -> dict[str, TaskResult]:
-        """Fetches what the stored checkouts need; the results that are clear already, by name."""
-        with self.means.adding:
-            self.make_store()
-        own_ssh = self.git(
-            "config", "--get", "core.sshCommand", where=self.store, read_only=True
-        ).ok
-        self.state = self.state.replace(own_ssh=own_ssh)
-        done, tips = self.remote_tips(
-            [each.repository.branch for each in stored], task, where=self.store
-        )
-        if not done.ok:
-            return {each.name: self.failure(done) for each in stored}
-        ready: dict[str, TaskResult] = {}
-        groups: dict[tuple[str, ...], list[Worktree]] = {}
-        for each in stored:
-            tip = tips.get(each.repository.branch, "")
-            if not tip:
-                ready[each.name] = each.no_branch()
-            elif each.is_at(tip):
-                ready[each.name] = each.up_to_date()
-            else:
-                groups.setdefault(tuple(each.fetch_options()), []).append(each)
-        for options, group in groups.items():
-            branches = [each.repository.branch for each in group]
-            with self.turn_of(task):
-                fetched = self.fetch_branches(branches, options, task, where=self.store)
-            if not fetched.ok:
-                ready |= {each.name: each.failure(fetched) for each in group}
-        return ready
-
-    def fetch_options(self) -> list[str]:
-        if not self.state.absent:
-            return super().fetch_options()
-        empty = not self.must("for-each-ref", "--count=1", where=self.store)
-        shallow = empty or os.path.exists(os.path.join(self.store, "shallow"))
-        return self.depth_option if shallow else []
-
-    def make_store(self) -> None:
-        """Makes the store, whole or not at all, or makes sure that it is this repository's."""
-        if os.path.isdir(self.store):
-            if self.must("for-each-ref", "--count=1", where=self.store):
-                origin = self.must("config", "--get", "remote.origin.url", where=self.store).strip()
-                if not self.is_origin(origin, self.store):
-                    raise TlcError(
-                        f"its store {tilde(self.store)} belongs to {origin}", move_away(self.store)
-                    )
-                return
-            remove(self.store)  # nothing was ever fetched into it
-        partial = f"{self.store}.tlc-partial"
-        remove(partial)
-        os.makedirs(os.path.dirname(self.store), exist_ok=True)
-        self.must("init", "--quiet", "--bare", "--", partial, where=os.path.dirname(self.store))
-        self.must("remote", "add", "origin", self.repository.url, where=partial)
-        # Bare repositories keep no reflogs by themselves; own_commits() needs them.
-        self.must("config", "core.logAllRefUpdates", "true", where=partial)
-        os.rename(partial, self.store)
-
-    def settle(self, task: Task) -> TaskResult:
-        if not self.state.absent:
-            return super().settle(task)
-        return self.clone(task)
-
     def clone(self, task: Task) -> TaskResult:
-        """Adds a worktree beside its place and moves it there when complete. The store has the branch already."""
-        with self.new_worktree(task) as (new, holds):
-            self.must("reset", "--quiet", "--hard", where=new, holds=holds)
-            self.make_room()
-            with self.means.adding:
-                self.must("worktree", "move", "--", new, self.path, where=self.store)
-        return TaskResult("changed", f"checked out {self.repository.branch}")
-
-    @contextlib.contextmanager
-    def new_worktree(self, task: Task) -> Iterator[tuple[str, list[int]]]:
-        """A worktree on the branch, beside its place and without its files, and what git must hold that fills it.
-
-        What the branch pointed to before stays recorded.
-        """
-        branch = self.repository.branch
-        mark = os.path.join(self.store, f"{CHECKING_OUT}-{branch.replace('/', '%')}")
-        command = [
-            "worktree",
-            "add",
-            "--quiet",
-            "--no-checkout",
-            "--force",
-            "--force",
-            "-B",
-            branch,
-        ]
-        with self.beside() as new, contextlib.ExitStack() as stack:
-            with self.means.adding:
-                holds = stack.enter_context(self.at_work(mark, {}, task))
-                self.drop_stale_worktrees()
-                tip = self.git(
-                    "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", where=self.store
-                ).out.strip()
-                if tip and self.own_commits(tip, where=self.store):
-                    self.record(tip, where=self.store)
-                self.must(*command, "--", new, self.upstream, where=self.store, holds=holds)
-            yield new, holds
-
-    def drop_stale_worktrees(self) -> None:
-        """Makes the store forget worktrees that killed runs left half made, and this one where it was deleted.
-
-        `git worktree prune` would forget a person's too, on a disk that is not there now, or when the root moved.
-        """
-        root, own = (
-            os.path.join(self.store, "worktrees"),
-            os.path.realpath(os.path.join(self.path, ".git")),
-        )
-        for name in os.listdir(root) if os.path.isdir(root) else ():
-            entry = os.path.join(root, name)
-            way_back = os.path.join(entry, "gitdir")  # gitrepository-layout(5)
-            place = read_line(way_back) if os.path.exists(way_back) else ""
-            deleted = os.path.realpath(place) == own and self.git_directory() != entry
-            if deleted or (PARTIAL in place and not os.path.exists(place)):
-                remove(entry)
-
-    def rebuild(self, task: Task) -> None:
-        """Exchanges git's directory for that of a worktree; every file of the work tree stays as it is."""
-        refs = [f"+HEAD:{self.upstream}", "refs/tags/*:refs/tags/*"]
-        with self.means.adding:
-            self.make_store()
-            self.must(
-                "fetch", "--quiet", "--update-shallow", "--", self.path, *refs, where=self.store
-            )
-            if self.must("rev-parse", self.upstream, where=self.store).strip() != self.state.head:
-                raise TlcError("somebody worked there meanwhile", self.filled(PULL))
-        with self.new_worktree(task) as (new, _holds):
-            directory = self.git_directory(new)
-            copy(os.path.join(self.git_directory(), "index"), os.path.join(directory, "index"))
-            with open(
-                os.path.join(directory, "gitdir"), "w", encoding="utf-8"
-            ) as file:  # the way back
-                file.write(os.path.join(self.path, ".git") + "\n")
-            self.swap(os.path.join(new, ".git"))
+        """Add a worktree beside its place and move it there when complete."""
+        branch, bare = self.repository.branch, self.git.at(self.git.store)
+        store = Store(bare, self.repository, self.pull)
+        fetched = store.fill(task)
+        if not fetched.ok:
+            return self.failure(fetched)
+        if other := worktree_on(bare, branch):
+            return TaskResult("kept", f"{tilde(other)} is a worktree on branch {branch} already")
+        with self.staging() as new, contextlib.ExitStack() as stack:
+            with store.writing(), self.pull.slot(task):
+                store.forget_worktrees(self.git)
+                working = at_work(bare.runner, bare.path, CHECKING_OUT, {}, task, branch)
+                mark = stack.enter_context(working)
+                store.add_worktree(new, mark)
+            with self.pull.slot(task):
+                self.git.at(new).must("reset", "--quiet", "--hard", mark=mark)
+                self.note(bare, self.tracking)
+                self.make_room()
+            with store.writing():
+                bare.must("worktree", "move", "--", new, self.path)
+        return TaskResult("changed", f"checked out {branch}")
 
 
-def parents_of(path: str) -> Iterator[str]:
-    """The directories a relative path goes through, innermost first."""
-    path = os.path.dirname(path.rstrip("/"))
-    while path:
-        yield path
-        path = os.path.dirname(path)
+class CheckoutStatus(Resource):
+    """How a checkout stands, in one line, as of the last fetch."""
 
+    kind = "repository"
+    needed_programs = ("git",)
 
-def git_progress(task: Task) -> Callable[[str], None]:
-    """A reader of git's progress lines that reports phase and fraction to a task."""
-    phase = re.compile(
-        r"(Counting objects|Compressing objects|Receiving objects|Resolving deltas|Updating files): +(\d+)%"
-    )
+    def __init__(self, code_root: str, repository: Repository, runner: Runner) -> None:
+        super().__init__(repository.item)
+        self.repository = repository
+        self.git = Git(runner, os.path.join(code_root, repository.path), repository)
 
-    def read(text: str) -> None:
-        for match in phase.finditer(text):
-            task.report(match[1], int(match[2]) / 100)
-
-    return read
+    def check(self) -> CheckResult:
+        git, branch = self.git, self.repository.branch
+        if not os.path.exists(os.path.join(git.path, ".git")):
+            return warn("not there", git.fix(PULL))
+        status = read_status(git, branch, "--renames")
+        if not status.done.ok:
+            cause = git.explain(status.done)
+            return warn(cause.message, cause.fix)
+        if status.head == "(initial)" and not status.lines:
+            return warn("an unfinished clone", git.fix(PULL))
+        own = own_commits(git, "HEAD", branch) if status.ahead > 0 else 0
+        kinds = [line[0] for line in status.lines]
+        counts = {
+            "ahead": min(own, status.ahead),
+            "behind": status.behind,
+            "changed": sum(kind in "12u" for kind in kinds),
+            "untracked": kinds.count("?"),
+        }
+        parts = list(dict.fromkeys(git.operations().values()))
+        parts += [f"{count} {name}" for name, count in counts.items() if count > 0]
+        return ok(f"{status.branch or 'no branch':8}  {', '.join(parts) or 'clean'}")
 
 
 # ----------------------------------------------------------------------------------------------
@@ -6598,11 +6781,8 @@ def check_ssh(runner: Runner) -> CheckResult | None:
     )
     if "successfully authenticated" in done.err:
         return ok(done.err.strip().partition("!")[0])
-    cause, fix, _help = git_cause(done, GITHUB_HOST, os.path.expanduser("~/.ssh"))
-    fix = fix.replace("{host}", GITHUB_HOST)
-    return CheckResult(
-        CheckStatus.FAIL, cause, fix=fix if fix and "{" not in fix else f"ssh -T git@{GITHUB_HOST}"
-    )
+    cause = Git(runner, "~/.ssh", url=f"git@{GITHUB_HOST}:").explain(done)
+    return fail(cause.message, cause.fix or paste("ssh", "-T", f"git@{GITHUB_HOST}"))
 
 
 def check_program(runner: Runner, name: str) -> CheckResult:
@@ -6610,15 +6790,11 @@ def check_program(runner: Runner, name: str) -> CheckResult:
     return ok(runner.version_of(name))
 
 
-def check_access(checkout: Checkout) -> CheckResult | None:
-    """Whether a repository of an organisation can be read, without cloning it."""
-    done = checkout.access()
-    if done.ok:
-        return ok("can be read")
-    cause, fix, _help = checkout.cause(done)
-    return CheckResult(
-        CheckStatus.FAIL, cause, fix=fix or f"git ls-remote {checkout.repository.url}"
-    )
+def check_access(git: Git) -> CheckResult | None:
+    """Return whether a repository of an organisation can be read, without cloning it."""
+    done = ask_remote(git, git.url, [], UNWATCHED_TASK, shared=True).done
+    cause = git.explain(done)
+    return ok("can be read") if done.ok else fail(cause.message, cause.fix or git.fix(ASK_BY_HAND))
 
 
 def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
@@ -7028,12 +7204,11 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
     repositories = filtered_repositories(context)
     root, runner = context.settings.code_root, context.runner
     kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
-    asking = 2 * context.jobs  # see Checkout.turn_of()
-    connections = SshConnections(runner, [each.url for each in repositories], asking)
-    context.stack.enter_context(connections)
-    means = Means(runner, connections, threading.Semaphore(context.jobs), threading.Lock())
-    checkouts = [kind(root, each, means) for each in repositories]
-    return [context.stage("repositories", checkouts, width=asking)]
+    pull = PullRun(runner, repositories, context.jobs)
+    context.stack.enter_context(pull.connections)
+    checkouts = [kind(root, each, pull) for each in repositories]
+    # Most of them wait for a remote; PullRun holds those that work to --jobs.
+    return [context.stage("repositories", checkouts, width=MAX_JOBS)]
 
 
 @cli_command(
@@ -7142,11 +7317,6 @@ def worth_running(context: Context, command: Command) -> Fix | str:
     return NO_FIX if command.help_group == "look" else summarize(context)[1]
 
 
-def looking_means(runner: Runner) -> Means:
-    """Return what checkouts share that are only looked at, each by itself."""
-    return Means(runner, SshConnections(runner, [], 1), threading.Semaphore(1), threading.Lock())
-
-
 def uses_ssh(config: Config) -> bool:
     """Return whether any repository is reached by ssh at GitHub."""
     urls = [each.url for each in config.repositories if host_of(each.url) == GITHUB_HOST]
@@ -7180,11 +7350,10 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     for each in config.repositories:
         private = each.organisation == "odoo" and each.name == "enterprise"
         asked.setdefault("odoo/enterprise" if private else each.organisation, each)
-    means = looking_means(runner)
+    connections = SshConnections(runner)
     for name, repository in asked.items():
-        checkout = Checkout(settings.code_root, repository, means)
-        access = DoctorCheck(f"access to {name}", look(check_access, checkout), online=True)
-        found["Connectivity"].append(access)
+        access = look(check_access, Git(runner, "/", repository, "", connections))
+        found["Connectivity"].append(DoctorCheck(f"access to {name}", access, online=True))
     venvs = {each.name: each for each in context.stages_of("create-venvs")[0].resources}
     found["Virtual Environments"] = [
         DoctorCheck(
@@ -7301,46 +7470,6 @@ def cmd_doctor(context: Context) -> list[Stage]:
     return shown
 
 
-class CheckoutStatus(Checkout):
-    """How a checkout stands, in one line, as of the last fetch."""
-
-    def check(self) -> CheckResult:
-        if not os.path.exists(os.path.join(self.path, ".git")):
-            return CheckResult(CheckStatus.WARN, "not there", fix=self.filled(PULL))
-        branch = self.repository.branch
-        # An upstream for git to compare with, whether or not the checkout has one set.
-        upstream = (
-            "-c",
-            f"branch.{branch}.remote=origin",
-            "-c",
-            f"branch.{branch}.merge=refs/heads/{branch}",
-        )
-        done = self.git(*upstream, "status", "--porcelain=v2", "--branch", read_only=True)
-        if not done.ok:
-            cause, fix, _help = self.cause(done)
-            return CheckResult(CheckStatus.WARN, cause, fix=fix)
-        lines = done.out.splitlines()
-        headers = dict(
-            line[2:].split(" ", 1)
-            for line in lines
-            if line.startswith("# ") and line.count(" ") > 1
-        )
-        if headers.get("branch.oid") == "(initial)" and all(line[0] == "#" for line in lines):
-            return CheckResult(CheckStatus.WARN, "an unfinished clone", fix=self.filled(PULL))
-        ahead, behind = headers.get("branch.ab", "+0 -0").split(" ")
-        untracked = sum(line.startswith("?") for line in lines)
-        counts = {
-            "ahead": int(ahead[1:]),
-            "behind": int(behind[1:]),
-            "changed": sum(line[:1] in "12u" for line in lines),
-            "untracked": untracked,
-        }
-        parts = list(dict.fromkeys(self.operations().values()))
-        parts += [f"{count} {name}" for name, count in counts.items() if count]
-        where = headers.get("branch.head", "?").replace("(detached)", "no branch")
-        return CheckResult(CheckStatus.OK, f"{where:8}  {', '.join(parts) or 'clean'}")
-
-
 def view_status(settings: Settings, steps: Sequence[Step]) -> str:
     """Return one line for each repository."""
     width = max((len(step.resource.name) for step in steps), default=0)
@@ -7352,13 +7481,8 @@ def view_status(settings: Settings, steps: Sequence[Step]) -> str:
 def cmd_status(context: Context) -> list[Stage]:
     """Show one line per repository, from what is on disk."""
     repositories = filtered_repositories(context)
-    means = looking_means(context.runner)
-    return [
-        Stage(
-            "status",
-            [CheckoutStatus(context.settings.code_root, each, means) for each in repositories],
-        )
-    ]
+    root, runner = context.settings.code_root, context.runner
+    return [Stage("status", [CheckoutStatus(root, each, runner) for each in repositories])]
 
 
 def edit_config(context: Context) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import Sandbox
+from results import result_of
 from upstream import Upstream
 
 LAYOUTS = ["clones", "worktrees"]
@@ -101,3 +103,145 @@ def test_a_branch_of_ones_own_can_be_rebased_after_an_update(
         int(with_work)
     )
     assert (web / "module/models.py").read_text() == "moved = 1\n"
+
+
+# --- history that a person needs next
+
+
+@dataclass(frozen=True)
+class Story:
+    """A checkout of OCA's web at depth 1 in one of the layouts, and its upstream."""
+
+    sandbox: Sandbox
+    upstream: Upstream
+    web: Path
+    layout: str
+
+    def git(self, *words: str) -> str:
+        return self.upstream.git(*words, cwd=self.web)
+
+    def pull(self, depth: int = 1) -> dict[str, str]:
+        """Pull; return the result of web."""
+        self.sandbox.config(
+            f'versions = ["17.0"]\n[git]\ndepth = {depth}\nlayout = "{self.layout}"\n[repos]\noca = ["web"]\n'
+        )
+        return result_of(self.sandbox.tlc("--yes", "--json", "pull-repos"), "oca/web@17.0")
+
+    def move(self, count: int = 2) -> None:
+        for number in range(count):
+            self.upstream.commit("OCA/web", "17.0", {f"other_{number}.py": f"{number}\n"})
+
+    def rewrite(self, *words: str) -> None:
+        """Force-push upstream's branch after a command of git's in its maintainer's clone."""
+        work = self.upstream.directory / "OCA/web.work"
+        self.upstream.git(*words, cwd=work)
+        self.move(1)
+
+
+@pytest.fixture(params=LAYOUTS)
+def story(request: pytest.FixtureRequest, sandbox: Sandbox, upstream: Upstream) -> Story:
+    story = Story(sandbox, upstream, sandbox.root / "oca/17.0/web", request.param)
+    assert story.pull()["status"] == "changed"
+    return story
+
+
+def test_edited_pulled_committed_and_rebased_without_a_conflict(story: Story) -> None:
+    (story.web / "mine.py").write_text("mine = 1\n")
+    (story.web / "module/data.xml").write_text("<mine/>\n")
+    for _ in range(2):
+        story.move()
+        assert story.pull()["status"] == "kept"
+        status = story.sandbox.tlc("status").out
+        assert "behind" in status and "ahead" not in status
+    story.git("add", "--all")
+    story.git("commit", "-qm", "mine")
+    story.git("rebase", "-q", "origin/17.0")
+    assert story.git("rev-list", "--count", "origin/17.0..HEAD") == "1"
+    assert story.pull()["status"] == "kept"
+
+
+def test_a_feature_branch_that_was_pushed_has_its_base(story: Story) -> None:
+    story.git("checkout", "-q", "-b", "feature")
+    (story.web / "mine.py").write_text("mine = 1\n")
+    story.git("add", "mine.py")
+    story.git("commit", "-qm", "mine")
+    base = story.git("rev-parse", "HEAD~1")
+    story.move()
+    assert story.pull()["status"] == "kept"
+    assert story.git("merge-base", "feature", "origin/17.0") == base
+
+
+def test_a_force_push_costs_no_history(story: Story) -> None:
+    for _ in range(2):
+        story.rewrite("reset", "-q", "--hard", "HEAD~1")
+        assert story.pull()["status"] == "changed"
+        assert int(story.git("rev-list", "--count", "HEAD")) <= 2
+
+
+def test_where_there_is_work_a_force_push_leaves_a_common_ancestor(story: Story) -> None:
+    (story.web / "mine.py").write_text("mine = 1\n")
+    story.git("add", "mine.py")
+    story.git("commit", "-qm", "mine")
+    story.rewrite("reset", "-q", "--hard", "HEAD~2")
+    kept = story.pull()
+    assert (kept["status"], "rewritten" in kept["message"]) == ("kept", False)
+    story.git("merge-base", "HEAD", "origin/17.0")
+
+
+def test_a_force_push_back_is_followed_and_with_work_has_a_common_ancestor(story: Story) -> None:
+    story.move()
+    assert story.pull()["status"] == "changed"
+    (story.web / "mine.py").write_text("mine = 1\n")
+    story.git("add", "mine.py")
+    work = story.upstream.directory / "OCA/web.work"
+    story.upstream.git("push", "-qf", "origin", "HEAD~4:refs/heads/17.0", cwd=work)
+    assert story.pull()["status"] == "kept"
+    story.git("merge-base", "HEAD", "origin/17.0")
+    story.git("rm", "-qf", "mine.py")
+    assert story.pull()["status"] == "changed"
+    assert story.git("rev-parse", "HEAD") == story.upstream.tip("OCA/web", "17.0")
+
+
+def test_an_upstream_that_was_rewritten_is_said_and_the_work_kept(story: Story) -> None:
+    (story.web / "mine.py").write_text("mine = 1\n")
+    story.git("add", "mine.py")
+    story.git("commit", "-qm", "mine")
+    head = story.git("rev-parse", "HEAD")
+    for words in (
+        ["checkout", "--orphan", "anew"],
+        ["commit", "-m", "anew"],
+        ["branch", "-M", "17.0"],
+    ):
+        story.upstream.git(
+            words[0], "-q", *words[1:], cwd=story.upstream.directory / "OCA/web.work"
+        )
+    story.move(3)
+    for _ in range(2):
+        kept = story.pull()
+        assert (kept["status"], story.git("rev-parse", "HEAD")) == ("kept", head)
+        assert "upstream was rewritten" in kept["message"]
+    story.git("reset", "-q", "--hard", "HEAD~1")
+    assert story.pull()["status"] == "changed"
+
+
+def test_what_tlc_put_there_is_nobodys_work_whatever_upstream_becomes(story: Story) -> None:
+    story.move()
+    assert story.pull()["status"] == "changed"
+    for log in Path(story.git("rev-parse", "--path-format=absolute", "--git-common-dir")).glob(
+        "logs/refs/remotes/origin/*"
+    ):
+        log.unlink()  # as after `git reflog expire`
+    story.rewrite("reset", "-q", "--hard", "HEAD~3")
+    assert story.pull()["status"] == "changed"
+
+
+def test_a_depth_above_a_short_line_of_first_parents_is_idle(story: Story) -> None:
+    work = story.upstream.directory / "OCA/web.work"
+    story.upstream.git("checkout", "-q", "--orphan", "short", cwd=work)
+    story.upstream.git("commit", "-qm", "short", cwd=work)
+    story.upstream.git("merge", "-q", "--allow-unrelated-histories", "-X", "ours", "17.0", cwd=work)
+    story.upstream.git("branch", "-qM", "short", "17.0", cwd=work)
+    story.move(0)
+    story.upstream.git("push", "-qf", "origin", "17.0", cwd=work)
+    assert story.pull(4)["status"] == "changed"
+    assert story.pull(4)["status"] == "ok"

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run, Sandbox, interrupt
@@ -66,6 +68,13 @@ def web(sandbox: Sandbox, upstream: Upstream) -> Path:
     return sandbox.root / "oca/17.0/web"
 
 
+def paste(sandbox: Sandbox, fix: str) -> None:
+    """Run a command that was printed, as it stands; answer yes to what tlc asks."""
+    env = {**sandbox.env, "NEWCOMER_MODE": "false"}
+    done = subprocess.run(["sh", "-c", fix], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{fix}\n{done.stdout}{done.stderr}"
+
+
 def snapshot(directory: Path) -> dict[str, bytes | str]:
     """Every file below a directory but git's own -> its bytes, or where a link leads."""
     return {
@@ -75,6 +84,73 @@ def snapshot(directory: Path) -> dict[str, bytes | str]:
         for path in sorted(directory.rglob("*"))
         if ".git" not in path.relative_to(directory).parts and (path.is_symlink() or path.is_file())
     }
+
+
+# --- what is done with what is found
+
+CLEAN = {"head": "old", "branch": "17.0", "upstream": "old"}
+WORK = {**CLEAN, "work": ("1 changed file (a.py)",)}
+BEHIND = {**CLEAN, "upstream": "new"}
+
+
+@pytest.mark.parametrize(
+    ("found", "tip", "force", "fetched", "step"),
+    [
+        # nothing of anyone's, or nothing to work with
+        ({"absent": True}, "new", False, False, "clone"),
+        ({"absent": True}, "new", True, True, "clone"),
+        ({"absent": True}, "", False, False, "skip"),
+        ({"broken": "not a directory"}, "new", False, False, "leave"),
+        ({"broken": "not a git repository"}, "new", True, False, "leave"),
+        ({"broken": "its origin is another"}, "", True, True, "leave"),
+        ({"half_turned": True}, "new", False, False, "put back"),
+        ({"half_turned": True}, "", True, True, "put back"),
+        # the remote has no such branch
+        (CLEAN, "", False, False, "skip"),
+        (WORK, "", True, False, "skip"),
+        # clean
+        (CLEAN, "old", False, False, "nothing"),
+        (CLEAN, "old", True, False, "nothing"),
+        (CLEAN, "old", False, True, "nothing"),
+        (CLEAN, "new", False, False, "fetch"),
+        (BEHIND, "newer", False, False, "fetch"),
+        (BEHIND, "new", False, False, "check out"),
+        (BEHIND, "new", True, True, "check out"),
+        ({**BEHIND, "converted": True}, "new", False, True, "check out"),
+        ({**CLEAN, "converted": True}, "old", False, False, "nothing"),
+        # more history is wanted
+        ({**CLEAN, "missing_depth": 4}, "old", False, False, "fetch"),
+        ({**CLEAN, "missing_depth": -1}, "old", False, False, "fetch"),
+        ({**CLEAN, "missing_depth": 4}, "old", False, True, "nothing"),
+        # work: kept, and with --force recorded first
+        (WORK, "old", False, False, "keep"),
+        (WORK, "new", False, False, "fetch"),
+        (WORK, "new", True, False, "fetch"),
+        (WORK, "old", True, False, "back up"),
+        ({**WORK, "upstream": "new"}, "new", False, True, "keep"),
+        ({**WORK, "upstream": "new"}, "new", True, True, "back up"),
+        ({**WORK, "upstream": "new", "torn": True}, "new", False, True, "keep"),
+        ({**WORK, "upstream": "new", "torn": True}, "new", True, True, "back up"),
+        # what cannot be recorded is kept with --force too
+        ({**BEHIND, "obstacle": "a submodule"}, "new", False, True, "keep"),
+        ({**BEHIND, "obstacle": "a submodule"}, "new", True, True, "keep"),
+        ({**WORK, "upstream": "new", "obstacle": "a submodule"}, "new", True, True, "keep"),
+        # an update that was cut off
+        ({**BEHIND, "cut_off": True}, "new", False, False, "complete"),
+        ({**BEHIND, "cut_off": True}, "newer", False, False, "fetch"),
+        ({**BEHIND, "cut_off": True}, "new", True, True, "complete"),
+    ],
+)
+def test_the_table_of_what_is_done(
+    found: dict[str, Any], tip: str, force: bool, fetched: bool, step: str
+) -> None:
+    assert tlc.decide(tlc.Found(**found), tip, force, fetched) == step
+
+
+def test_every_step_of_a_plan_has_its_words() -> None:
+    for found in ({"absent": True}, {"broken": "x"}, {"half_turned": True}, CLEAN, WORK, BEHIND):
+        for force in (False, True):
+            assert tlc.decide(tlc.Found(**found), tlc.ANY_TIP, force, True) in tlc.STEPS
 
 
 # --- nothing there, and again
@@ -140,7 +216,8 @@ def test_upstream_moved(sandbox: Sandbox, upstream: Upstream, web: Path, amend: 
     assert upstream.git("rev-parse", "HEAD", cwd=web) == tip
     assert upstream.git("status", "--porcelain", cwd=web) == ""
     assert (web / "module/models.py").read_text() == "second = 2\n"
-    assert upstream.git("rev-list", "--count", "HEAD", cwd=web) == "1"
+    # what was there, and what is newer; of a branch that was rewritten nothing that is older
+    assert upstream.git("rev-list", "--count", "HEAD", cwd=web) == ("1" if amend else "2")
 
 
 def test_fetched_by_hand_and_force_pushed_is_not_the_persons_work(
@@ -460,7 +537,7 @@ def test_force_where_there_is_no_work_just_updates(
     upstream.commit("OCA/web", "17.0", {"arriving.py": "upstream\n"})
     run = pull(sandbox, "-f", "web@17.0", "--force")
     assert (result_of(run, WEB)["status"], result_of(run, WEB)["fix"]) == ("changed", "")
-    assert git(web, "for-each-ref", "refs/tlc") == ""
+    assert git(web, "for-each-ref", "refs/tlc/backup") == ""
 
 
 def test_a_repository_inside_that_the_update_would_write_into_stops_even_force(
@@ -769,180 +846,48 @@ def test_interrupted_it_stops_soon_tells_and_goes_on_next_time(
     assert (len(after), set(after.values()) <= {"changed", "ok"}) == (5, True), after
 
 
-# --- from one layout to the other
+# --- layouts
 
 
-def own(found: dict[str, object]) -> dict[str, object]:
-    """A state without the branches, which worktrees share."""
-    return {name: value for name, value in found.items() if name != "branches"}
-
-
-def test_layouts_turn_into_each_other_and_lose_nothing(
-    sandbox: Sandbox, upstream: Upstream, layout: str
+def test_a_checkout_keeps_its_layout_and_doctor_says_how_to_turn_it(
+    sandbox: Sandbox, upstream: Upstream, web: Path, layout: str
 ) -> None:
-    other = {"clones": "worktrees", "worktrees": "clones"}
-    assert pull(sandbox).code == 0
-    web, queue = sandbox.root / "oca/17.0/web", sandbox.root / "oca/17.0/queue"
-    (web / "notes.txt").write_text("mine\n")
+    other = {"clones": "worktrees", "worktrees": "clones"}[layout]
+    (web / "module/models.py").write_text("staged = True\n")
+    git(web, "add", "module/models.py")
     (web / "ignored").write_text("mine\n")
-    edit(queue)
-    before = {path: own(state(path)) for path in (web, queue)}
-    for wanted in (other[layout], layout):
-        sandbox.config(f'{CONFIG}\n[git]\nlayout = "{wanted}"\n')
-        run = pull(sandbox)
-        assert run.code == 0
-        assert statuses(run) == {
-            "odoo/odoo@17.0": "changed",
-            "odoo/odoo@18.0": "changed",
-            "oca/web@17.0": "changed",
-            "oca/web@18.0": "changed",
-            "oca/queue@17.0": "kept",
-        }
-        assert {path: own(state(path)) for path in (web, queue)} == before
-        assert (web / ".git").is_file() == (wanted == "worktrees")
-        assert (queue / ".git").is_file() == (
-            layout == "worktrees"
-        )  # there is work in it: it stays what it was
-        assert git(web, "config", "remote.origin.url") == "git@github.com:OCA/web.git\n"
-        assert git(web, "fsck", "--connectivity-only") == ""
-        again = pull(sandbox)
-        assert {name for name, status in statuses(again).items() if status != "ok"} == {
-            "oca/queue@17.0"
-        }
-        upstream.commit("OCA/web", "17.0", {"module/models.py": f"{wanted} = 1\n"})
-        assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "changed"}
-        assert (web / "module/models.py").read_text() == f"{wanted} = 1\n"
-        before[web] = own(state(web))
-    assert (
-        sandbox.root / ".stores/oca/web.git"
-    ).exists()  # never removed: worktrees of a person's own may need it
+    before = {**state(web), "branches": ""}
+    sandbox.config(f'{CONFIG}\n[git]\nlayout = "{other}"\n')
+    git(web, "stash", "--quiet")
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
+    assert (web / ".git").is_file() == (layout == "worktrees")
+    git(web, "stash", "pop", "--quiet", "--index")
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "kept"}
 
-
-def test_what_a_killed_change_to_a_clone_left_in_the_store_is_forgotten(
-    sandbox: Sandbox, upstream: Upstream
-) -> None:
-    sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
-    assert pull(sandbox).code == 0
-    shutil.copytree(sandbox.root / ".stores/oca/web.git/worktrees", sandbox.home / "worktrees")
-    sandbox.config(CONFIG)
-    assert statuses(pull(sandbox, "-f", "web")) == {
-        "oca/web@17.0": "changed",
-        "oca/web@18.0": "changed",
-    }
-    shutil.copytree(
-        sandbox.home / "worktrees",
-        sandbox.root / ".stores/oca/web.git/worktrees",
-        dirs_exist_ok=True,
-    )
-    sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
-    for status in ("changed", "ok"):
-        assert statuses(pull(sandbox, "-f", "web")) == {
-            "oca/web@17.0": status,
-            "oca/web@18.0": status,
-        }
+    git(web, "stash", "--quiet")
+    found = sandbox.tlc("--json", "doctor", "Repositories", "--offline").json()["results"]
+    [finding] = [each for each in found if each["name"] == WEB]
+    assert finding["status"] == "WARN"
+    assert "the config says" in finding["message"]
+    git(web, "stash", "pop", "--quiet", "--index")
+    paste(sandbox, finding["fix"])
+    assert (web / ".git").is_file() == (other == "worktrees")
+    assert git(web, "status", "--porcelain") == ""
+    old = web.with_name("web.old")
+    assert {**state(old), "branches": ""} == before
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
 
 
 def test_settings_of_a_persons_own_do_not_stand_in_the_way(
-    sandbox: Sandbox, upstream: Upstream, layout: str, tmp_path: Path
+    sandbox: Sandbox, upstream: Upstream, tmp_path: Path
 ) -> None:
     settings = {"safe.bareRepository": "explicit", "clone.defaultRemoteName": "upstream"}
     for name, value in settings.items():
         upstream.git("config", "--global", name, value, cwd=tmp_path)
-    for wanted in ("worktrees", "clones"):
-        sandbox.config(f'{CONFIG}\n[git]\nlayout = "{wanted}"\n')
-        assert set(statuses(pull(sandbox)).values()) == {"changed"}
-        assert set(statuses(pull(sandbox)).values()) == {"ok"}
-
-
-def test_a_worktree_becomes_a_clone_while_git_works_for_another(
-    sandbox: Sandbox, upstream: Upstream
-) -> None:
-    sandbox.config(f'{CONFIG}\n[git]\nlayout = "worktrees"\n')
-    assert pull(sandbox).code == 0
-    (sandbox.root / ".stores/oca/web.git/shallow.lock").touch()
-    sandbox.config(CONFIG)
-    assert statuses(pull(sandbox, "-f", "web@18.0")) == {"oca/web@18.0": "changed"}
-
-
-def stash(web: Path) -> None:
-    edit(web)
-    git(web, "stash")
-
-
-def a_branch_of_their_own(web: Path) -> None:
-    git(web, "branch", "feature")
-
-
-def a_hook(web: Path) -> None:
-    hooks = Path(git(web, "rev-parse", "--path-format=absolute", "--git-path", "hooks").strip())
-    hooks.mkdir(exist_ok=True)
-    (hooks / "pre-commit").write_text("#!/bin/sh\n")
-
-
-def a_worktree_of_their_own(web: Path) -> None:
-    git(web, "worktree", "add", "--quiet", "--detach", str(web.parent / "mine"))
-
-
-def a_setting(web: Path) -> None:
-    git(web, "config", "http.https://github.com/.extraheader", "AUTHORIZATION: basic c2VjcmV0")
-
-
-def attributes(web: Path) -> None:
-    path = Path(
-        git(web, "rev-parse", "--path-format=absolute", "--git-path", "info/attributes").strip()
-    )
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("*.po merge=union\n")
-
-
-def a_submodule_of_theirs(web: Path) -> None:
-    (Path(git(web, "rev-parse", "--absolute-git-dir").strip()) / "modules" / "sub").mkdir(
-        parents=True
-    )
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        stash,
-        a_branch_of_their_own,
-        a_hook,
-        a_worktree_of_their_own,
-        a_setting,
-        attributes,
-        a_submodule_of_theirs,
-    ],
-)
-def test_a_checkout_with_more_than_upstreams_stays_what_it_is(
-    sandbox: Sandbox, upstream: Upstream, web: Path, layout: str, more: Callable[[Path], None]
-) -> None:
-    more(web)
-    if layout == "worktrees" and more is a_worktree_of_their_own:
-        return  # it lives on the store, which stays
-    before = state(web)
-    sandbox.config(
-        f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n'
-    )
-    run = pull(sandbox, "-f", "web@17.0")
-    assert (run.code, result_of(run, WEB)["status"]) == (0, "kept")
-    assert "it has" in result_of(run, WEB)["message"]
-    assert state(web) == before
-    logs = [log.read_text() for log in sandbox.state.iterdir()]
-    assert logs and not [log for log in logs if "c2VjcmV0" in log]
-    assert (web / ".git").is_file() == (layout == "worktrees")
-
-
-def test_force_and_another_layout_at_once_tell_how_to_get_the_work_back(
-    sandbox: Sandbox, upstream: Upstream, web: Path, layout: str
-) -> None:
-    edit(web)
-    sandbox.config(
-        f'{CONFIG}\n[git]\nlayout = "{"clones" if layout == "worktrees" else "worktrees"}"\n'
-    )
-    forced = result_of(pull(sandbox, "-f", "web@17.0", "--force"), WEB)
-    assert forced["status"] == "changed"
-    subprocess.run(["sh", "-c", forced["fix"]], env=sandbox.env, check=True, capture_output=True)
-    assert (web / "module/models.py").read_text() == "mine = True\n"
+    for status in ("changed", "ok"):
+        found = statuses(pull(sandbox))
+        assert len(found) == 5
+        assert {*found.values()} == {status}
 
 
 def test_a_code_root_that_was_moved_is_repaired_by_the_printed_command_and_loses_nothing(
@@ -994,18 +939,9 @@ def test_a_store_that_git_cannot_read_is_left_alone(sandbox: Sandbox, upstream: 
     commit_of_their_own(web)
     before, sound = state(web), head.read_text()
     head.write_text("damaged\n")
-    assert set(statuses(pull(sandbox, "-f", "web")).values()) == {"failed"}
+    assert statuses(pull(sandbox, "-f", "web")) == {WEB: "kept", "oca/web@18.0": "failed"}
     head.write_text(sound)
     assert state(web) == before
-
-
-def test_an_old_git_directory_beside_the_new_one_is_removed(
-    sandbox: Sandbox, upstream: Upstream, web: Path
-) -> None:
-    (web / ".git.tlc-old").mkdir()
-    (web / ".git.tlc-old" / "HEAD").write_text("old\n")
-    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
-    assert not (web / ".git.tlc-old").exists()
 
 
 def test_a_worktree_that_was_deleted_by_hand_comes_back_and_its_commits_are_recorded(
@@ -1123,3 +1059,283 @@ def test_an_exchange_of_layouts_that_was_cut_off_is_undone(
     (web / ".git").rename(web / ".git.tlc-old")
     assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
     assert not (web / ".git.tlc-old").exists()
+
+
+# --- what people's machines do to it
+
+
+def test_signed_commits_and_a_log_that_shows_it_are_no_work(
+    sandbox: Sandbox, upstream: Upstream, web: Path, tmp_path: Path
+) -> None:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True
+    )
+    for name, value in {
+        "gpg.format": "ssh",
+        "user.signingKey": str(tmp_path / "key.pub"),
+        "commit.gpgSign": "true",
+        "log.showSignature": "true",
+    }.items():
+        upstream.git("config", "--global", name, value)
+    for number in range(2):
+        upstream.commit("OCA/web", "17.0", {"module/models.py": f"{number}\n"}, amend=True)
+        assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "core.logAllRefUpdates=false",
+        "log.date=relative",
+        "color.ui=always",
+        "column.ui=always",
+        "core.preferSymlinkRefs=true",
+        "status.showUntrackedFiles=all",
+        "status.branch=true",
+        "status.showStash=true",
+        "diff.ignoreSubmodules=all",
+        "diff.mnemonicPrefix=true",
+        "fetch.output=compact",
+        "fetch.prune=true",
+        "format.pretty=oneline",
+        "branch.autoSetupMerge=false",
+        "clone.rejectShallow=true",
+    ],
+)
+def test_a_persons_settings_do_not_decide(
+    sandbox: Sandbox, upstream: Upstream, setting: str
+) -> None:
+    upstream.git("config", "--global", *setting.split("="))
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+    for amend in (False, True):
+        upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"}, amend=amend)
+        assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+        assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
+    edit(sandbox.root / "oca/17.0/web")
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "kept"}
+
+
+def test_names_of_files_are_shown_as_a_person_writes_them(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    upstream.commit("OCA/web", "17.0", {"modèle à jour.py": "un\n"})
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+    (web / "modèle à jour.py").write_text("deux\n")
+    assert "(modèle à jour.py)" in result_of(pull(sandbox, "-f", WEB), WEB)["message"]
+
+
+def test_the_lock_of_a_running_git_is_kept_after_a_killed_run(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    directory = Path(git(web, "rev-parse", "--absolute-git-dir").strip())
+    common = Path(git(web, "rev-parse", "--path-format=absolute", "--git-common-dir").strip())
+    for mark in (common / "tlc-fetching", directory / "tlc-checking-out"):
+        mark.write_text("{}")
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
+    lock = directory / "index.lock"
+    with lock.open("w"):  # as `git add` has it while it hashes
+        kept = result_of(pull(sandbox, "-f", WEB), WEB)
+        assert (kept["status"], lock.exists()) == ("kept", True)
+        assert "another git process" in kept["message"]
+    paste(sandbox, kept["fix"])
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+
+
+def test_a_second_worktree_on_the_branch_is_not_shifted(
+    sandbox: Sandbox, upstream: Upstream, web: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    git(web, "worktree", "add", "--quiet", "--force", str(mine), "17.0")
+    (mine / "mine.py").write_text("mine\n")
+    git(mine, "add", "mine.py")
+    before = state(mine)
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
+    for force in ([], ["--force"]):
+        kept = result_of(pull(sandbox, "-f", WEB, *force), WEB)
+        assert (kept["status"], kept["fix"]) == ("kept", "")
+        assert "another worktree on branch 17.0" in kept["message"]
+        assert state(mine) == before
+
+
+@pytest.mark.parametrize("layout", ["worktrees"])
+def test_a_place_is_not_filled_where_another_worktree_has_the_branch(
+    sandbox: Sandbox, upstream: Upstream, web: Path, tmp_path: Path
+) -> None:
+    git(web, "worktree", "add", "--quiet", "--force", str(tmp_path / "mine"), "17.0")
+    shutil.rmtree(web)
+    before = state(tmp_path / "mine")
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "kept"}
+    assert state(tmp_path / "mine") == before
+
+
+def test_an_orphan_branch_moves_away_by_the_printed_fix_with_what_is_staged(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    git(web, "checkout", "--quiet", "--orphan", "fresh")
+    (web / "README.md").write_text("chosen\n")
+    git(web, "add", "README.md")
+    (web / "README.md").write_text("not chosen\n")
+    failed = result_of(pull(sandbox, "-f", WEB), WEB)
+    assert failed["status"] == "failed"
+    paste(sandbox, failed["fix"])
+    old = web.with_name("web.old")
+    assert git(old, "show", ":README.md") == "chosen\n"
+    assert (old / "README.md").read_text() == "not chosen\n"
+    directories = {git(path, "rev-parse", "--absolute-git-dir") for path in (web, old)}
+    assert len(directories) == 2
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
+
+
+def test_files_that_differ_only_in_how_they_are_checked_out_are_no_work(
+    sandbox: Sandbox, upstream: Upstream, tmp_path: Path
+) -> None:
+    work = upstream.directory / "OCA/web.work"
+    upstream.git("checkout", "--quiet", "17.0", cwd=work)
+
+    def commit(text: bytes) -> None:
+        """Commit a file with the line endings that it must not have by .gitattributes."""
+        (tmp_path / "raw").write_bytes(text)
+        words = ["hash-object", "-w", "--no-filters", str(tmp_path / "raw")]
+        blob = upstream.git(*words, cwd=work)
+        (work / ".gitattributes").write_text("*.csv text\n")
+        upstream.git("add", ".gitattributes", cwd=work)
+        upstream.git("update-index", "--add", "--cacheinfo", f"100644,{blob},a.csv", cwd=work)
+        upstream.git("commit", "--quiet", "-m", "endings", cwd=work)
+        upstream.git("push", "--quiet", "origin", "17.0", cwd=work)
+
+    commit(b"a,b\r\n")
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+    web = sandbox.root / "oca/17.0/web"
+    (web / "a.csv").touch()
+    assert "a.csv" in git(web, "status", "--porcelain")
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
+    commit(b"a,b\r\nc,d\r\n")
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+    assert (web / "a.csv").read_bytes() == b"a,b\r\nc,d\r\n"
+    (web / "a.csv").write_bytes(b"mine\r\n")
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "kept"}
+
+
+def test_a_post_checkout_hook_that_fails_is_a_note(
+    sandbox: Sandbox, upstream: Upstream, tmp_path: Path
+) -> None:
+    hook = tmp_path / "hooks/post-checkout"
+    hook.parent.mkdir()
+    hook.write_text("#!/bin/sh\necho the program is missing >&2\nexit 2\n")
+    hook.chmod(0o755)
+    upstream.git("config", "--global", "core.hooksPath", str(hook.parent))
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
+    moved = result_of(pull(sandbox, "-f", WEB), WEB)
+    assert moved["status"] == "changed"
+    assert "hook failed: the program is missing" in moved["message"]
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
+
+
+def test_a_filter_whose_program_is_missing_is_named(sandbox: Sandbox, upstream: Upstream) -> None:
+    upstream.commit("OCA/web", "17.0", {".gitattributes": "*.bin filter=x\n", "a.bin": "pointer\n"})
+    for name, value in {"process": "no-such-program run", "required": "true"}.items():
+        upstream.git("config", "--global", f"filter.x.{name}", value)
+    for _ in range(2):
+        failed = result_of(pull(sandbox, "-f", WEB), WEB)
+        assert failed["status"] == "failed"
+        assert "no-such-program, which is not installed" in failed["message"]
+        assert "no-such-program" in failed["fix"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to another user")
+@pytest.mark.parametrize("whose", ["checkout", "git directory", "remote"])
+def test_what_belongs_to_another_user_is_trusted_by_the_printed_fix(
+    sandbox: Sandbox, upstream: Upstream, web: Path, whose: str
+) -> None:
+    common = Path(git(web, "rev-parse", "--path-format=absolute", "--git-common-dir").strip())
+    path = {"checkout": web, "git directory": common, "remote": upstream.directory}[whose]
+    # Behind a link: git remembers where that leads.
+    sandbox.root.rename(sandbox.home / "data")
+    sandbox.root.symlink_to(sandbox.home / "data")
+    path = Path(os.path.realpath(path))
+    subprocess.run(["chown", "-R", "nobody", str(path)], check=True)
+    for _ in range(4):  # a worktree and its store are two directories
+        run = pull(sandbox, "-f", WEB)
+        if run.code:
+            assert "another user" in result_of(run, WEB)["message"]
+            paste(sandbox, result_of(run, WEB)["fix"])
+    assert statuses(run) == {WEB: "ok"}
+
+
+@pytest.mark.parametrize("lost", ["index", "objects", "shallow", "refs/remotes/origin/17.0"])
+@pytest.mark.parametrize("layout", ["clones"])
+def test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix(
+    sandbox: Sandbox, upstream: Upstream, web: Path, lost: str
+) -> None:
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
+    assert pull(sandbox, "-f", WEB).code == 0
+    (web / "notes.txt").write_text("mine\n")
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "moved on\n"})
+    path = web / ".git" / lost
+    for each in path.rglob("??/*") if path.is_dir() else [path]:
+        each.chmod(0o644)
+        each.write_bytes(b"")
+    run = pull(sandbox, "-f", WEB)
+    if run.code:
+        assert "damaged" in result_of(run, WEB)["message"]
+        paste(sandbox, result_of(run, WEB)["fix"])
+    assert statuses(pull(sandbox, "-f", WEB))[WEB] in ("changed", "ok")
+    assert git(web, "rev-parse", "HEAD").strip() == upstream.tip("OCA/web", "17.0")
+    assert [*web.parent.glob("web*/notes.txt")]
+
+
+def test_a_submodule_that_is_ignored_is_kept_all_the_same(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
+    upstream.create("acme/inner", "main")
+    work = upstream.directory / "OCA/web.work"
+    upstream.git("checkout", "--quiet", "17.0", cwd=work)
+    allowed = ["-c", "protocol.file.allow=always", "submodule", "--quiet"]
+    source = str(upstream.directory / "acme/inner.git")
+    upstream.git(*allowed, "add", "-b", "main", source, "sub", cwd=work)
+    upstream.git("config", "-f", ".gitmodules", "submodule.sub.ignore", "all", cwd=work)
+    upstream.commit("OCA/web", "17.0", {})
+    assert pull(sandbox, "-f", WEB).code == 0
+    web = sandbox.root / "oca/17.0/web"
+    git(web, *allowed, "update", "--init")
+    (web / "sub/README.md").write_text("a day of work\n")
+    upstream.git("rm", "--quiet", "-f", "sub", cwd=work)
+    upstream.commit("OCA/web", "17.0", {"sub/README.md": "vendored\n"})
+    for force in ([], ["--force"]):
+        kept = result_of(pull(sandbox, "-f", WEB, *force), WEB)
+        assert (kept["status"], "sub" in kept["message"]) == ("kept", True)
+        assert (web / "sub/README.md").read_text() == "a day of work\n"
+
+
+def test_with_the_network_down_each_fix_names_its_own_version(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
+    assert pull(sandbox, "-f", "oca/web").code == 0
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    env = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.http://127.0.0.1:{port}/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "git@github.com:O",
+    }
+    run = sandbox.tlc("--yes", "--json", "pull-repos", "-f", "oca/web", env=env)
+    for name in (WEB, "oca/web@18.0"):
+        failed = result_of(run, name)
+        assert failed["status"] == "failed"
+        assert f"pull-repos -f {name}" in failed["fix"]
+
+
+def test_two_entries_of_one_address_are_one_question(
+    sandbox: Sandbox, configure: Callable[[str], Path], upstream: Upstream
+) -> None:
+    url = "git@github.com:OCA/web.git"
+    configure(
+        'versions = ["17.0", "18.0"]\n[repos]\noca = ["web"]\n'
+        f'acme = [{{ name = "copy", url = "{url}" }}]\n'
+    )
+    run = sandbox.tlc("--yes", "--verbose", "pull-repos")
+    assert run.err.count(" ls-remote ") == 1, run.err
+    again = sandbox.tlc("--yes", "--verbose", "pull-repos")
+    assert again.err.count(" ls-remote ") == 1
+    assert len(re.findall(r"(?m)^\$ \S*git ", again.err)) <= 4 * 2 + 2

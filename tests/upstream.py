@@ -22,14 +22,15 @@ class Upstream:
         addresses: Sequence[str] = ("git@github.com:", "https://github.com/"),
     ) -> None:
         self.directory, self.sandbox = directory, sandbox
+        self.clock = 1_700_000_000  # each commit is an hour younger than the one before
         for address in addresses:
             self.git("config", "--global", "--add", f"url.file://{directory}/.insteadOf", address)
 
-    def git(self, *arguments: str, cwd: Path | None = None) -> str:
+    def git(self, *arguments: str, cwd: Path | None = None, **environ: str) -> str:
         """Run git as the sandbox's person; return its output, raise when it fails."""
-        where = cwd or self.sandbox.home
+        where, env = cwd or self.sandbox.home, {**self.sandbox.env, **environ}
         done = subprocess.run(
-            ["git", *arguments], cwd=where, env=self.sandbox.env, capture_output=True, text=True
+            ["git", *arguments], cwd=where, env=env, capture_output=True, text=True
         )
         assert done.returncode == 0, f"git {arguments}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -72,15 +73,9 @@ class Upstream:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
         self.git("add", "--all", "--force", cwd=work)
-        self.git(
-            "commit",
-            "--quiet",
-            "--allow-empty",
-            "-m",
-            "a change",
-            *(["--amend"] if amend else []),
-            cwd=work,
-        )
+        self.clock += 3600
+        words = ["--quiet", "--allow-empty", "-m", "a change", *(["--amend"] if amend else [])]
+        self.git("commit", *words, cwd=work, GIT_COMMITTER_DATE=f"@{self.clock} +0000")
         self.git("push", "--quiet", "--force", "origin", branch, cwd=work)
         return self.git("rev-parse", "HEAD", cwd=work)
 

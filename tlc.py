@@ -7693,9 +7693,9 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
     "tlc ensure-db-user",
     "tlc ensure-db-user --dry-run",
     doctor="PostgreSQL",
-    arguments=(argument("--stop", action="store_true", help='stop the server, where it is "own"'),),
     exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
 )
+@cli_flag("--stop", "stop the server, where it is the code root's own")
 def cmd_ensure_db_user(context: Context) -> list[Stage]:
     """Start PostgreSQL where it is down, and make the role that Odoo logs in as."""
     database = Database(context.settings, context.runner, context.config())
@@ -7775,7 +7775,7 @@ def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # n
     config, terminal, runner = context.config(), context.terminal, context.runner
     wanted, arguments = context.arguments["version"], list(context.arguments["arguments"])
     if wanted not in config.versions:
-        known = ", ".join(config.versions)
+        known = ", ".join(config.versions) or "none"
         fix = edit_file(note=f'versions: add "{wanted}"')
         raise UsageError(f"The config has no version {wanted}; it has {known}", fix)
     version = OdooVersion(context.settings, config, wanted)
@@ -7810,13 +7810,13 @@ def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # n
 
 @cli_command(
     "run",
-    "tlc run 18.0 -u sale",
-    arguments=(
-        argument("version", metavar="VERSION", help="a version of the config"),
-        argument("arguments", metavar="ARGUMENT", nargs="...", help="Odoo's own, all of them"),
-    ),
+    "tlc run 18.0",
+    "tlc run 18.0 shell",
+    help_group="every day",
     run=run_odoo,
 )
+@cli_argument("version", metavar="VERSION", help="a version of the config")
+@cli_argument("arguments", metavar="ARGUMENT", nargs="...", help="Odoo's own, all of them")
 def cmd_run(context: Context) -> list[Stage]:
     """Start the Odoo of a version, on a database of its own."""
     return []

@@ -4953,6 +4953,27 @@ GITHUB_CLI = {
     " 7F38BBB59D064DBCB3D84D725612B36462313325",
 }
 
+# wkhtmltopdf with patched Qt, as its project has packaged it last: release of Debian or Ubuntu ->
+# the build that runs there, and the builds' checksums (sha256, or sha1), which several public
+# Dockerfiles have alike, Odoo's own among them.
+PATCHED = "with patched qt"
+WKHTMLTOX_PAGE = "https://github.com/wkhtmltopdf/packaging/releases"
+WKHTMLTOX_URL = f"{WKHTMLTOX_PAGE}/download"
+WKHTMLTOX_PACKAGE = "wkhtmltox"
+WKHTMLTOX_RELEASE = "0.12.6.1-3"
+WKHTMLTOX_BUILDS = {
+    "bookworm": "bookworm",
+    "trixie": "bookworm",
+    "jammy": "jammy",
+    "noble": "jammy",
+}
+WKHTMLTOX_CHECKSUMS = {
+    "bookworm_amd64": "98ba0d157b50d36f23bd0dedf4c0aa28c7b0c50fcdcdc54aa5b6bbba81a3941d",
+    "bookworm_arm64": "b6606157b27c13e044d0abbe670301f88de4e1782afca4f9c06a5817f3e03a9c",
+    "jammy_amd64": "967390a759707337b46d1c02452e2bb6b2dc6d59",
+    "jammy_arm64": "90f6e69896d51ef77339d3f3a20f8582bdf496cc",
+}
+
 # GitHub's ssh host keys, and the fingerprints of all of them (docs.github.com, "GitHub's SSH key
 # fingerprints").
 GITHUB_KEY = (
@@ -4965,9 +4986,10 @@ GITHUB_FINGERPRINTS = (
 )
 
 
-def download(url: str, runner: Runner) -> bytes:
+def download(url: str, runner: Runner, limit: int = DOWNLOAD_LIMIT) -> bytes:
     """Return what is at an https address; each redirect must lead to https too.
 
+    `limit`: of its bytes, and of the time, with DOWNLOAD_TIME for DOWNLOAD_LIMIT.
     Not by curl or wget: a bare machine has neither, and wget follows a redirect to http.
     Raises TlcError, Interrupted.
     """
@@ -4985,7 +5007,8 @@ def download(url: str, runner: Runner) -> bytes:
 
     if not url.lower().startswith("https://"):
         raise TlcError(f"{url} is not an https:// address")
-    deadline, size, chunks = time.monotonic() + DOWNLOAD_TIME, 0, []
+    seconds, size, chunks = DOWNLOAD_TIME * limit / DOWNLOAD_LIMIT, 0, []
+    deadline = time.monotonic() + seconds
     by_curl = paste("curl", "-fsSL", url)
     try:
         with urllib.request.build_opener(HttpsOnly).open(url, timeout=15) as response:
@@ -4993,8 +5016,8 @@ def download(url: str, runner: Runner) -> bytes:
                 chunks.append(chunk)
                 size += len(chunk)
                 runner.pause(0)
-                if size > DOWNLOAD_LIMIT or time.monotonic() > deadline:
-                    limits = f"{DOWNLOAD_LIMIT:,} bytes, or slower than {DOWNLOAD_TIME:.0f} s"
+                if size > limit or time.monotonic() > deadline:
+                    limits = f"{limit:,} bytes, or slower than {seconds:.0f} s"
                     raise TlcError(f"{url} is larger than {limits}")
             if response.length:  # bytes still to come
                 raise TlcError(f"{url} was cut off", by_curl)
@@ -5270,6 +5293,88 @@ class Program(SystemPackage):
             else result
             for resource, result in zip(resources, results, strict=True)
         ]
+
+
+class PatchedWkhtmltopdf(Resource):
+    """wkhtmltopdf with patched Qt, the packaging project's own .deb, for Debian and Ubuntu.
+
+    The distributions' has no patched Qt, and without it Odoo's PDFs have no headers and footers.
+    """
+
+    kind = "package"
+    in_doctor = False  # which looks at any system's
+    fix: Fix | str = INSTALL_TOOLS
+
+    def __init__(self, packages: Packages) -> None:
+        super().__init__("wkhtmltopdf")
+        self.packages = packages
+
+    @functools.cached_property
+    def build(self) -> str:
+        """The build for this machine, such as "bookworm_amd64", "" where there is none."""
+        runner, codename = self.packages.runner, get_os_info().codename
+        machine = runner.run([runner.which("dpkg"), "--print-architecture"]).out.strip()
+        build = f"{WKHTMLTOX_BUILDS.get(codename, '')}_{machine}"
+        return build if build in WKHTMLTOX_CHECKSUMS else ""
+
+    def check(self) -> CheckResult:
+        found = wkhtmltopdf_version(self.packages.runner)
+        if PATCHED in found:
+            return ok(found)
+        message = f"{found or 'not installed'}: PDFs of Odoo's need one with patched Qt"
+        if not self.build:
+            return warn(message, by_hand(f"get the build for your system from {WKHTMLTOX_PAGE}"))
+        return warn(message, action="install wkhtmltopdf with patched Qt")
+
+    def install_command(self, directory: str) -> list[str]:
+        """Return the command that installs the package in a directory."""
+        name = f"wkhtmltox_{WKHTMLTOX_RELEASE}.{self.build}.deb"
+        return self.packages.manager.installing([os.path.join(directory, name)])
+
+    def privileged(self) -> list[Privileged]:
+        install = self.install_command("")
+        return self.packages.privileged(*self.packages.preparations, install)
+
+    def apply(self, task: Task) -> TaskResult:
+        import hashlib
+        import tempfile
+
+        packages, runner = self.packages, self.packages.runner
+        name = os.path.basename(self.install_command("")[-1])
+        task.report("fetching")
+        try:
+            content = download(f"{WKHTMLTOX_URL}/{WKHTMLTOX_RELEASE}/{name}", runner, 50_000_000)
+        except TlcError as error:
+            return TaskResult("skipped", error.message, error.fix)
+        wanted = WKHTMLTOX_CHECKSUMS[self.build]
+        kind = "sha256" if len(wanted) == 64 else "sha1"
+        if hashlib.new(kind, content, usedforsecurity=False).hexdigest() != wanted:
+            return TaskResult("failed", f"not installed: checksum mismatch of {name}")
+        with tempfile.TemporaryDirectory(prefix="tlc-") as directory:
+            os.chmod(directory, 0o755)  # noqa: S103  apt reads it as a user of its own
+            *_, path = words = self.install_command(directory)
+            with open(path, "wb") as file:
+                file.write(content)
+            asked = (runner.which("dpkg-deb"), "--field", path, "Package")
+            if runner.run(asked).out.strip() != WKHTMLTOX_PACKAGE:
+                return TaskResult("failed", f"not installed: {name} holds another package")
+            for each in packages.preparations:
+                packages.run(each, task)
+            done = packages.run(words, task)
+        if not done.ok:
+            # One that was unpacked and not set up would stop each call of apt-get.
+            query = (runner.which("dpkg-query"), "-W", "-f", "${db:Status-Status}")
+            if runner.run([*query, WKHTMLTOX_PACKAGE]).out not in ("", "not-installed"):
+                packages.run(["dpkg", "--purge", WKHTMLTOX_PACKAGE], task)
+            return install_failure(done).replace(status="skipped")
+        return TaskResult("changed", wkhtmltopdf_version(runner) or "installed")
+
+
+def wkhtmltopdf_version(runner: Runner) -> str:
+    """Return the version of wkhtmltopdf, which names patched Qt, "" where it is missing."""
+    if not runner.has("wkhtmltopdf"):
+        return ""
+    return runner.run([runner.which("wkhtmltopdf"), "--version"]).out.strip()
 
 
 class UnknownSystem(Resource):
@@ -7201,14 +7306,15 @@ def check_headers(runner: Runner) -> CheckResult:
 
 def check_wkhtmltopdf(runner: Runner) -> CheckResult:
     """Return whether wkhtmltopdf is there, with the patched Qt that headers and footers need."""
-    releases = "https://github.com/wkhtmltopdf/packaging/releases"
-    fix = by_hand(f"get the build for your system from {releases}")
-    if not runner.has("wkhtmltopdf"):
+    version = wkhtmltopdf_version(runner)
+    if PATCHED in version:
+        return ok(version)
+    fix = by_hand(f"get the build for your system from {WKHTMLTOX_PAGE}")
+    if get_os_info().codename in WKHTMLTOX_BUILDS:
+        fix = INSTALL_TOOLS
+    if not version:
         return warn("not installed: Odoo prints no PDF", fix)
-    version = runner.run([runner.which("wkhtmltopdf"), "--version"]).out.strip()
-    if "with patched qt" not in version:
-        return warn(f"{version}: PDFs have no headers and footers", fix)
-    return ok(version)
+    return warn(f"{version}: PDFs have no headers and footers", fix)
 
 
 def check_disk(code_root: str) -> CheckResult:
@@ -7579,6 +7685,9 @@ def cmd_install_tools(context: Context) -> list[Stage]:
     if tools["npm"] and not (only_own or runner.has("npm")):
         names.append(program_package("npm"))
     names = list(dict.fromkeys([*names, *tools["system_packages"]]))
+    patched = manager == "apt-get" and tools["wkhtmltopdf"] and not only_own
+    if patched:  # it conflicts with the distribution's
+        names = [name for name in names if name != "wkhtmltopdf"]
     npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.list_installed, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
@@ -7605,6 +7714,7 @@ def cmd_install_tools(context: Context) -> list[Stage]:
         context.stage(
             "uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools
         ),
+        context.stage("PDF", [PatchedWkhtmltopdf(packages)] if patched else []),
     ]
 
 

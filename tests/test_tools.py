@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -601,6 +603,113 @@ def test_homebrew_which_a_script_plays(tmp_path: Path, monkeypatch: pytest.Monke
     packages.installed.forget()
     assert [each.check().status for each in resources] == [OK, OK, FAIL]
     assert "install -- node\n" in state.with_name("state.log").read_text()
+
+
+# --- wkhtmltopdf
+
+
+class Rootless(tlc.Runner):
+    """A runner that keeps what root would run, and says that it ended with `code`."""
+
+    def __init__(self, environ: Mapping[str, str], code: int = 0) -> None:
+        super().__init__(environ, tlc.Log("", "test"))
+        self.code = code
+        self.as_root: list[list[str]] = []
+
+    def run(self, argv: Sequence[str], *, user: str = "", **options: Any) -> tlc.Completed:
+        if user != "root":
+            return super().run(argv, **options)
+        self.as_root.append([os.path.basename(argv[0]), *argv[1:]])
+        return tlc.Completed(list(argv), self.code, "", "E: it is refused" * bool(self.code), 0.0)
+
+
+def make_deb(directory: Path, name: str = "wkhtmltox") -> bytes:
+    """Return a package with a program that says what the real one says."""
+    root = directory / name
+    program = root / "usr/local/bin/wkhtmltopdf"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho wkhtmltopdf 0.12.6.1 (with patched qt)\n")
+    program.chmod(0o755)
+    (root / "DEBIAN").mkdir()
+    fields = f"Package: {name}\nVersion: 1:0.12.6.1-3\nArchitecture: all\n"
+    (root / "DEBIAN/control").write_text(f"{fields}Maintainer: x <x@example.com>\nDescription: x\n")
+    must("dpkg-deb", "--build", "--root-owner-group", str(root), str(directory / "x.deb"))
+    return (directory / "x.deb").read_bytes()
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is Debian's and its kin's")
+@pytest.mark.parametrize(
+    ("case", "status", "message"),
+    [
+        ("right", "changed", "installed"),
+        ("sha1", "changed", "installed"),
+        ("wrong", "failed", "checksum mismatch"),
+        ("other package", "failed", "another package"),
+        ("absent", "skipped", "404"),
+        ("refused", "skipped", "it is refused"),
+    ],
+)
+def test_wkhtmltopdf_is_installed_from_the_very_file(
+    web: HttpsServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    status: str,
+    message: str,
+) -> None:
+    deb = make_deb(tmp_path, "other" if case == "other package" else "wkhtmltox")
+    machine = must("dpkg", "--print-architecture").strip()
+    algorithm = hashlib.sha1 if case == "sha1" else hashlib.sha256
+    checksum = algorithm(deb).hexdigest() if case != "wrong" else "0" * 64
+    monkeypatch.setattr(tlc, "WKHTMLTOX_URL", web.url)
+    monkeypatch.setattr(tlc, "WKHTMLTOX_CHECKSUMS", {f"bookworm_{machine}": checksum})
+    monkeypatch.setattr(tlc, "get_os_info", lambda: tlc.OsInfo("debian", "apt-get", "trixie"))
+    name = f"wkhtmltox_0.12.6.1-3.bookworm_{machine}.deb"
+    web.files = {} if case == "absent" else {f"/0.12.6.1-3/{name}": deb}
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    runner = Rootless({**os.environ, "PATH": f"{empty}:/usr/bin:/bin"}, int(case == "refused"))
+    resource = tlc.PatchedWkhtmltopdf(tlc.Packages(runner, "apt-get", []))
+    if tlc.PATCHED in tlc.wkhtmltopdf_version(runner):
+        pytest.skip("this machine has one")
+    found = resource.check()
+    assert (found.status, found.action != "") == ("WARN", True)
+    assert [each.argv[-1] for each in resource.privileged()][-1] == name
+    result = resource.apply(NO_TASK)
+    assert (result.status, message in result.message) == (status, True), result
+    installs = [words for words in runner.as_root if words[:2] == ["apt-get", "install"]]
+    assert len(installs) == (case in ("right", "sha1", "refused"))
+    for words in installs:
+        assert os.path.basename(words[-1]) == name
+        assert not os.path.exists(words[-1])
+
+    # The second time, once it is there.
+    program = tmp_path / "wkhtmltox/usr/local/bin/wkhtmltopdf"
+    if program.exists():
+        (empty / "wkhtmltopdf").symlink_to(program)
+        assert resource.check().status == OK
+
+
+def test_a_release_without_a_build_is_told_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tlc, "get_os_info", lambda: tlc.OsInfo("debian", "apt-get", "bullseye"))
+    runner = Scripted("amd64\n")
+    found = tlc.PatchedWkhtmltopdf(tlc.Packages(runner, "apt-get", [])).check()
+    assert (found.status, found.action) == ("WARN", "")
+    assert isinstance(found.fix, tlc.Fix)
+    assert "github.com/wkhtmltopdf/packaging" in found.fix.by_hand
+
+
+def test_the_distributions_wkhtmltopdf_is_not_installed_beside_it(sandbox: Sandbox) -> None:
+    if tlc.get_os_info().manager != "apt-get":
+        pytest.skip("only Debian and its kin have the package")
+    for key, expected in (("true", 1), ("false", 1)):
+        sandbox.config(
+            'versions = ["18.0"]\n[tools]\nsystem_packages = ["wkhtmltopdf"]\n'
+            f"wkhtmltopdf = {key}\n"
+        )
+        run = sandbox.tlc("--json", "--dry-run", "install-tools")
+        names = [each["name"] for each in run.json()["results"]]
+        assert names.count("wkhtmltopdf") == expected
 
 
 # --- npm

@@ -628,7 +628,7 @@ def make_deb(directory: Path, name: str = "wkhtmltox") -> bytes:
     root = directory / name
     program = root / "usr/local/bin/wkhtmltopdf"
     program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\necho wkhtmltopdf 0.12.6.1 (with patched qt)\n")
+    program.write_text("#!/bin/sh\necho 'wkhtmltopdf 0.12.6.1 (with patched qt)'\n")
     program.chmod(0o755)
     (root / "DEBIAN").mkdir()
     fields = f"Package: {name}\nVersion: 1:0.12.6.1-3\nArchitecture: all\n"

@@ -6766,8 +6766,8 @@ class OwnServer:
         """Return the directory for the socket: the cluster's, where the path is short enough."""
         import tempfile
 
-        fits = len(os.fsencode(f"{self.data}/.s.PGSQL.{self.port}")) <= SOCKET_PATH
-        if fits and not set(self.data) & set(',"\\'):  # the setting is a list
+        length = len(os.fsencode(f"{self.data}/.s.PGSQL.{self.port}"))
+        if length <= SOCKET_PATH and not set(self.data) & set(',"\\'):  # the setting is a list
             remove(self.socket_note)
             return self.data
         noted = self.socket_directory
@@ -7807,8 +7807,12 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
 )
 @cli_flag("--stop", "stop the server, where it is the code root's own")
 def cmd_ensure_db_user(context: Context) -> list[Stage]:
-    """Start PostgreSQL where it is down, and make the role that Odoo logs in as."""
-    database = Database(context.settings, context.runner, context.config())
+    """Start PostgreSQL, and make the role that Odoo logs in as."""
+    path = context.settings.config_path
+    # The defaults serve scripts that want a role and have no config; doctor and up have one.
+    bare = "command" in context.arguments and not os.path.exists(path)
+    config = parse_config("", path) if bare else context.config()
+    database = Database(context.settings, context.runner, config)
     if context.arguments["stop"]:
         if not database.own:
             fix = edit_file(note='[postgres] server = "own"')

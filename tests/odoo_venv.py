@@ -144,7 +144,7 @@ class VenvBuilder(Person):
         pythons = ", ".join(f'"{version}" = "{python}"' for version in versions)
         self.sandbox.config(
             f"versions = {json.dumps(versions)}\n{more}\n"
-            '[repos]\nodoo = ["odoo", "enterprise"]\noca = ["web"]\n'
+            '[repos]\nodoo = ["odoo"]\n'
             f'[venvs]\npreset = "{preset}"\npython = {{ {pythons} }}\n'
             f"[postgres]\n{role}\n"
         )
@@ -152,11 +152,12 @@ class VenvBuilder(Person):
     def odoo(self, *versions: str, **options: Any) -> None:
         """Have an Odoo of each version; master reads 20.0a1."""
         for version in versions:
-            make_odoo(
+            checkout = make_odoo(
                 self.root / "odoo/odoo" / version,
                 "20.0a1" if version == "master" else version,
                 **options,
             )
+            (checkout / ".git").mkdir(exist_ok=True)
 
     def addons(self, path: str, *packages: str) -> str:
         """Have a checkout with an addon that needs these packages, below the code root; return its path."""

@@ -208,6 +208,14 @@ def test_what_people_read(me: DatabaseOwner) -> None:
     assert me.login()
 
 
+def test_without_a_config_its_defaults_serve(me: DatabaseOwner) -> None:
+    """As a CI job does it, which has a PostgreSQL at the usual port: here that is taken or nobody's."""
+    (me.root / "config.toml").unlink()
+    planned = me.ensure("--dry-run")
+    assert "localhost:5432" in planned.out
+    assert "config" not in planned.json().get("error", {}).get("code", "")
+
+
 # --- names and passwords
 
 

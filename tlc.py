@@ -6994,7 +6994,7 @@ class DatabaseServer(Resource):
         return edit_file(note='[postgres] server = "own"')
 
     def privileged(self) -> list[Privileged]:
-        return [each for each in start_commands(self.database.port) if as_user(each.user)]
+        return [each for each in start_commands(self.database.port) if each.user]
 
     def apply(self, task: Task) -> TaskResult:
         runner, commands = self.database.runner, start_commands(self.database.port)

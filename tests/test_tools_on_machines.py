@@ -1101,3 +1101,40 @@ def test_the_role_cannot_be_made_without_the_right(
             assert terminal.wait() == 2
             assert "sudo -u postgres psql -d postgres" in terminal.text
         assert roles(me.it, port_of(me)) == ""
+
+
+@pytest.mark.parametrize("user", ["dev", "root"])
+@pytest.mark.parametrize("case", ["down", "no cluster"])
+def test_a_server_that_is_down_is_started(
+    case: str, user: str, tmp_path: Path, archive: Path
+) -> None:
+    """By Debian's service script, as there is no systemd; where no cluster is there the first is made."""
+    with database(tmp_path, archive, user) as me:
+        version = me.it.must("ls", "/etc/postgresql").strip()
+        if case == "down":
+            me.it.must("pg_ctlcluster", version, "main", "stop")
+        else:
+            me.it.must("pg_dropcluster", "--stop", version, "main")
+        planned = me.it.run("python3", *ENSURE, "--dry-run", user=user)
+        assert planned.code == 0, planned.err
+        assert "service postgresql start" in planned.out
+        assert ("pg_createcluster" in planned.out) == (case == "no cluster")
+        run = me.it.run("python3", *ENSURE, user=user, timeout=120)
+        assert run.code == 0, run.out + run.err
+        assert roles(me.it, port_of(me)) == "odoo|t|f"
+        privileged = me.it.privileged()
+        assert me.it.run("python3", *ENSURE, user=user).code == 0
+        assert me.it.privileged() == privileged
+        me.it.must("pg_ctlcluster", version, "main", "stop")
+
+
+def test_a_server_that_cannot_be_started(tmp_path: Path, archive: Path) -> None:
+    with database(tmp_path, archive, "root") as me:
+        version = me.it.must("ls", "/etc/postgresql").strip()
+        me.it.must("pg_ctlcluster", version, "main", "stop")
+        me.it.must(
+            "sh", "-c", f"echo nonsense = 1 >>/etc/postgresql/{version}/main/postgresql.conf"
+        )
+        run = me.it.run("python3", *ENSURE, user="root", timeout=120)
+        assert run.code == 1, run.out + run.err
+        assert "could not be started" in run.err

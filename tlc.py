@@ -7659,6 +7659,21 @@ def enough_postgresql(versions: Sequence[str]) -> str:
     return f"PostgreSQL {max(enough, key=float)} is installed" if enough else ""
 
 
+def system_packages(
+    tools: Mapping[str, Any], runner: Runner, only_own: bool, patched: bool
+) -> list[str]:
+    """Return the names of the system packages to install, each once.
+
+    `only_own`: none but the config's; `patched`: without the distribution's wkhtmltopdf, which
+    conflicts with the patched one.
+    """
+    names = DEFAULT_PACKAGES.get(get_os_info().manager, DEFAULT_PACKAGES["apt-get"]).split()
+    if tools["npm"] and not runner.has("npm"):
+        names.append(program_package("npm"))
+    names = [*([] if only_own else names), *tools["system_packages"]]
+    return [name for name in dict.fromkeys(names) if not (patched and name == "wkhtmltopdf")]
+
+
 @cli_command(
     "install-tools",
     "tlc install-tools",
@@ -7680,14 +7695,8 @@ def cmd_install_tools(context: Context) -> list[Stage]:
     """Install scripts, system packages, npm packages and uv tools."""
     config, runner, manager = context.config(), context.runner, get_os_info().manager
     tools, only_own = config.data["tools"], context.arguments["no_default_packages"]
-    defaults = DEFAULT_PACKAGES.get(manager, DEFAULT_PACKAGES["apt-get"]).split()
-    names = [] if only_own else defaults
-    if tools["npm"] and not (only_own or runner.has("npm")):
-        names.append(program_package("npm"))
-    names = list(dict.fromkeys([*names, *tools["system_packages"]]))
     patched = manager == "apt-get" and tools["wkhtmltopdf"] and not only_own
-    if patched:  # it conflicts with the distribution's
-        names = [name for name in names if name != "wkhtmltopdf"]
+    names = system_packages(tools, runner, only_own, patched)
     npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.list_installed, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
@@ -7882,12 +7891,9 @@ def prepare_database(context: Context, version: OdooVersion, words: Sequence[str
         raise TlcError(wrong, paste("tlc", "run", version.version, "-i", "base"))
 
 
-def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # noqa: RET503
-    """Replace this process by Odoo's. Raises TlcError for what is missing, and returns no more."""
-    import signal
-
-    config, terminal, runner = context.config(), context.terminal, context.runner
-    wanted, arguments = context.arguments["version"], list(context.arguments["arguments"])
+def runnable_version(context: Context) -> OdooVersion:
+    """Return the version to run. Raises TlcError for what it lacks, with the fix."""
+    config, wanted = context.config(), context.arguments["version"]
     if wanted not in config.versions:
         known = ", ".join(config.versions) or "none"
         fix = edit_file(note=f'versions: add "{wanted}"')
@@ -7899,6 +7905,15 @@ def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # n
         raise TlcError(f"Odoo {wanted} has no environment yet", version.create)
     if not os.path.exists(version.settings_file):
         raise TlcError(f"{tilde(version.settings_file)} is missing", version.create)
+    return version
+
+
+def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # noqa: RET503
+    """Replace this process by Odoo's. Raises TlcError for what is missing, and returns no more."""
+    import signal
+
+    terminal, runner = context.terminal, context.runner
+    version, arguments = runnable_version(context), list(context.arguments["arguments"])
     words = version.command(arguments[arguments[:1] == ["--"] :])
     if context.settings.dry_run:
         terminal.show(shell(*words))
@@ -7911,7 +7926,7 @@ def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # n
     if version.settings_file in words:
         prepare_database(context, version, words)
     if words[2] == "server" or words[2].startswith("-"):
-        terminal.say(f"Odoo {wanted} will answer at {version.address}", important=True)
+        terminal.say(f"Odoo {version.version} will answer at {version.address}", important=True)
     terminal.flush()
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGPIPE:

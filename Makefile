@@ -48,7 +48,7 @@ faults: .venv ## kill, fill, cut and crowd it at random moments; print what was 
 	.venv/bin/pytest -n $(WORKERS) -m faults $(ARGS)
 
 mutants: .venv ## change the code in small ways and see whether a test notices (mutmut)
-	sh tests/mutants.sh $(ARGS)
+	.venv/bin/python tests/mutants.py $(ARGS)
 
 bench: .venv ## measure against the bars; in parts: make bench ARGS="start plan"
 	PYTHONPATH=. .venv/bin/python tests/bench.py $(ARGS)

@@ -1,0 +1,81 @@
+"""Change tlc.py in small ways, one at a time, and see which changes no test notices: `make mutants`.
+
+    mutants.py [NAME]...     functions and classes of tlc.py, or sections; default: CHOSEN
+
+A run takes a copy of the project in build/mutants; `mutmut results` and `mutmut show NAME` there name the survivors.
+mutmut would change all of tlc.py, which takes it the better part of an hour before the first test: in the copy all but
+what was chosen is marked as not to be changed. Noticed is what a test of TESTS notices: those that call the code in
+their own process, as mutmut does not see into what a story starts.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+COPY = PROJECT / "build" / "mutants"
+
+# Sections, and of the repositories what decides and what keeps work safe.
+CHOSEN = ["config", "engine", "decide", "look", "look_.*", "Backup"]
+TESTS = ["test_config.py", "test_engine.py", "test_decide.py", "test_look.py", "test_backup.py"]
+
+CONFIG = """
+[tool.mutmut]
+source_paths = ["tlc.py"]
+also_copy = ["build.py", "bootstrap.sh", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "tests"]
+pytest_add_cli_args_test_selection = [{tests}]
+pytest_add_cli_args = ["-q", "-x", "-m", "not machines and not sweep and not faults"]
+"""
+
+
+def sections(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line of each banner and its section's name."""
+    for banner in re.finditer(r"^# -{20,}\n# (\w[\w ]*)\n", source, re.MULTILINE):
+        yield source.count("\n", 0, banner.start()) + 1, banner[1]
+
+
+def marked(source: str, chosen: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the source with all but what was chosen marked for mutmut to leave alone, and what was chosen."""
+    banners = [*sections(source)]
+    lines = source.splitlines(keepends=True)
+    taken = []
+    for node in reversed(ast.parse(source).body):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        section = [name for line, name in banners if line < node.lineno][-1:]
+        if any(re.fullmatch(one, name) for one in chosen for name in (node.name, *section)):
+            taken.append(node.name)
+        else:
+            # The first line of the definition, below its decorators.
+            end = lines[node.lineno - 1].rstrip("\n")
+            lines[node.lineno - 1] = f"{end}  # pragma: no mutate block\n"
+    return "".join(lines), taken[::-1]
+
+
+def main() -> int:
+    """Make the copy and run mutmut there; return its exit code."""
+    shutil.rmtree(COPY, ignore_errors=True)
+    leave_out = shutil.ignore_patterns("build", "dist", ".*", "__pycache__")
+    shutil.copytree(PROJECT, COPY, ignore=leave_out)
+    source, taken = marked((PROJECT / "tlc.py").read_text(), sys.argv[1:] or CHOSEN)
+    if not taken:
+        sys.exit("nothing of that name in tlc.py")
+    (COPY / "tlc.py").write_text(source)
+    tests = [f'"tests/{name}"' for name in TESTS if (PROJECT / "tests" / name).exists()]
+    with (COPY / "pyproject.toml").open("a") as config:
+        config.write(CONFIG.format(tests=", ".join(tests)))
+    print(f"mutants of {', '.join(taken)}; noticed by {', '.join(tests)}", flush=True)
+    mutmut = Path(sys.executable).with_name("mutmut")
+    code = subprocess.run([mutmut, "run"], cwd=COPY).returncode
+    subprocess.run([mutmut, "results"], cwd=COPY)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

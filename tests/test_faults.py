@@ -55,7 +55,7 @@ COMMANDS = [
 ]
 
 
-class World:
+class FaultyWorld:
     """A code root in which a person works, in a home of its own; `others` move their branches on."""
 
     def __init__(self, directory: Path, archive: Path, layout: str, url: bool = True) -> None:
@@ -174,7 +174,7 @@ class Tally:
     completed: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def check(self, world: World, ended: str, before: dict[str, Any], said: str) -> None:
+    def check(self, world: FaultyWorld, ended: str, before: dict[str, Any], said: str) -> None:
         """After a fault: no traceback, no orphan, nothing lost, and the next run completes."""
         self.times += 1
         # Before the first line of tlc's own runs, Python says itself that it was interrupted.
@@ -205,14 +205,14 @@ class Tally:
         if found:
             self.problems.append(f"{ended}: {'; '.join(found)}\n{said[-600:]}")
 
-    def heal(self, world: World) -> None:
+    def heal(self, world: FaultyWorld) -> None:
         """Have the others' checkouts anew: the next fault is to find what this one found."""
         for path in world.checkouts():
             if path != world.web:
                 shutil.rmtree(path, ignore_errors=True)
         world.me.tlc("--yes", "pull-repos")
 
-    def at_tips(self, world: World) -> bool:
+    def at_tips(self, world: FaultyWorld) -> bool:
         """Say whether all checkouts but the person's are as the others have them."""
         for path in world.checkouts():
             if path != world.web:
@@ -232,16 +232,16 @@ class Tally:
 
 
 @pytest.fixture(params=["clones", "worktrees"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, archive: Path) -> World:
+def world(request: pytest.FixtureRequest, tmp_path: Path, archive: Path) -> FaultyWorld:
     """A world that is set up, in which the person has begun to work."""
-    world = World(tmp_path / "world", archive, request.param)
+    world = FaultyWorld(tmp_path / "world", archive, request.param)
     assert world.me.tlc("--yes", "init").code == 0
     assert world.me.tlc("--yes", "pull-repos").code == 0
     world.work()
     return world
 
 
-def prepare(world: World, moments: random.Random) -> None:
+def prepare(world: FaultyWorld, moments: random.Random) -> None:
     """Have something to do: branches that moved, a checkout that is not there, a directory that is not."""
     world.move_on()
     if moments.random() < 0.5:
@@ -266,7 +266,10 @@ MOMENTS = int(os.environ.get("TLC_TESTS_MOMENTS", "20"))
 
 @pytest.mark.parametrize("name", SIGNALS)
 def test_ended_at_any_moment(
-    world: World, moments: random.Random, name: str, record_property: Callable[[str, object], None]
+    world: FaultyWorld,
+    moments: random.Random,
+    name: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
     tally = Tally(name)
     for _ in range(MOMENTS):
@@ -329,7 +332,7 @@ def test_the_disk_is_full(
     tally, place = Tally("full disk"), tmp_path / "world"
     place.mkdir()
     with mounted(place, "-t", "tmpfs", "-o", "size=24m", "tmpfs"):
-        world = World(place, archive, layout)
+        world = FaultyWorld(place, archive, layout)
         assert world.me.tlc("--yes", "init").code == 0
         assert world.me.tlc("--yes", "pull-repos").code == 0
         world.work()
@@ -363,7 +366,7 @@ PLACES = [
 
 @needs_root
 def test_a_directory_is_read_only(
-    world: World, moments: random.Random, record_property: Callable[[str, object], None]
+    world: FaultyWorld, moments: random.Random, record_property: Callable[[str, object], None]
 ) -> None:
     tally = Tally("read-only directory")
     for place in PLACES:
@@ -395,7 +398,10 @@ LIMITS = {
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_limit(
-    world: World, moments: random.Random, name: str, record_property: Callable[[str, object], None]
+    world: FaultyWorld,
+    moments: random.Random,
+    name: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
     tally = Tally(name)
     for _ in range(15):
@@ -439,7 +445,7 @@ def test_the_network(
     if reason := missing():
         pytest.skip(reason)
     tally = Tally(name)
-    world = World(tmp_path / "world", archive, layout, url=False)
+    world = FaultyWorld(tmp_path / "world", archive, layout, url=False)
     with SshServer(tmp_path / "sshd", world.upstream.directory) as server:
         access = SshAccess(world.me.home, world.me.env, server)
         assert world.me.tlc("--yes", "init").code == 0
@@ -461,7 +467,7 @@ def test_the_network(
     tally.close(record_property)
 
 
-def test_nobody_listens(world: World, record_property: Callable[[str, object], None]) -> None:
+def test_nobody_listens(world: FaultyWorld, record_property: Callable[[str, object], None]) -> None:
     tally = Tally("GitHub is down")
     world.move_on()
     before = world.belongings()
@@ -480,7 +486,10 @@ def test_nobody_listens(world: World, record_property: Callable[[str, object], N
 
 @pytest.mark.parametrize("count", [2, 10])
 def test_several_at_once(
-    world: World, moments: random.Random, count: int, record_property: Callable[[str, object], None]
+    world: FaultyWorld,
+    moments: random.Random,
+    count: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     tally = Tally(f"{count} tlc at once")
     for _ in range(4):
@@ -505,14 +514,14 @@ def test_several_at_once(
 LOCKS = ["index.lock", "HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock"]
 
 
-def git_directory(world: World, path: Path, common: bool) -> Path:
+def git_directory(world: FaultyWorld, path: Path, common: bool) -> Path:
     option = "--git-common-dir" if common else "--git-dir"
     return Path(world.git("rev-parse", "--path-format=absolute", option, where=path).strip())
 
 
 @pytest.mark.parametrize("common", [False, True], ids=["checkout", "store"])
 def test_the_locks_of_others(
-    world: World,
+    world: FaultyWorld,
     moments: random.Random,
     common: bool,
     record_property: Callable[[str, object], None],
@@ -536,7 +545,7 @@ def test_the_locks_of_others(
 
 
 def test_a_clock_that_jumps(
-    world: World, moments: random.Random, record_property: Callable[[str, object], None]
+    world: FaultyWorld, moments: random.Random, record_property: Callable[[str, object], None]
 ) -> None:
     """All files are of next year, or of the year 1990, as after a wrong clock was put right."""
     tally = Tally("clock")

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
+import random
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
-
-from hypothesis import strategies as st
 
 import tlc
 
@@ -37,7 +35,7 @@ HOSTILE = [
         "../x",
         "../../x",
         "a/../../x",
-        "/etc/x",
+        "/dev/null/x",
         "~",
         "~/x",
     ),
@@ -85,154 +83,197 @@ HOSTILE = [
     ),
 ]
 OPTIONS = {SECRET, *(word for word in HOSTILE if word.startswith("-"))}
-WORDS = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=6))
-SCALARS = st.one_of(WORDS, st.integers(-2, 70_000), st.booleans(), st.floats(allow_nan=False))
-ANYTHING: st.SearchStrategy[Any] = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
-    max_leaves=6,
-)
+# The worst of them come most often, and so do the commands that could do harm with them.
+WORST = ["-hostile", "--upload-pack=x", "-oProxyCommand=x", "../x", "../../x", "a/../../x"]
+DOING = ["init --yes", "pull-repos --yes", "create-venvs --yes"]
+GOOD: dict[str, list[Any]] = {
+    "versions": ["17.0", "18.0", "20.0", "master", "12.0"],
+    "branches": ["17.0", "main", "a/b", "a=b", "@x", "16.0-fix#1"],
+    "name": ["web", "queue", "odoo", ".github", "a.b_c-D1", "..."],
+    "url": [
+        "https://example.com/a/b.git",
+        "ssh://git@example.com/b",
+        "file:///x/b",
+        "git@example.com:a/b",
+    ],
+    "organisation": ["odoo", "oca", "OCA", "x", "a.b"],
+    "init_dirs": ["customer", "a/b c", ".hidden", "a-b/{0}", "%s"],
+    "uv": ["ruff", "black[d]>=24.0", "odoo-venv", "a==1,<2"],
+    "npm": ["rtlcss", "@scope/name", "~x"],
+    "system_packages": ["postgresql", "g++", "git=1:2-0+b~1", "user/tap/x@1"],
+    "host": ["localhost", "127.0.0.1", "::1", "db.example.com"],
+}
 
 
-def usually(*good: Any) -> st.SearchStrategy[Any]:
-    """One of some right values, or in one case of a dozen a hostile one, or anything at all."""
-    right, wrong = st.sampled_from(good), WORDS | ANYTHING
-    return st.integers(0, 11).flatmap(lambda number: right if number else wrong)
+class Random(random.Random):
+    """Draws configs; the same for the same seed."""
+
+    def maybe(self, **fields: Callable[[], Any]) -> dict[str, Any]:
+        """A table with about half of these fields."""
+        return {name: draw() for name, draw in fields.items() if self.random() < 0.5}
+
+    def some(self, kind: str) -> list[Any]:
+        return self.choices(GOOD[kind], k=self.randrange(4))
+
+    def one(self, *values: Any) -> Callable[[], Any]:
+        return lambda: self.choice(values)
+
+    def entry(self) -> Any:
+        name, kind = self.choice(GOOD["name"]), self.randrange(3)
+        if kind == 0:
+            return name
+        if kind == 1:
+            return [name, self.some("branches")]
+        more = self.maybe(
+            branches=lambda: self.some("branches"),
+            url=lambda: self.choice(GOOD["url"]),
+            depth=self.one(0, 1, 5),
+            fork=self.one(True, False),
+        )
+        return {"name": name, **more}
+
+    def script(self) -> dict[str, Any]:
+        url = self.choice(["https://example.com/i.sh?a={0}", "https://example.com/@x/i.sh"])
+        name, digits = self.one("a name", "{name} %s", "é"), self.one("0" * 64)
+        return {"url": url, **self.maybe(name=name, sha256=digits, install_script=self.anything)}
+
+    def right(self) -> dict[str, Any]:
+        """A config in which nothing is wrong, but that an entry may stand there twice."""
+        both = self.one(True, False)
+        tools = self.maybe(
+            **{
+                kind: lambda kind=kind: self.some(kind) for kind in ("uv", "npm", "system_packages")
+            },
+            wkhtmltopdf=both,
+            script=lambda: [self.script() for _ in range(self.randrange(3))],
+            skills=self.anything,
+            github=self.anything,
+        )
+        organisations = {self.choice(GOOD["organisation"]) for _ in range(self.randrange(4))}
+        repos = {
+            name: [self.entry() for _ in range(self.randrange(3))] for name in sorted(organisations)
+        }
+        git = self.maybe(
+            protocol=self.one("ssh", "https"),
+            depth=self.one(0, 1, 5),
+            layout=self.one("clones", "worktrees"),
+            filter=self.one("", "", "", "blob:none"),
+            fork=self.one("", "me"),
+        )
+        venvs = self.maybe(
+            preset=self.one("demo", "local"),
+            python=lambda: dict.fromkeys(self.some("versions"), "3.12"),
+        )
+        postgres = self.maybe(
+            server=self.one("system", "own"),
+            user=self.one("odoo", "me_1"),
+            password=self.one(SECRET),
+            host=lambda: self.choice(GOOD["host"]),
+            port=self.one(5432, 5433),
+        )
+        return self.maybe(
+            versions=lambda: self.some("versions"),
+            jobs=self.one(1, 4),
+            newcomer=both,
+            create_launcher=both,
+            init_dirs=lambda: self.some("init_dirs"),
+            tools=lambda: tools,
+            repos=lambda: repos,
+            git=lambda: git,
+            venvs=lambda: venvs,
+            postgres=lambda: postgres,
+        )
+
+    def anything(self, depth: int = 0) -> Any:
+        kind = self.randrange(3 if depth > 2 else 5)
+        if kind == 3:
+            return [self.anything(depth + 1) for _ in range(self.randrange(3))]
+        if kind == 4:
+            return {
+                self.choice(HOSTILE): self.anything(depth + 1) for _ in range(self.randrange(3))
+            }
+        return self.choice([*HOSTILE, self.randint(-2, 70_000), 1.5, True])
+
+    def config(self) -> dict[str, Any]:
+        """A config in which mostly one thing is wrong: a value, or the name of a key."""
+        config = self.right()
+        for _ in range(self.choice([0, 1, 1, 1, 1, 2, 4])):
+            paths = list(places(config))
+            if not paths:
+                break
+            *above, last = self.choice(paths)
+            inside: Any = config
+            for key in above:
+                inside = inside[key]
+            words = self.choice([WORST, HOSTILE])
+            wrong = self.choice(words) if self.random() < 0.9 else self.anything()
+            if isinstance(inside, dict) and isinstance(wrong, str) and self.random() < 0.2:
+                inside[wrong] = inside.pop(last)
+            else:
+                inside[last] = wrong
+        return config
+
+    def text(self) -> str:
+        """The text of a config, in one of a dozen cases damaged."""
+        text = "".join(f"{toml(key)} = {toml(value)}\n" for key, value in self.config().items())
+        if self.randrange(12):
+            return text
+        at, junk = self.randrange(len(text) + 1), self.choice(HOSTILE)
+        return text[:at] + junk + text[at + len(junk) :]
 
 
-def some(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mostly a list."""
-    lists = st.lists(items, max_size=3)
-    return st.integers(0, 30).flatmap(lambda number: lists if number else ANYTHING)
-
-
-def table(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mostly a table with some of these keys."""
-    tables = st.fixed_dictionaries({}, optional=fields)
-    odd = st.tuples(tables, st.dictionaries(WORDS, ANYTHING, max_size=1)).map(
-        lambda two: two[0] | two[1]
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all that is in a value, the inner ones too."""
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
     )
-    kinds = [*[tables] * 20, odd, ANYTHING]
-    return st.sampled_from(kinds).flatmap(lambda kind: kind)
-
-
-VERSIONS = usually("17.0", "18.0", "20.0", "master", "12.0")
-BRANCHES = some(usually("17.0", "main", "a/b", "a=b", "@x", "16.0-fix#1"))
-NAMES = usually("web", "queue", "odoo", ".github", "a.b_c-D1", "...")
-URLS = usually(
-    "https://example.com/a/b.git", "ssh://git@example.com/b", "file:///x/b", "git@example.com:a/b"
-)
-ENTRY = st.one_of(
-    NAMES,
-    NAMES,
-    st.tuples(NAMES, BRANCHES).map(list),
-    table(name=NAMES, branches=BRANCHES, url=URLS, depth=usually(0, 1, 5), fork=st.booleans()),
-)
-ORGANISATIONS = st.one_of(st.sampled_from(["odoo", "oca", "OCA", "x", "a.b"]), WORDS)
-SCRIPT = table(
-    url=usually("https://example.com/i.sh?a={0}", "https://example.com/@x/i.sh"),
-    name=usually("a name", "{name} %s", "é"),
-    sha256=usually("0" * 64),
-    install_script=ANYTHING,
-)
-CONFIG = table(
-    versions=some(VERSIONS),
-    jobs=usually(1, 4),
-    newcomer=usually(True, False),
-    create_launcher=usually(True, False),
-    init_dirs=some(usually("customer", "a/b c", ".hidden", "a-b/{0}", "%s")),
-    tools=table(
-        uv=some(usually("ruff", "black[d]>=24.0", "odoo-venv", "a==1,<2")),
-        npm=some(usually("rtlcss", "@scope/name", "~x")),
-        system_packages=some(usually("postgresql", "g++", "git=1:2-0+b~1", "user/tap/x@1")),
-        wkhtmltopdf=usually(True, False),
-        script=some(SCRIPT),
-        skills=ANYTHING,
-        github=ANYTHING,
-    ),
-    repos=st.dictionaries(ORGANISATIONS, some(ENTRY), max_size=3),
-    git=table(
-        protocol=usually("ssh", "https"),
-        depth=usually(0, 1, 5),
-        layout=usually("clones", "worktrees"),
-        filter=usually("", "blob:none"),
-        fork=usually("", "me"),
-    ),
-    venvs=table(
-        preset=usually("demo", "local"), python=st.dictionaries(VERSIONS.map(str), usually("3.12"))
-    ),
-    postgres=table(
-        server=usually("system", "own"),
-        user=usually("odoo", "me_1"),
-        password=usually(SECRET),
-        host=usually("localhost", "127.0.0.1", "::1", "db.example.com"),
-        port=usually(5432, 5433),
-    ),
-)
+    for key, item in items:
+        yield (*path, key)
+        yield from places(item, (*path, key))
 
 
 def toml(value: Any) -> str:
     """A value as TOML, tables inline."""
     if isinstance(value, dict):
-        pairs = (f"{toml(str(key))} = {toml(item)}" for key, item in value.items())
+        pairs = (f"{toml(key)} = {toml(item)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=True).encode("utf-8", "replace").decode()
+        letters = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08X}" for c in value)
+        return f'"{"".join(letters)}"'
     return str(value).lower()
 
 
-def document(config: Any) -> str:
-    """A config as the text of a file; what is no table is no valid one either."""
-    if not isinstance(config, dict):
-        return f"versions = {toml(config)}\n"
-    return "".join(f"{toml(str(key))} = {toml(value)}\n" for key, value in config.items())
-
-
-def damaged(text: str, place: int, junk: str) -> str:
-    """A text with junk somewhere in it, instead of as much that was there."""
-    place %= len(text) + 1
-    return text[:place] + junk + text[place + len(junk) :]
-
-
-TEXTS = st.one_of(
-    *[CONFIG.map(document)] * 8,
-    st.builds(damaged, CONFIG.map(document), st.integers(0, 500), WORDS),
-    st.text(max_size=40),
-)
-COMMANDS = st.sampled_from(
-    [
-        *(
-            "init --yes",
-            "init",
-            "pull-repos --yes",
-            "pull-repos --yes --force",
-            "pull-repos --dry-run",
-        ),
-        *(
-            "create-venvs --yes",
-            "create-venvs --dry-run --force",
-            "install-tools --dry-run",
-            "up --dry-run",
-        ),
-        *("ensure-db-user --dry-run", "doctor --offline", "doctor", "status", "status --json", ""),
-        *(
-            "pull-repos -n --json",
-            "doctor --json",
-            "bootstrap -n",
-            "completion bash",
-            "config schema",
-        ),
-        *(
-            "generate-config odoo-dev",
-            "-q up -n",
-            "-v init -n",
-            "create-venvs 17.0 -n",
-            "status -f web",
-        ),
-    ]
-)
+COMMANDS = [
+    *("init --yes", "init", "pull-repos --yes", "pull-repos --yes --force", "pull-repos --dry-run"),
+    *(
+        "create-venvs --yes",
+        "create-venvs --dry-run --force",
+        "install-tools --dry-run",
+        "up --dry-run",
+    ),
+    *("ensure-db-user --dry-run", "doctor --offline", "doctor", "status", "status --json", ""),
+    *("pull-repos -n --json", "doctor --json", "bootstrap -n", "completion bash", "config schema"),
+    *(
+        "generate-config odoo-dev",
+        "-q up -n",
+        "-v init -n",
+        "create-venvs 17.0 -n",
+        "status -f web",
+    ),
+]
+ANSWERS = [
+    (1, ""),
+    (1, ""),
+    (0, ""),
+    (0, "x 1.0\n{0} y\n"),
+    (128, "fatal: {name}\n"),
+]  # of each child
 PROGRAMS = "git gh uv npm node ssh ssh-keygen ssh-keyscan sudo env apt-get apt-cache dpkg-query dpkg cc psql pg_isready".split()
 
 
@@ -277,6 +318,11 @@ class World:
             if content:
                 data = content.encode(errors="surrogatepass")
                 (self.root / name).write_bytes(data)
+        for version in ("17.0", "18.0", "master"):
+            odoo = self.root / "odoo" / "odoo" / version / "odoo"
+            odoo.mkdir(parents=True)
+            (odoo / "release.py").write_text("version_info = (17, 0, 0, 'final', 0, '')\n")
+            (odoo.parent / "odoo-bin").touch()
         self.commands.clear()
         commands, (code, output) = self.commands, answer
 

@@ -52,9 +52,9 @@ def marked(source: str, chosen: Sequence[str]) -> tuple[str, list[str]]:
         if any(re.fullmatch(one, name) for one in chosen for name in (node.name, *section)):
             taken.append(node.name)
         else:
-            # The first line of the definition, below its decorators.
-            end = lines[node.lineno - 1].rstrip("\n")
-            lines[node.lineno - 1] = f"{end}  # pragma: no mutate block\n"
+            # mutmut reads it where the head of a definition ends.
+            at = next(n for n in range(node.lineno - 1, len(lines)) if lines[n].endswith(":\n"))
+            lines[at] = f"{lines[at][:-1]}  # pragma: no mutate block\n"
     return "".join(lines), taken[::-1]
 
 

@@ -128,7 +128,7 @@ def test_without_byte_code_the_source_runs(
 
 
 @pytest.fixture(params=PACKINGS)
-def check_online(
+def probe(
     request: pytest.FixtureRequest, built: Callable[..., Path], sandbox: Sandbox, tmp_path: Path
 ) -> Sandbox:
     """A sandbox whose archive has PROBE for its program; PATH leads nowhere."""

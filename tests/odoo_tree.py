@@ -1,6 +1,7 @@
 """Stand-ins for the checkouts of Odoo and OCA: small, and of the shape that the real odoo-venv and uv want.
 
-`python3 tests/odoo_tree.py DIRECTORY VERSION` writes an Odoo.
+`python3 tests/odoo_tree.py [--serving] DIRECTORY VERSION` writes an Odoo; one that is serving opens its database, and
+answers HTTP until it is ended.
 """
 
 from __future__ import annotations
@@ -118,6 +119,38 @@ def main():
 '''
 
 
+# One that is serving: pure Python speaks to the database, as nothing shall be compiled.
+DRIVER = "pg8000==1.31.2"
+SERVING = """
+import pg8000.native
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        [[database, role, server]] = self.server.database.run(
+            "SELECT current_database(), current_user, current_setting('server_version')"
+        )
+        page = 'Odoo %s, on database %s of PostgreSQL %s, as role %s\\n'
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write((page % (release.version, database, server, role)).encode())
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def serve(values):
+    login = {'user': values['db_user'], 'password': values['db_password'], 'host': values['db_host'],
+             'port': int(values['db_port'])}
+    name, first = values['db_name'], pg8000.native.Connection(database='postgres', **login)
+    if not first.run('SELECT 1 FROM pg_database WHERE datname = :name', name=name):
+        first.run('CREATE DATABASE "%s"' % name)
+    server = http.server.HTTPServer(('127.0.0.1', int(values['http_port'])), Page)
+    server.database = pg8000.native.Connection(database=name, **login)
+    server.serve_forever()
+"""
+
+
 def manifest(name: str, version: str, python: Sequence[str] = ()) -> str:
     """The text of an addon's manifest that wants these packages."""
     external = f"    'external_dependencies': {{'python': {list(python)!r}}},\n" if python else ""
@@ -214,5 +247,23 @@ def unbuildable(directory: Path, header: str = "ldap.h", name: str = "tlc-header
     return archive.as_uri()
 
 
+def serving(files: Mapping[str, str]) -> dict[str, str]:
+    """Return an Odoo's files so that it opens its database and answers HTTP, as the real one does when it is started."""
+    start = "    if given.serve:\n"
+    before, found, _ = files["odoo/cli.py"].partition(start)
+    assert found
+    return {
+        **files,
+        "odoo/cli.py": before.replace("\ndef main():", f"{SERVING}\n\ndef main():")
+        + "    serve(values)\n",
+        "requirements.txt": f"{files['requirements.txt']}{DRIVER}\n",
+        "setup.py": files["setup.py"].replace(
+            "'passlib'", f"'passlib', '{DRIVER.partition('=')[0]}'"
+        ),
+    }
+
+
 if __name__ == "__main__":
-    make_odoo(Path(sys.argv[1]), sys.argv[2])
+    *options, place, release = sys.argv[1:]
+    made = odoo_files(release)
+    write(Path(place), serving(made) if options == ["--serving"] else made)

@@ -38,6 +38,7 @@ import time
 # Python itself. TYPE_CHECKING is a name that checkers know; importing typing would cost 3 ms.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import selectors
     import argparse
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, Self, TextIO, TypeVar, dataclass_transform
@@ -90,7 +91,6 @@ RELEASE_URL = "https://github.com/trobz/tlc/releases/latest/download"
 
 
 AGAIN, TERMINAL = "again", "terminal"  # what may help: see Cause
-EDIT = "edit config.toml"  # shown as the command that does it, see Settings.called()
 
 
 # ----------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class Fix(Record):
         return self.replace(commands=tuple(map(fill, self.commands)), **texts)
 
     def render(self, program: Sequence[str], config_path: str) -> str:
-        """Return the text to paste, `tlc` as `program` calls it; what is by hand begins with "# "."""
+        """Return the text to paste, `tlc` as `program` calls it; by hand it begins with "# "."""
         if self.by_hand:
             return f"# {self.by_hand}"
         lines = []
@@ -303,7 +303,7 @@ class TlcError(Exception):
     code = "error"
     exit_code = 1
 
-    def __init__(self, message: str, fix: Fix | str = NO_FIX) -> None:
+    def __init__(self, message: str, fix: Fix = NO_FIX) -> None:
         super().__init__(message)
         self.message = message
         self.fix = fix
@@ -348,12 +348,7 @@ def free_name(path: str) -> str:
     return free
 
 
-def move_away(path: str) -> str:
-    """The command that moves what is at a path to a name beside it that is free."""
-    return f"mv {pasted(path)} {pasted(free_name(path))}"
-
-
-def describe(error: TlcError | OSError) -> tuple[str, Fix | str]:
+def describe(error: TlcError | OSError) -> tuple[str, Fix]:
     """Return an error in one line, and its fix."""
     import errno
 
@@ -363,17 +358,16 @@ def describe(error: TlcError | OSError) -> tuple[str, Fix | str]:
     directory = os.path.dirname(path)
     while directory and not os.path.exists(directory):
         directory = os.path.dirname(directory)
-    mends = {
-        errno.EACCES: "ls -ld",
-        errno.EPERM: "ls -ld",
-        errno.EROFS: "df",
-        errno.ENOSPC: "df -h",
-        errno.EDQUOT: "df -h",
+    looks = {
+        errno.EACCES: ("ls", "-ld"),
+        errno.EPERM: ("ls", "-ld"),
+        errno.EROFS: ("df",),
+        errno.ENOSPC: ("df", "-h"),
+        errno.EDQUOT: ("df", "-h"),
     }
-    mend = mends.get(error.errno or 0, "") if directory else ""
-    return f"{tilde(path)}: " * bool(path) + str(
-        error.strerror or error
-    ), f"{mend} {pasted(directory)}" * bool(mend)
+    words = looks.get(error.errno or 0) if directory else None
+    fix = paste(*words, directory) if words else NO_FIX
+    return (f"{tilde(path)}: " if path else "") + str(error.strerror or error), fix
 
 
 class Interrupted(Exception):
@@ -500,7 +494,7 @@ class Terminal:
         return error.exit_code
 
     def flush(self) -> bool:
-        """Write out what is still held back; return False when stdout is a full disk or the like."""
+        """Write out what is held back; return False when stdout is a full disk or the like."""
         try:
             self.stdout.flush()
             self.stderr.flush()
@@ -597,7 +591,8 @@ def render_tree(root: str, entries: Mapping[str, str]) -> str:
     def rows(parent: str, indent: str) -> Iterator[tuple[str, str]]:
         for name in children.get(parent, []):
             last = name == children[parent][-1]
-            yield indent + ("└── " if last else "├── ") + name, entries.get(parent + name, "")
+            corner = "└── " if last else "├── "
+            yield indent + corner + name, entries.get(parent + name, "")
             yield from rows(parent + name, indent + ("    " if last else "│   "))
 
     shown = list(rows("", ""))
@@ -747,7 +742,7 @@ class Report:
                 yield f"  ... and {len(group) - len(shown)} more"
 
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Show doctor's table of a group: what is not OK with its fix; of much that is OK the names."""
+        """Show doctor's table of a group: what is not OK with its fix; of much that is OK names."""
         outcomes = [each for each in outcomes if each.kind == name]
         if not outcomes:
             return
@@ -792,7 +787,7 @@ class Report:
         log_path: str,
         following: str,
     ) -> None:
-        """Print the closing block: what is worth reading, the counts, the log, and what to run next.
+        """Print the closing block: what is worth reading, counts, the log, and what to run next.
 
         What is alike is one line with the one command that mends it all.
         """
@@ -1118,7 +1113,7 @@ MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 class Log:
     """The log of one run: every command with its output. `path` is "" while there is no file.
 
-    Held in memory until open(), so that a dry run, or one with nothing to do, leaves nothing behind.
+    Held in memory until open(), so that a dry run, or one with nothing to do, leaves none behind.
     """
 
     def __init__(self, directory: str, command: str) -> None:
@@ -1246,14 +1241,9 @@ class Runner:
             why = done.complaint
         except OSError as error:  # built for another machine
             why = str(error.strerror)
-        fix = (
-            "xcode-select --install"
-            if path.startswith("/usr/bin/") and sys.platform == "darwin"
-            else ""
-        )
-        raise ExecutableNotFoundError(
-            f"{tilde(path)} does not run: {why}", fix or install_hint(program)
-        )
+        stub = path.startswith("/usr/bin/") and sys.platform == "darwin"
+        fix = paste("xcode-select", "--install") if stub else install_hint(program)
+        raise ExecutableNotFoundError(f"{tilde(path)} does not run: {why}", fix)
 
     def run(
         self,
@@ -1328,13 +1318,13 @@ class Runner:
             self.on_command(quoted, done.seconds)
 
     def prefix_of(self, user: str, env: Mapping[str, str]) -> list[str]:
-        """Return what goes before a command of `user`: runuser as root, else sudo, which asks nothing."""
+        """Return what goes before a command of `user`: runuser, or a sudo that does not ask."""
         words = as_user(user)
         if not words:
             return []
         if words[0] == "runuser":
             return [self.which("runuser"), *words[1:]]
-        # sudo drops the environment; the way to the network is kept by name: it may hold a password.
+        # sudo drops the environment; the way to the network is kept by name: it may be secret.
         kept = ",".join(name for name in self.environ if name.lower() in HANDED_ENVIRONMENT)
         preserve = [f"--preserve-env={kept}"] if kept else []
         pairs = [f"{name}={value}" for name, value in env.items()]
@@ -1406,9 +1396,8 @@ class Child:
     ) -> tuple[bytes, bytes]:
         """Return its output and messages once it has ended; `at_end`: not ended with the run.
 
-        Ends it after `patience` seconds without a byte, and says so in its messages.
-
-        Does not wait for grandchildren that keep its pipes open.
+        Ends it after `patience` seconds without a byte, and says so in its messages. Does not wait
+        for grandchildren that keep its pipes open.
         """
         import selectors
 
@@ -1418,16 +1407,7 @@ class Child:
         with selectors.DefaultSelector() as selector:
             for each in output:
                 selector.register(each.stream, selectors.EVENT_READ, each)
-            while selector.get_map() or self.process.poll() is None:
-                ended = self.process.poll() is not None
-                ready = selector.select(timeout=0 if ended else POLL)
-                if ended and not ready:
-                    break
-                for key, _events in ready:
-                    if not key.data.read():
-                        selector.unregister(key.fileobj)
-                if not selector.get_map():
-                    self._wait()
+            while self._read(selector):
                 if time.monotonic() > deadline:
                     deadline = float("inf")
                     self._end_if_silent(output)
@@ -1438,6 +1418,17 @@ class Child:
             self.signal("SIGKILL", False)  # what the group still holds
         return output[0].close(), output[1].close()
 
+    def _read(self, selector: selectors.BaseSelector) -> bool:
+        """Take in what it says for a moment; return False once it has ended and said all."""
+        ended = self.process.poll() is not None
+        ready = selector.select(timeout=0 if ended else POLL)
+        for key, _events in ready:
+            if not key.data.read():
+                selector.unregister(key.fileobj)
+        if not selector.get_map() and not ended:  # it has closed its output
+            self._wait()
+        return bool(ready) or not ended
+
     def _end_if_silent(self, output: Sequence[Output]) -> None:
         """End a child that has said nothing so far, and say so in its messages."""
         if not any(each.chunks for each in output):
@@ -1445,7 +1436,7 @@ class Child:
             self.signal("SIGTERM", False)
 
     def _wait(self) -> None:
-        """Wait a moment for the end of a child that has closed its output."""
+        """Wait a moment for its end."""
         import subprocess
 
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -1527,22 +1518,14 @@ class Settings(Record):
     quiet: bool
     environ: Mapping[str, str]
 
-    def called(self, fix: Fix | str) -> str:
-        """Return a command to paste: `tlc` as it was called, EDIT with the person's editor."""
-        if isinstance(fix, Fix):
-            return fix.render(shlex.split(self.program), self.config_path)
-        fix = fix.replace(EDIT, edit(self.config_path))
-        return re.sub(r"(?<!\S)tlc (?=[a-z-])", lambda _: f"{self.program} ", fix)
+    def called(self, fix: Fix) -> str:
+        """Return a fix as text to paste, `tlc` as it was called."""
+        return fix.render(shlex.split(self.program), self.config_path)
 
     @property
     def config_path(self) -> str:
         """Return the path of config.toml."""
         return os.path.join(self.code_root, "config.toml")
-
-
-def edit(path: str) -> str:
-    """Return the command that opens a file in the person's editor."""
-    return f"${{EDITOR:-nano}} {pasted(path)}"
 
 
 def edit_file(path: str = CONFIG_PATH, note: str = "") -> Fix:
@@ -2364,7 +2347,7 @@ class CheckResult(Record):
     force_action: str = ""
     needs_confirmation: bool = False
     tentative: bool = False
-    fix: Fix | str = NO_FIX
+    fix: Fix = NO_FIX
     detail: str = ""
 
 
@@ -2373,12 +2356,12 @@ def ok(message: str, **more: Any) -> CheckResult:
     return CheckResult(CheckStatus.OK, message, **more)
 
 
-def warn(message: str, fix: Fix | str = NO_FIX, **more: Any) -> CheckResult:
+def warn(message: str, fix: Fix = NO_FIX, **more: Any) -> CheckResult:
     """Return a finding that one can work with."""
     return CheckResult(CheckStatus.WARN, message, fix=fix, **more)
 
 
-def fail(message: str, fix: Fix | str = NO_FIX, **more: Any) -> CheckResult:
+def fail(message: str, fix: Fix = NO_FIX, **more: Any) -> CheckResult:
     """Return a finding that one cannot work with."""
     return CheckResult(CheckStatus.FAIL, message, fix=fix, **more)
 
@@ -2397,7 +2380,7 @@ class TaskResult(Record):
 
     status: str
     message: str
-    fix: Fix | str = NO_FIX
+    fix: Fix = NO_FIX
     detail: str = ""
     needs_terminal: str = ""
 
@@ -2423,7 +2406,7 @@ class Resource:
     kind = ""
     batch = ""  # resources of one kind and batch are applied together, by apply_batch
     remark = ""  # what it is for, in a few words
-    fix: Fix | str = NO_FIX  # the command that applies it, for doctor
+    fix: Fix = NO_FIX  # the command that applies it, for doctor
     online = False  # it is nothing but its check_online()
     on_terminal = False  # it is applied alone, with the terminal, where there is one
     optional = False  # whether one can work without it
@@ -2439,7 +2422,7 @@ class Resource:
         raise NotImplementedError
 
     def check_online(self) -> CheckResult | None:
-        """Return how it stands as only the network can tell, which then counts; None for no more."""
+        """Return how it stands as only the network can tell, which then counts, or None."""
         return None
 
     def apply(self, task: Task) -> TaskResult:
@@ -2448,7 +2431,7 @@ class Resource:
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
-        """Apply several resources of one batch in one go; return their results in the same order."""
+        """Apply several resources of one batch in one go; return their results in order."""
         return [resource.apply(task) for resource in resources]
 
     def privileged(self) -> Sequence[Privileged]:
@@ -2464,8 +2447,8 @@ class Resource:
 class Memo:
     """A look that many checks share, such as the list of installed packages."""
 
-    def __init__(self, look: Callable[[], Any]) -> None:
-        self.look = look
+    def __init__(self, compute: Callable[[], Any]) -> None:
+        self.compute = compute
         self.found: list[Any] = []
         self.lock = threading.Lock()
 
@@ -2473,7 +2456,7 @@ class Memo:
         """Return what the look found, made at the first call. Raises what it raises."""
         with self.lock:
             if not self.found:
-                self.found.append(self.look())
+                self.found.append(self.compute())
             return self.found[0]
 
     def forget(self) -> None:
@@ -2506,7 +2489,7 @@ class Outcome(Record):
     detail: str
     fix: str
     seconds: float
-    remedy: Fix | str = NO_FIX  # the fix as data
+    remedy: Fix = NO_FIX  # the fix as data
 
     def as_json(self) -> dict[str, Any]:
         """Return what --json prints of it."""
@@ -2638,7 +2621,7 @@ def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None
         except BlockingIOError:
             if time.monotonic() > deadline:
                 wrong = f"the {program} of a run that was killed is still at work"
-                raise TlcError(wrong, f"pgrep -af {program}") from None
+                raise TlcError(wrong, paste("pgrep", "-af", program)) from None
             task.report(f"waiting for the {program} of a run that was killed")
             runner.pause(0.2)
         except OSError:  # a file system without locks
@@ -2755,7 +2738,7 @@ class Inspector:
         action = found.force_action if self.force and found.force_action else found.action
         return Step(stage, resource, found, time.monotonic() - started, action)
 
-    def guarded(self, work: Callable[[], T], failure: Callable[[str, Fix | str], T]) -> T:
+    def guarded(self, work: Callable[[], T], failure: Callable[[str, Fix], T]) -> T:
         """Return what `work` returns, or what `failure` makes of its error's message and fix."""
         try:
             return work()
@@ -2852,7 +2835,7 @@ class Engine(Inspector):
         self,
         stages: Sequence[Stage],
         view: View | None = None,
-        after: Callable[[], Fix | str] | None = None,
+        after: Callable[[], Fix] | None = None,
     ) -> int:
         """Run a command from its plan to its closing block; return the exit code.
 
@@ -2973,18 +2956,18 @@ class Engine(Inspector):
         Where that cannot be seen, what would have been done fails with that reason.
         """
 
-        def look() -> Sequence[Step]:
+        def found_now() -> Sequence[Step]:
             self.need_programs([stage])
             for memo in stage.memos:
                 memo.forget()
             return self.check([stage])[0]
 
-        def blocked(message: str, fix: Fix | str) -> Sequence[Step]:
+        def blocked(message: str, fix: Fix) -> Sequence[Step]:
             found = fail(message, fix)
             steps = self.steps[stage]
             return [each.replace(found=found, action="") if each.action else each for each in steps]
 
-        return self.guarded(look, blocked)
+        return self.guarded(found_now, blocked)
 
     def apply(self, stage: Stage, steps: Sequence[Step]) -> None:
         """Apply what the checks named an action for. Raises Interrupted."""
@@ -3049,11 +3032,11 @@ class Engine(Inspector):
         result = untouched(step, step.resource in self.began, self.settings.dry_run)
         return self.outcome(step, result, 0.0 if step.action else step.seconds)
 
-    def close(self, seconds: float, after: Callable[[], Fix | str] | None) -> int:
+    def close(self, seconds: float, after: Callable[[], Fix] | None) -> int:
         """Print the closing block, and the JSON document; return the exit code."""
         interrupted, dry_run = self.runner.stopped_at is not None, self.settings.dry_run
         failed = any(each.status == "failed" for each in self.outcomes)
-        following: Fix | str = NO_FIX
+        following: Fix = NO_FIX
         if interrupted:
             following = paste("tlc", Raw(self.settings.again))
         elif after:
@@ -3094,7 +3077,7 @@ class Directory(Resource):
         if os.path.isdir(self.path):
             return ok("there")
         if os.path.lexists(self.path):
-            fix = f"{move_away(self.path)} && tlc init"
+            fix = paste("mv", self.path, free_name(self.path)).then("tlc", "init")
             return fail("something that is not a directory is in the way", fix)
         return missing("make directory")
 
@@ -3307,7 +3290,8 @@ GIT_CAUSES = (
           "{host} and your ssh have no {0} in common; it offers {1}",
           by_hand("allow {1} for {host} in ~/.ssh/config, or ask for a newer one there")),
     Cause(r"ERROR: (The \S+ organization has enabled or enforced SAML SSO)", "{0}",
-          by_hand("authorize your ssh key for that organization at https://github.com/settings/keys")),
+          by_hand("authorize your ssh key for that organization at"
+                  " https://github.com/settings/keys")),
     Cause(r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", LOGIN,
           TERMINAL),
     Cause(NOT_INSTALLED, "git is set up to run {0}, which is not installed", by_hand("{0}")),
@@ -5229,7 +5213,7 @@ class SystemPackage(Resource):
 
     kind = "package"
     batch = "all"
-    fix: Fix | str = INSTALL_TOOLS
+    fix: Fix = INSTALL_TOOLS
 
     def __init__(self, name: str, packages: Packages) -> None:
         super().__init__(name.partition("|")[0])
@@ -5406,7 +5390,7 @@ class AptSource(Resource):
         source: Mapping[str, str],
         packages: Packages,
         not_needed: Callable[[], str],
-        fix: Fix | str,
+        fix: Fix,
     ) -> None:
         super().__init__(name)
         self.source, self.packages, self.not_needed, self.fix = source, packages, not_needed, fix
@@ -5528,7 +5512,7 @@ class Uv(Resource):
     """uv by its own installer; where that cannot be reached, uv's wheel in a venv of tlc's own."""
 
     kind = "program"
-    fix: Fix | str = paste("tlc", "bootstrap", "--only", "uv")
+    fix: Fix = paste("tlc", "bootstrap", "--only", "uv")
 
     def __init__(self, runner: Runner, data_dir: str, packages: Packages | None) -> None:
         super().__init__("uv")
@@ -5612,7 +5596,7 @@ class HostKey(Resource):
 
     kind = "host key"
     group = "Connectivity"
-    fix: Fix | str = paste("tlc", "bootstrap", "--only", "ssh")
+    fix: Fix = paste("tlc", "bootstrap", "--only", "ssh")
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(GITHUB_HOST)
@@ -5793,7 +5777,7 @@ class Script(Resource):
     """An installer script from the network; run once for each address and checksum."""
 
     kind = "script"
-    fix: Fix | str = INSTALL_TOOLS
+    fix: Fix = INSTALL_TOOLS
 
     def __init__(self, runner: Runner, state_dir: str, url: str, name: str, sha256: str) -> None:
         import hashlib
@@ -5885,7 +5869,7 @@ class NpmPackage(Resource):
     kind = "npm package"
     batch = "all"
     optional = True
-    fix: Fix | str = INSTALL_TOOLS
+    fix: Fix = INSTALL_TOOLS
 
     # "npm error 404  The requested resource 'name@*' could not be found", or "'name@*' is not in
     # this registry"
@@ -5920,7 +5904,7 @@ class UvTool(Resource):
 
     kind = "uv tool"
     optional = True
-    fix: Fix | str = INSTALL_TOOLS
+    fix: Fix = INSTALL_TOOLS
 
     def __init__(self, spec: str, runner: Runner, installed: Memo) -> None:
         super().__init__(spec)
@@ -7062,7 +7046,7 @@ class DatabaseRole(Resource):
     """The role Odoo logs in as: LOGIN, CREATEDB, never made a superuser."""
 
     kind = "role"
-    fix: Fix | str = paste("tlc", "ensure-db-user")
+    fix: Fix = paste("tlc", "ensure-db-user")
 
     CREATE = "create the role, or set its password and rights"
     LOOK = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
@@ -7219,9 +7203,9 @@ VITAL_PACKAGES = {
 
 
 class DoctorCheck(Resource):
-    """Something only doctor looks at: `look` returns its finding, or None for nothing to say.
+    """Something only doctor looks at: `find` returns its finding, or None for nothing to say.
 
-    `online`: `look` asks the network. `repair`: the resource that doctor --fix applies by force.
+    `online`: `find` asks the network. `repair`: the resource that doctor --fix applies by force.
     """
 
     kind = "examination"
@@ -7229,18 +7213,18 @@ class DoctorCheck(Resource):
     def __init__(
         self,
         name: str,
-        look: Callable[[], CheckResult | None],
+        find: Callable[[], CheckResult | None],
         online: bool = False,
         repair: Resource | None = None,
     ) -> None:
         super().__init__(name)
-        self.look, self.online, self.repair = look, online, repair
+        self.find, self.online, self.repair = find, online, repair
 
     def check(self) -> CheckResult:
-        return (None if self.online else self.look()) or ok("")
+        return (None if self.online else self.find()) or ok("")
 
     def check_online(self) -> CheckResult | None:
-        return self.look() if self.online else None
+        return self.find() if self.online else None
 
 
 class Repair(Resource):
@@ -7248,10 +7232,10 @@ class Repair(Resource):
 
     def __init__(self, check: DoctorCheck, resource: Resource) -> None:
         super().__init__(check.name)
-        self.kind, self.look, self.resource = resource.kind, check.check, resource
+        self.kind, self.find, self.resource = resource.kind, check.check, resource
 
     def check(self) -> CheckResult:
-        found = self.look()
+        found = self.find()
         return found if found.status == CheckStatus.OK else found.replace(action="rebuild")
 
     def apply(self, task: Task) -> TaskResult:
@@ -7341,7 +7325,7 @@ def check_inotify() -> CheckResult | None:
 
 
 def check_ssh(runner: Runner) -> CheckResult | None:
-    """Whether GitHub knows one of the person's ssh keys; None where git goes there by another way."""
+    """Return whether GitHub knows one of the person's ssh keys; None if git goes another way."""
     asked = [runner.which("git"), "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
     if not runner.run(asked).out.startswith("git@"):
         return None
@@ -7355,7 +7339,7 @@ def check_ssh(runner: Runner) -> CheckResult | None:
 
 
 def check_program(runner: Runner, name: str) -> CheckResult:
-    """Which version of a program there is. Raises ExecutableNotFoundError."""
+    """Return the version of a program there is. Raises ExecutableNotFoundError."""
     return ok(runner.version_of(name))
 
 
@@ -7974,7 +7958,7 @@ def start_newest(context: Context) -> Fix:
     return newest.run.noted(f"then {newest.address}, as admin with the password admin")
 
 
-def summarize(context: Context) -> tuple[str, Fix | str]:
+def summarize(context: Context) -> tuple[str, Fix]:
     """Return how this machine stands, in a line, and the command worth running next.
 
     Looks only at what is on disk, and quickly.
@@ -8001,7 +7985,7 @@ def summarize(context: Context) -> tuple[str, Fix | str]:
     return summary, start_newest(context) or paste("tlc", "doctor")
 
 
-def worth_running(context: Context, command: Command) -> Fix | str:
+def worth_running(context: Context, command: Command) -> Fix:
     """Return what is worth running after a command, NO_FIX for nothing."""
     return NO_FIX if command.help_group == "look" else summarize(context)[1]
 
@@ -8015,25 +7999,25 @@ def uses_ssh(config: Config) -> bool:
 @functools.cache
 def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     """Return what only doctor looks at, by group; without a valid config what needs none."""
-    runner, settings, look = context.runner, context.settings, functools.partial
+    runner, settings, of = context.runner, context.settings, functools.partial
     found: dict[str, list[DoctorCheck]] = {
-        "Configuration": [DoctorCheck("config.toml", look(check_config, settings.config_path))],
+        "Configuration": [DoctorCheck("config.toml", of(check_config, settings.config_path))],
         "Tools": [
-            DoctorCheck("~/.local/bin", look(check_path, runner)),
-            DoctorCheck("C compiler", look(check_headers, runner)),
-            DoctorCheck("wkhtmltopdf", look(check_wkhtmltopdf, runner)),
-            DoctorCheck("disk", look(check_disk, settings.code_root)),
+            DoctorCheck("~/.local/bin", of(check_path, runner)),
+            DoctorCheck("C compiler", of(check_headers, runner)),
+            DoctorCheck("wkhtmltopdf", of(check_wkhtmltopdf, runner)),
+            DoctorCheck("disk", of(check_disk, settings.code_root)),
             DoctorCheck("inotify", check_inotify),
         ],
     }
-    ssh = DoctorCheck(f"ssh to {GITHUB_HOST}", look(check_ssh, runner), online=True)
+    ssh = DoctorCheck(f"ssh to {GITHUB_HOST}", of(check_ssh, runner), online=True)
     try:
         config = context.config()
     except ConfigError:
         return {**found, "Connectivity": [ssh]}
     found["Connectivity"] = [ssh] if uses_ssh(config) else []
     for name in ["psql", *(["npm"] if config.data["tools"]["npm"] else [])]:
-        found["Tools"].append(DoctorCheck(name, look(check_program, runner, name)))
+        found["Tools"].append(DoctorCheck(name, of(check_program, runner, name)))
     # A private repository tells whether one has access, a public one whether its owner is right.
     asked: dict[str, list[Repository]] = {}
     for each in config.repositories:
@@ -8043,13 +8027,13 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     for name, repositories in asked.items():
         few = list({each.url: each for each in repositories}.values())[:3]
         doors = [Git(runner, "/", each, "", connections) for each in few]
-        access = DoctorCheck(f"access to {name}", look(check_any_access, doors), online=True)
+        access = DoctorCheck(f"access to {name}", of(check_any_access, doors), online=True)
         found["Connectivity"].append(access)
     venvs = {each.name: each for each in context.stages_of("create-venvs")[0].resources}
     found["Virtual Environments"] = [
         DoctorCheck(
             f"import odoo, {version}",
-            look(check_imports, runner, OdooVersion(settings, config, version)),
+            of(check_imports, runner, OdooVersion(settings, config, version)),
             repair=venvs[version],
         )
         for version in config.versions
@@ -8454,14 +8438,14 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
             self.add_argument(*names, **{"help": argparse.SUPPRESS, **told})
 
     plain = argparse.RawDescriptionHelpFormatter
-    look: dict[str, Any] = {"allow_abbrev": False, "formatter_class": plain}
-    parsers = {"": Parser(prog="tlc", **look)}
+    options: dict[str, Any] = {"allow_abbrev": False, "formatter_class": plain}
+    parsers = {"": Parser(prog="tlc", **options)}
     commands = parsers[""].add_subparsers(dest="command", metavar="COMMAND")
     for each in COMMANDS.values():
         examples = "\n  ".join(["examples:", *each.examples])
         more = f"{examples}\n\nOptions of every command: tlc help"
         parsers[each.name] = commands.add_parser(
-            each.name, prog=f"tlc {each.name}", description=each.about, epilog=more, **look
+            each.name, prog=f"tlc {each.name}", description=each.about, epilog=more, **options
         )
         for names, options in each.arguments:
             parsers[each.name].add(names, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import re
 import shlex
 import signal
 import sys
@@ -185,12 +186,12 @@ def test_what_is_missing_is_applied_once(bench: Bench) -> None:
 def test_what_no_action_can_help_is_told_with_its_mend_and_never_applied(
     bench: Bench, found: str, status: str, code: int
 ) -> None:
-    toy = Toy("a", tlc.CheckResult(found, "broken", fix="mend it", detail="badly"))
+    toy = Toy("a", tlc.CheckResult(found, "broken", fix=tlc.paste("repair", "it"), detail="badly"))
     assert bench.run(toy) == (code, [("a", status)])
     assert toy.applied == []
     assert (bench.outcomes[0].message, bench.outcomes[0].fix, bench.outcomes[0].detail) == (
         "broken",
-        "mend it",
+        "repair it",
         "badly",
     )
 
@@ -235,20 +236,21 @@ def test_the_work_can_report_how_far_it_is(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "fix",
+    ("fix", "shown"),
     [
-        "{} init",
-        "mv a a.old && {} init",
-        "PGUSER=x {} init",
-        "apt-get install x; {} init   # {} -v tells more",
+        (tlc.paste("tlc", "init"), "{} init"),
+        (tlc.paste("mv", "a", "my tlc dir").then("tlc", "init"), "mv a 'my tlc dir' && {} init"),
+        (tlc.paste("tlc", "init", note="tlc -v tells more"), "{} init   # tlc -v tells more"),
+        (tlc.paste("a", tlc.Raw("||"), "b"), "a || b"),
+        (tlc.by_hand("ask tlc's author"), "# ask tlc's author"),
     ],
 )
-def test_a_mend_calls_tlc_as_it_was_called(make_bench: MakeBench, fix: str) -> None:
+def test_a_fix_calls_tlc_as_it_was_called_and_quotes_what_needs_it(
+    make_bench: MakeBench, fix: tlc.Fix, shown: str
+) -> None:
     bench = make_bench(program="python3 ~/tlc.pyz")
-    bench.run(
-        Toy("a", tlc.CheckResult(tlc.CheckStatus.FAIL, "broken", fix=fix.replace("{}", "tlc")))
-    )
-    assert bench.outcomes[0].fix == fix.replace("{}", "python3 ~/tlc.pyz")
+    bench.run(Toy("a", tlc.fail("broken", fix)))
+    assert bench.outcomes[0].fix == shown.replace("{}", "python3 '~/tlc.pyz'")
 
 
 # --- what goes wrong
@@ -268,9 +270,9 @@ class Broken(Toy):
 @pytest.mark.parametrize(
     ("error", "message", "fix"),
     [
-        (tlc.TlcError("too bad", "try this"), "too bad", "try this"),
+        (tlc.TlcError("too bad", tlc.paste("try", "this")), "too bad", "try this"),
         (
-            tlc.ExecutableNotFoundError("x is not installed.", "apt x"),
+            tlc.ExecutableNotFoundError("x is not installed.", tlc.paste("apt", "x")),
             "x is not installed.",
             "apt x",
         ),
@@ -324,10 +326,11 @@ def test_the_closing_block_names_each_cause_once_with_its_fix_then_the_counts_an
     ]
     bench.run(*failed, Toy("c", apply=lambda _: tlc.TaskResult("skipped", "why not")), Toy("d", OK))
     log = tlc.tilde(bench.log.path)
-    assert [line.split() for line in closing_block(capsys.readouterr().err)] == [
+    block = re.sub(r"in \d+\.\d s", "in 0.0 s", capsys.readouterr().err)
+    assert [line.split() for line in closing_block(block)] == [
         *(["failed", "a,", "b:", "no"], ["line", "1"], ["line", "2"], ["→", "repair", "it"]),
         ["skipped", "c:", "why", "not"],
-        *("ok 1 · skipped 1 · failed 2  in 0.0 s".split(), ["log", log]),
+        *(["ok", "1", "·", "skipped", "1", "·", "failed", "2", "in", "0.0", "s"], ["log", log]),
     ]
 
 
@@ -732,7 +735,9 @@ def test_a_plan_shows_what_runs_as_root_once(
 def needs_terminal(task: tlc.Task) -> tlc.TaskResult:
     if task.terminal:
         return tlc.TaskResult("changed", "made with a passphrase")
-    return tlc.TaskResult("failed", "wants a passphrase", "ssh-add", needs_terminal="key")
+    return tlc.TaskResult(
+        "failed", "wants a passphrase", tlc.paste("ssh-add"), needs_terminal="key"
+    )
 
 
 @pytest.mark.parametrize(

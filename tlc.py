@@ -38,8 +38,8 @@ import time
 # Python itself. TYPE_CHECKING is a name that checkers know; importing typing would cost 3 ms.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import selectors
     import argparse
+    import selectors
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, Self, TextIO, TypeVar, dataclass_transform
 

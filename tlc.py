@@ -5287,7 +5287,7 @@ class PatchedWkhtmltopdf(Resource):
 
     kind = "package"
     in_doctor = False  # which looks at any system's
-    fix: Fix | str = INSTALL_TOOLS
+    fix: Fix = INSTALL_TOOLS
 
     def __init__(self, packages: Packages) -> None:
         super().__init__("wkhtmltopdf")
@@ -6932,7 +6932,7 @@ class DatabaseServer(Resource):
     """The PostgreSQL server of this machine, or of the one that the config names."""
 
     kind = "server"
-    fix: Fix | str = ENSURE
+    fix: Fix = ENSURE
 
     def __init__(self, database: Database) -> None:
         super().__init__(database.place)
@@ -7001,7 +7001,7 @@ class OwnDatabaseServer(Resource):
     """The code root's own PostgreSQL server, see OwnServer. `stopped`: it is not to run."""
 
     kind = "server"
-    fix: Fix | str = ENSURE
+    fix: Fix = ENSURE
 
     def __init__(self, database: Database, server: OwnServer, stopped: bool = False) -> None:
         super().__init__(database.place)

@@ -8438,14 +8438,14 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
             self.add_argument(*names, **{"help": argparse.SUPPRESS, **told})
 
     plain = argparse.RawDescriptionHelpFormatter
-    options: dict[str, Any] = {"allow_abbrev": False, "formatter_class": plain}
-    parsers = {"": Parser(prog="tlc", **options)}
+    layout: dict[str, Any] = {"allow_abbrev": False, "formatter_class": plain}
+    parsers = {"": Parser(prog="tlc", **layout)}
     commands = parsers[""].add_subparsers(dest="command", metavar="COMMAND")
     for each in COMMANDS.values():
         examples = "\n  ".join(["examples:", *each.examples])
         more = f"{examples}\n\nOptions of every command: tlc help"
         parsers[each.name] = commands.add_parser(
-            each.name, prog=f"tlc {each.name}", description=each.about, epilog=more, **options
+            each.name, prog=f"tlc {each.name}", description=each.about, epilog=more, **layout
         )
         for names, options in each.arguments:
             parsers[each.name].add(names, options)

@@ -5296,9 +5296,10 @@ class PatchedWkhtmltopdf(Resource):
     @functools.cached_property
     def build(self) -> str:
         """The build for this machine, such as "bookworm_amd64", "" where there is none."""
-        runner, codename = self.packages.runner, get_os_info().codename
-        machine = runner.run([runner.which("dpkg"), "--print-architecture"]).out.strip()
-        build = f"{WKHTMLTOX_BUILDS.get(codename, '')}_{machine}"
+        import platform
+
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
+        build = f"{WKHTMLTOX_BUILDS.get(get_os_info().codename, '')}_{machine}"
         return build if build in WKHTMLTOX_CHECKSUMS else ""
 
     def check(self) -> CheckResult:
@@ -8283,8 +8284,10 @@ def list_completions(context: Context) -> list[Completion]:
     options.append(("", (("-h", "--help", "--version"), asking)))
     for name, (names, told) in options:
         last = names[-1].lstrip("-")
-        words = told.get("choices") or values.get(last, [])
         flags = names if names[0][0] == "-" else ()
+        if not flags and last == "version":
+            last = "versions"
+        words = told.get("choices") or values.get(last, [])
         if flags and not told.get("help"):
             continue  # another name of an option
         takes_word, listing = told.get("action") in (None, "append"), last if last in own else ""

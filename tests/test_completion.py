@@ -149,6 +149,7 @@ LINES: dict[str, set[str]] = {
     "tlc status -f web -f odoo/": {"odoo/odoo", "odoo/odoo@17.0", "odoo/odoo@18.0"},
     "tlc create-venvs ": {"17.0", "18.0"},
     "tlc create-venvs 17.0 18": {"18.0"},
+    "tlc run ": {"17.0", "18.0"},
     "tlc generate-config ": set(tlc.profiles()),
     "tlc generate-config oca": {"oca-contributor"},
     "tlc up --only ": STAGES,

@@ -66,6 +66,8 @@ def fence(sandbox: Sandbox) -> None:
             sandbox.home / "bin" / program,
             f'#!/bin/sh\necho "{program} $*" >>"$HOME/../fence"; exit 77\n',
         )
+    said = "wkhtmltopdf 0.12.6.1 (with patched qt)"
+    script(sandbox.home / "bin/wkhtmltopdf", f"#!/bin/sh\necho '{said}'\n")
     if not shutil.which("gh"):  # nobody asks it for more than its version
         script(sandbox.home / "bin/gh", "#!/bin/sh\necho gh version 2.99.0\n")
     sandbox.env["PATH"] = f"{sandbox.home}/bin:{sandbox.env['PATH']}"

@@ -340,7 +340,7 @@ class World:
                 commands.append([*command])
                 self.process = SimpleNamespace(returncode=code)
 
-            def communicate(self, on_line: Any, at_end: bool) -> tuple[bytes, bytes]:
+            def communicate(self, on_line: Any, *_more: Any) -> tuple[bytes, bytes]:
                 for line in output.splitlines() if on_line else ():
                     on_line(line)
                 return output.encode(), output.encode()

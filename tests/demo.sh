@@ -25,8 +25,9 @@ if [ "$(id -u)" -eq 0 ]; then
     command -v setpriv >/dev/null || fail "PostgreSQL refuses root, and there is no setpriv to become nobody: run it as a user"
     user=nobody
     for python in "$python" /usr/bin/python3 ''; do
-        [ -n "$python" ] || fail "PostgreSQL refuses root, and nobody can use no Python of 3.11 or newer here: run it as a user"
-        ! as_nobody "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || break
+        [ -n "$python" ] ||
+            fail "PostgreSQL refuses root, and nobody has no Python >= 3.11 with venv: sudo apt-get install python3-venv"
+        ! as_nobody "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || break
     done
 fi
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
@@ -162,7 +163,8 @@ online=yes
 if [ ! -x "$demo/tools/bin/uv" ]; then
     inside "$python" -m venv "$demo/tools" && inside "$demo/tools/bin/pip" install --quiet uv || online=''
 fi
-set -- --skip bootstrap --skip install-tools # root's business is left alone here
+# Root's business is left alone here, and nothing is compiled; what the doctor says comes at the end.
+set -- --skip bootstrap --skip install-tools --skip doctor
 if [ -z "$online" ]; then
     say "(left out: environments and PostgreSQL, because the Python package index cannot be reached)"
     set -- "$@" --skip ensure-db-user --skip create-venvs

@@ -27,6 +27,7 @@ import collections
 import contextlib
 import functools
 import glob
+import math
 import os
 import re
 import shlex
@@ -1258,7 +1259,7 @@ class Runner:
         terminal: bool = False,
         holds: Sequence[int] = (),
         at_end: bool = False,
-        patience: float = 0,
+        patience: float = math.inf,
     ) -> Completed:
         """Run a program (argv[0]: its full path) in a session of its own, where it cannot ask.
 
@@ -1403,13 +1404,13 @@ class Child:
 
         output = (Output(self.process.stdout, on_line), Output(self.process.stderr, on_line))
         signalled = False
-        deadline = time.monotonic() + patience if patience else float("inf")
+        deadline = time.monotonic() + patience
         with selectors.DefaultSelector() as selector:
             for each in output:
                 selector.register(each.stream, selectors.EVENT_READ, each)
             while self._read(selector):
                 if time.monotonic() > deadline:
-                    deadline = float("inf")
+                    deadline = math.inf
                     self._end_if_silent(output)
                 if self.runner.stopped_at is not None and not at_end:
                     self.signal("SIGKILL" if self.runner.overdue else "SIGTERM", signalled)
@@ -3380,6 +3381,18 @@ def ssh_options(**options: object) -> list[str]:
     ]
 
 
+class SshHost:
+    """A host that ssh reaches. `theirs`: the person has arranged ssh for it their own way."""
+
+    def __init__(self, arguments: Sequence[str], theirs: bool) -> None:
+        self.arguments, self.theirs = arguments, theirs
+        self.free: dict[str, int] = {}  # name of a shared connection -> sessions left
+        self.opener: threading.Thread | None = None
+        self.refused = False  # a person was asked in vain
+        self.alone = threading.Semaphore()  # for those who open a connection of their own
+        self.is_warm = False  # such a connection was there
+
+
 class SshConnections:
     """Shared ssh connections, a few to each host, for as long as a run lasts; opened at first use.
 
@@ -3394,30 +3407,23 @@ class SshConnections:
     UNSHARED = 8  # connections of their own to one host; sshd's MaxStartups is 10 by default
 
     def __init__(self, runner: Runner, urls: Iterable[str] = (), at_once: int = 1) -> None:
-        self.runner, self.urls = runner, {*urls}
-        self.directory = ""
-        wanted = -(-min(at_once, len(self.urls)) // self.SESSIONS) if len(self.urls) > 1 else 0
-        self.directories = [str(number) for number in range(wanted)]
+        self.runner, self.directory = runner, ""
+        count = len({*urls})
+        wanted = -(-min(at_once, count) // self.SESSIONS) if count > 1 else 0
+        self.names = [str(number) for number in range(wanted)]
         self.settings = Memo(self.read_settings)
-        self.hosts: dict[str, tuple[str, ...]] = {}  # beginning of an address -> ssh's arguments
-        self.theirs: dict[tuple[str, ...], bool] = {}  # host -> the person has arranged ssh for it
-        self.free: dict[tuple[str, tuple[str, ...]], int] = {}  # socket, host -> sessions left
-        self.refused: set[tuple[str, ...]] = set()  # hosts for which a person was asked in vain
-        self.single: dict[tuple[str, ...], threading.Semaphore] = collections.defaultdict(
-            threading.Semaphore
-        )
-        self.warm: set[tuple[str, ...]] = (
-            set()
-        )  # hosts that were reached by a connection of its own
+        self.hosts: dict[tuple[str, ...], SshHost] = {}  # by ssh's arguments
+        self.by_prefix: dict[str, SshHost | None] = {}  # by what an address begins with
         self.changed = threading.Condition()
-        self.openers: dict[tuple[str, ...], threading.Thread] = {}
+        self.failed: dict[str, Completed] = {}  # hosts that have failed all their tries
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        for opener in self.openers.values():
-            opener.join()  # not for long, see ssh_options(); not at all where the run was stopped
+        for host in self.hosts.values():
+            if host.opener:
+                host.opener.join()  # not for long, see ssh_options(), nor where the run was stopped
         if self.directory:
             # A host must be named, but the socket alone says which connection is meant.
             command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
@@ -3458,83 +3464,82 @@ class SshConnections:
         """Return what the addresses of an organisation's repositories begin with."""
         return url[: url.rfind("/") + 1]
 
-    def host(self, url: str) -> tuple[str, ...]:
-        """Return ssh's arguments for an address's host; empty where it is not reached by ssh."""
+    def host(self, url: str) -> SshHost | None:
+        """Return the host of an address; None where it is not reached by ssh."""
         prefix = self.prefix(url)
         with self.changed:
-            if prefix not in self.hosts:
-                own, differ, rewritten = self.settings()
-                own |= differ
-                longest = max(filter(url.startswith, rewritten), key=len, default="")
-                address = rewritten.get(longest, "") + url.removeprefix(longest)
-                match = re.fullmatch(
-                    r"ssh://([^/:]+)(?::(\d+))?/.*|(?!file:)([^/:]+@[^/:]+):.*", address
-                )
-                host = ()
-                if match and self.runner.has("ssh"):
-                    port = ("-p", match[2]) if match[2] else ()
-                    host = (*port, "--", match[1] or match[3])
-                    theirs = r"^control(master (?!false|no)|path (?!none))"
-                    set_up = (
-                        "" if own else self.runner.run([self.runner.which("ssh"), "-G", *host]).out
-                    )
-                    self.theirs[host] = own or bool(re.search(theirs, set_up, re.MULTILINE))
-                self.hosts[prefix] = host
-            return self.hosts[prefix]
+            if prefix not in self.by_prefix:
+                self.by_prefix[prefix] = self.find_host(url)
+            return self.by_prefix[prefix]
 
-    def open(self, host: tuple[str, ...]) -> None:
+    def find_host(self, url: str) -> SshHost | None:
+        """Find out how an address's host is reached."""
+        own, differ, rewritten = self.settings()
+        longest = max(filter(url.startswith, rewritten), key=len, default="")
+        address = rewritten.get(longest, "") + url.removeprefix(longest)
+        pattern = r"ssh://([^/:]+)(?::(\d+))?/.*|(?!file:)([^/:]+@[^/:]+):.*"
+        match = re.fullmatch(pattern, address)
+        if not (match and self.runner.has("ssh")):
+            return None
+        arguments = (*(("-p", match[2]) if match[2] else ()), "--", match[1] or match[3])
+        if arguments not in self.hosts:
+            theirs = own or differ
+            if not theirs:
+                set_up = self.runner.run([self.runner.which("ssh"), "-G", *arguments]).out
+                theirs = bool(re.search(r"(?m)^control(master (?!false|no)|path (?!none))", set_up))
+            self.hosts[arguments] = SshHost(arguments, theirs)
+        return self.hosts[arguments]
+
+    def open(self, host: SshHost) -> None:
         """Open the shared connections to a host; asks nobody."""
+        with contextlib.suppress(Interrupted, TlcError, OSError):
+            with self.changed:
+                self.make_directory()
+            starts = [functools.partial(self.start, name, host) for name in self.names]
+            run_tasks(starts, len(starts), self.runner)
+
+    def make_directory(self) -> None:
+        """Make the private directory of the sockets, where there is none yet."""
         import tempfile
 
-        with contextlib.suppress(Interrupted, OSError), self.changed:
-            if not self.directory:
-                # A socket's path may have 104 bytes; a mac's own directory for it uses up most.
-                base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
-                self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
-                for name in self.directories:
-                    os.mkdir(os.path.join(self.directory, name), 0o700)
+        if not self.directory:
+            # A socket's path may have 104 bytes; a mac's own directory for it uses up most of them.
+            base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
+            self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
+            for name in self.names:
+                os.mkdir(os.path.join(self.directory, name), 0o700)
 
-        def start(name: str) -> None:
-            with contextlib.suppress(Interrupted, OSError):
-                self.start(name, host)
-
-        threads = [threading.Thread(target=start, args=[each]) for each in self.directories]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    def start(self, name: str, host: tuple[str, ...], ask: bool = False) -> None:
+    def start(self, name: str, host: SshHost, ask: bool = False) -> bool:
         """Open one connection, which goes on in the background; `ask`: on the terminal."""
-        path, batch = f"{self.directory}/{name}/%C", "no" if ask else "yes"
-        options = {"ControlMaster": "yes", "ControlPersist": 60, "ControlPath": path}
-        words = ["-f", "-N", *ssh_options(**options, BatchMode=batch), *host]
-        if self.runner.run([self.runner.which("ssh"), *words], terminal=ask).ok:
-            with self.changed:
-                self.free[name, host] = self.SESSIONS
-                self.changed.notify_all()
+        options = {
+            "ControlMaster": "yes",
+            "ControlPersist": 60,
+            "BatchMode": "no" if ask else "yes",
+        }
+        words = ssh_options(**options, ControlPath=f"{self.directory}/{name}/%C")
+        command = [self.runner.which("ssh"), "-f", "-N", *words, *host.arguments]
+        opened = self.runner.run(command, terminal=ask).ok
+        with self.changed:
+            if opened:
+                host.free[name] = self.SESSIONS
+            self.changed.notify_all()
+        return opened
 
-    def connect(self, host: tuple[str, ...], ask: bool) -> bool:
+    def connect(self, host: SshHost, ask: bool) -> bool:
         """Wait until a host has a shared connection; return False where it gets none."""
-        if not self.directories:
+        if not self.names or host.theirs:
             return False
         with self.changed:
-            if host not in self.openers:
-                opener = threading.Thread(target=self.open, args=[host], daemon=True)
-                self.openers[host] = opener
-                opener.start()
-        while not any(each == host for _, each in self.free):
-            if not self.openers[host].is_alive():
-                break
+            if not host.opener:
+                host.opener = threading.Thread(target=self.open, args=[host], daemon=True)
+                host.opener.start()
+        while not host.free and host.opener.is_alive():
             with self.changed:
-                self.changed.wait(0.1)
+                self.changed.wait(POLL)
             self.runner.pause(0)
-        asks = ask and self.directory and host not in self.refused
-        if asks and not any(each == host for _, each in self.free):
-            self.start(self.directories[0], host, ask=True)
-            if (self.directories[0], host) not in self.free:
-                self.refused.add(host)
-        return any(each == host for _, each in self.free)
+        if ask and self.directory and not (host.free or host.refused):
+            host.refused = not self.start(self.names[0], host, ask=True)
+        return bool(host.free)
 
     @contextlib.contextmanager
     def session(self, url: str, ask: bool = False) -> Iterator[dict[str, str]]:
@@ -3542,37 +3547,41 @@ class SshConnections:
 
         `ask`: the command has the terminal, where a person may be asked, once for each host.
         """
-        host = self.host(url) if url else ()
-        if host and not self.theirs[host] and self.connect(host, ask):
-            taken = self.take(host)
-            path = f"{self.directory}/{taken[0]}/%C"
-            options = ssh_options(ControlMaster="no", ControlPath=path, BatchMode="yes")
+        host = self.host(url) if url else None
+        if not host:
+            yield {}
+        elif self.connect(host, ask):
+            name = self.take(host)
+            options = ssh_options(ControlMaster="no", ControlPath=f"{self.directory}/{name}/%C")
             try:
-                yield {"GIT_SSH_COMMAND": shell(self.runner.which("ssh"), *options)}
+                yield self.ssh_command(options)
             finally:
                 with self.changed:
-                    self.free[taken] += 1
+                    host.free[name] += 1
                     self.changed.notify_all()
-            return
-        alone = not host or self.theirs[host] or (ask and host not in self.refused)
-        options = [] if alone else ssh_options(BatchMode="yes")
-        with self.runner.holding(self.single[host]) if host else contextlib.nullcontext():
-            yield {"GIT_SSH_COMMAND": shell(self.runner.which("ssh"), *options)} if options else {}
-            with self.changed:
+        else:
+            with self.runner.holding(host.alone):
+                as_it_is = host.theirs or (ask and not host.refused)
+                yield {} if as_it_is else self.ssh_command(ssh_options())
                 # The first goes alone: with a ControlMaster of the person's the others share it.
-                if host and host not in self.warm:
-                    self.warm.add(host)
-                    self.single[host].release(self.UNSHARED - 1)
+                if not host.is_warm:
+                    host.is_warm = True
+                    host.alone.release(self.UNSHARED - 1)
 
-    def take(self, host: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    def ssh_command(self, options: Sequence[str]) -> dict[str, str]:
+        """Return the environment in which git calls ssh with these options, and nobody is asked."""
+        words = [self.runner.which("ssh"), *options, "-o", "BatchMode=yes"]
+        return {"GIT_SSH_COMMAND": shell(*words)}
+
+    def take(self, host: SshHost) -> str:
         """Take a session of the host's connection that has most left; wait for one."""
         while True:
             with self.changed:
-                left, taken = max((left, key) for key, left in self.free.items() if key[1] == host)
+                left, name = max((left, name) for name, left in host.free.items())
                 if left:
-                    self.free[taken] = left - 1
-                    return taken
-                self.changed.wait(0.1)
+                    host.free[name] = left - 1
+                    return name
+                self.changed.wait(POLL)
             self.runner.pause(0)
 
 
@@ -3685,7 +3694,7 @@ class Git:
         stdin: str = "",
         task: Task | None = None,
         mark: Mark | None = None,
-        patience: float = 0,
+        patience: float = math.inf,
     ) -> Completed:
         """Run a command that may write. Its progress goes to `task`; `patience`: see Runner."""
         terminal = task is not None and task.terminal
@@ -3708,7 +3717,11 @@ class Git:
 
     def must(self, *arguments: str, **options: Any) -> str:
         """Run a command that may write; return its output. Raises TlcError when it fails."""
-        done = self.run(*arguments, **options)
+        for _ in range(20):
+            done = self.run(*arguments, **options)
+            if "failed to read worktrees/" not in done.err:
+                break
+            self.runner.pause(0.1)  # another git is just adding a worktree to the same store
         if not done.ok:
             cause = self.explain(done)
             raise TlcError(cause.message, cause.fix)
@@ -3728,7 +3741,8 @@ class Git:
         """
         import random
 
-        patience = 0 if task.terminal else SILENCE
+        patience = math.inf if task.terminal else SILENCE
+        failed, host = self.connections.failed if self.connections else {}, host_of(self.url)
         for pause in (*RETRY_PAUSES, None):
             if fresh:
                 remove(fresh)
@@ -3736,29 +3750,36 @@ class Git:
                 env = dict(QUIET_HTTP)
                 if shared and self.connections:
                     env |= stack.enter_context(self.connections.session(self.url, task.terminal))
+                if host in failed:
+                    return failed[host]
                 done = self.run(*arguments, env=env, task=task, mark=mark, patience=patience)
-            cause = self.explain(done)
-            if done.ok or cause.helps not in (AGAIN, LOCKED) or pause is None:
+                cause = Cause("", "") if done.ok else self.explain(done)
+                ends = cause.helps not in (AGAIN, LOCKED) or pause is None
+                if arguments[0] == "ls-remote" and ends and cause.helps in (AGAIN, SILENT):
+                    failed[host] = done  # before those go on that wait for this one's connection
+            if ends:
                 break
             task.report(f"{cause.message}; trying again")
-            self.runner.pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  nothing secret
+            self.runner.pause((pause or 0) * random.uniform(0.5, 1.5))  # noqa: S311  nothing secret
         return done
 
     def explain(self, done: Completed) -> Cause:
         """Return why a command failed."""
-        names = {"host": host_of(self.url), "url": self.url, "path": self.path, "store": self.store}
-        names |= {"git": self.directory, "free": free_name(self.path)}
-        names["name"] = self.repository.item if self.repository else ""
-        cause = explain(done.err, GIT_CAUSES, **names) or Cause("", own_words(done))
+        cause = explain(done.err, GIT_CAUSES, **self.names) or Cause("", own_words(done))
         if cause.pattern == NOT_INSTALLED:
             return cause.replace(fix=install_hint(cause.fix.by_hand))
         return cause
 
     def fix(self, fix: Fix) -> Fix:
         """Return a fix with this repository's names in it."""
-        names = {"url": self.url, "path": self.path, "store": self.store}
-        names |= {"free": free_name(self.path)}
-        return fix.filled(name=self.repository.item if self.repository else "", **names)
+        return fix.filled(**self.names)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The words that messages and fixes may use."""
+        names = {"host": host_of(self.url), "url": self.url, "path": self.path, "store": self.store}
+        names |= {"git": self.directory, "free": free_name(self.path)}
+        return names | {"name": self.repository.item if self.repository else ""}
 
     @property
     def directory(self) -> str:
@@ -4322,17 +4343,10 @@ class Remote:
 
     def ask(self, pull: PullRun, task: Task) -> Answer:
         """Return the answer; ask where nobody has, and again where a person can be asked."""
-        host = host_of(self.address)
         with pull.runner.holding(self.lock):
             if self.answer is None or (task.terminal and not self.answer.done.ok):
                 with pull.runner.holding(pull.questions):
-                    if failed := pull.failed_hosts.get(host):
-                        return Answer(failed, {})
-                    self.answer = ask_remote(
-                        self.git, self.address, self.branches, task, shared=True
-                    )
-                if self.git.explain(self.answer.done).helps in (AGAIN, SILENT):
-                    pull.failed_hosts[host] = self.answer.done
+                    self.answer = ask_remote(self.git, self.address, self.branches, task, True)
             return self.answer
 
 
@@ -4353,7 +4367,6 @@ class PullRun:
         self.repositories = {each.url: each for each in repositories}
         self.remotes: dict[str, Remote] = {}
         self.locks: dict[str, threading.Lock] = {}  # git's common directory -> who writes there
-        self.failed_hosts: dict[str, Completed] = {}  # they have failed all their tries
         self.lock = threading.Lock()
 
     def remote(self, address: str, repository: Repository) -> Remote:
@@ -4669,7 +4682,7 @@ class Checkout(Resource):
 
         The exit code of post-checkout becomes that of clone and checkout (githooks(5)).
         """
-        if not os.path.isdir(os.path.join(git.path, ".git")):
+        if not os.path.exists(os.path.join(git.path, ".git")):
             return ""
         status = read_status(git, self.repository.branch, "--untracked-files=no")
         whole = status.done.ok and not status.lines and status.ahead == status.behind == 0

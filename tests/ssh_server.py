@@ -33,7 +33,7 @@ AcceptEnv GIT_PROTOCOL
 # bash reads ~/.bashrc, whose owner is nobody of ours, at the first level only.
 SetEnv SHLVL=1
 MaxSessions {max_sessions}
-MaxStartups 100
+MaxStartups {max_startups}
 LogLevel VERBOSE
 """
 # Newer sshds lock out an address with many failures: here all come from one. Older ones do not know the option.
@@ -108,7 +108,13 @@ class SshServer:
     It works as root and as anyone else. `.port` is where it listens, `.host_key` the key it shows (public line).
     """
 
-    def __init__(self, directory: Path, repositories: Path, max_sessions: int = 10) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        repositories: Path,
+        max_sessions: int = 10,
+        max_startups: str = "100",
+    ) -> None:
         self.directory = directory
         self.log = directory / "sshd.log"
         self.wrapper = directory / "wrapper"
@@ -123,7 +129,11 @@ class SshServer:
         )
         self.wrapper.chmod(0o755)
         self.config = directory / "sshd_config"
-        self.config.write_text(SSHD_CONFIG.format(directory=directory, max_sessions=max_sessions))
+        self.config.write_text(
+            SSHD_CONFIG.format(
+                directory=directory, max_sessions=max_sessions, max_startups=max_startups
+            )
+        )
 
     def __enter__(self) -> SshServer:
         sshd = shutil.which("sshd", path=PATH)

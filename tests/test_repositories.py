@@ -1223,13 +1223,18 @@ def test_a_post_checkout_hook_that_fails_is_a_note(
     hook.parent.mkdir()
     hook.write_text("#!/bin/sh\necho the program is missing >&2\nexit 2\n")
     hook.chmod(0o755)
-    upstream.git("config", "--global", "core.hooksPath", str(hook.parent))
-    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+    env = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "core.hooksPath",
+        "GIT_CONFIG_VALUE_0": str(hook.parent),
+    }
+    command = ["--yes", "--json", "pull-repos", "-f", WEB]
+    assert statuses(sandbox.tlc(*command, env=env)) == {WEB: "changed"}
     upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
-    moved = result_of(pull(sandbox, "-f", WEB), WEB)
+    moved = result_of(sandbox.tlc(*command, env=env), WEB)
     assert moved["status"] == "changed"
     assert "hook failed: the program is missing" in moved["message"]
-    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
+    assert statuses(sandbox.tlc(*command, env=env)) == {WEB: "ok"}
 
 
 def test_a_filter_whose_program_is_missing_is_named(sandbox: Sandbox, upstream: Upstream) -> None:

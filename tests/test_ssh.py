@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -575,3 +576,119 @@ def test_ctrl_c_at_the_passphrase_ends_it(github: GitHub) -> None:
         assert terminal.wait(10) == 130, terminal.text
         assert time.monotonic() - began < 3
     soon(github.nothing_left)
+
+
+# --- what ssh itself says, and silence
+
+
+def own_words(github: GitHub, *lines: str) -> dict[str, str]:
+    """Pull with an ssh that says this and fails; return the result."""
+    path = github.sandbox.home / "saying"
+    said = "\n".join(lines)
+    path.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 255\n")
+    path.chmod(0o755)
+    github.repositories(1)
+    github.sandbox.env["GIT_SSH"] = str(path)
+    [result] = github.pull().json()["results"]
+    assert result["status"] == "failed"
+    return {"message": result["message"], "fix": result["fix"]}
+
+
+# What ssh and hosts say, as OpenSSH 9.2, GitLab and GitHub have it -> what is said of it, and the fix.
+SAID = [
+    (
+        ["Bad owner or permissions on /home/me/.ssh/config"],
+        "ssh rejects /home/me/.ssh/config: others may write to it",
+        "chmod 600 /home/me/.ssh/config",
+    ),
+    (
+        [
+            "Permissions 0644 for '/home/me/.ssh/id_ed25519' are too open.",
+            'Load key "/home/me/.ssh/id_ed25519": bad permissions',
+            "git@github.com: Permission denied (publickey).",
+        ],
+        "ssh does not use your key /home/me/.ssh/id_ed25519: others may read it",
+        "chmod 600 /home/me/.ssh/id_ed25519",
+    ),
+    (
+        [
+            "Unable to negotiate with 192.0.2.1 port 22: no matching host key type found. Their offer: ssh-rsa"
+        ],
+        "github.com and your ssh have no host key type in common; it offers ssh-rsa",
+        "# allow ssh-rsa for github.com in ~/.ssh/config",
+    ),
+    (
+        [
+            "remote: ERROR: The project you were looking for could not be found or you don't have permission to view it."
+        ],
+        "no such repository, or you have no access to it",
+        "git ls-remote",
+    ),
+    (
+        [
+            "ERROR: The acme organization has enabled or enforced SAML SSO. To access this repository, you must ..."
+        ],
+        "The acme organization has enabled or enforced SAML SSO",
+        "# authorize your ssh key",
+    ),
+    (
+        ["ERROR: This repository is closed for maintenance."],
+        "This repository is closed for maintenance.",
+        "",
+    ),
+    (
+        ["kex_exchange_identification: read: no such luck"],
+        "kex_exchange_identification: read: no such luck",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "message", "fix"), SAID)
+def test_the_reason_is_in_the_words_of_who_knows(
+    github: GitHub, said: list[str], message: str, fix: str
+) -> None:
+    found = own_words(github, *said)
+    assert found["message"] == message
+    assert found["fix"].startswith(fix)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_host_that_accepts_and_stays_silent_ends_the_run(
+    github: GitHub, own_ssh: Path, count: int, own: bool
+) -> None:
+    github.repositories(count)
+    if own:
+        github.sandbox.env["GIT_SSH"] = str(own_ssh)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        github.person.configure(silent.getsockname()[1])
+        began = time.monotonic()
+        run = github.sandbox.tlc("--yes", "--json", "pull-repos", timeout=120)
+        assert time.monotonic() - began < 60
+    found = run.json()["results"]
+    assert {each["message"] for each in found} == {"github.com does not answer"}
+    assert len(found) == count
+
+
+def test_a_host_that_failed_all_its_tries_is_not_asked_again(github: GitHub) -> None:
+    github.repositories(40)
+    github.person.configure(free_port())
+    github.sandbox.env["GIT_SSH"] = str(github.person.ssh)  # each question opens its own
+    began = time.monotonic()
+    run = github.pull("-j4")
+    assert set(statuses(run).values()) == {"failed"}
+    calls = [call for call in github.person.calls() if "upload-pack" in call]
+    assert 3 <= len(calls) <= 3 * 16
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("github", [{"max_startups": "10:30:100"}], indirect=True)
+def test_a_server_with_its_default_of_startups_is_not_overrun(
+    github: GitHub, own_ssh: Path
+) -> None:
+    names = github.repositories(24)
+    github.sandbox.env["GIT_SSH"] = str(own_ssh)
+    run = github.pull("-j16")
+    assert statuses(run) == dict.fromkeys(names, "changed"), run.err
+    assert len(uses(own_ssh)) == 2 * 24  # a question and a clone for each: nothing was tried again

@@ -282,7 +282,6 @@ def of_text(text: str) -> list[Setting]:
     return [Setting(name, value) for name, _, value in (one.partition("=") for one in text.split())]
 
 
-@pytest.mark.sweep  # goes, once what decides about a checkout is read by plumbing
 def test_a_sample_of_settings_changes_nothing(sweep: Sweep, moments: random.Random) -> None:
     known = {each.name: each for each in of_text(KNOWN)}
     rest = {each.name: each for each in settings() if each.name not in known}
@@ -290,7 +289,6 @@ def test_a_sample_of_settings_changes_nothing(sweep: Sweep, moments: random.Rand
     assert sweep.findings([*known.values(), *drawn]) == {}
 
 
-@pytest.mark.sweep
 def test_a_sample_of_variables_changes_nothing(sweep: Sweep, moments: random.Random) -> None:
     drawn = moments.sample(groups(variables())[0], 20)
     assert sweep.findings(drawn) == {}

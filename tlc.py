@@ -8301,8 +8301,8 @@ def list_completions(context: Context) -> list[Completion]:
         if not flags and last == "version":
             last = "versions"
         words = told.get("choices") or values.get(last, [])
-        if flags and not told.get("help"):
-            continue  # another name of an option
+        if (flags and not told.get("help")) or told.get("nargs") == "...":
+            continue  # another name of an option, or another program's arguments
         takes_word, listing = told.get("action") in (None, "append"), last if last in own else ""
         found.append(Completion(name, flags, words, takes_word, listing))
     return found

@@ -8296,10 +8296,8 @@ def list_completions(context: Context) -> list[Completion]:
     asking = {"action": "help", "help": "show help"}
     options.append(("", (("-h", "--help", "--version"), asking)))
     for name, (names, told) in options:
-        last = names[-1].lstrip("-")
+        last = "versions" if names == ("version",) else names[-1].lstrip("-")
         flags = names if names[0][0] == "-" else ()
-        if not flags and last == "version":
-            last = "versions"
         words = told.get("choices") or values.get(last, [])
         if (flags and not told.get("help")) or told.get("nargs") == "...":
             continue  # another name of an option, or another program's arguments

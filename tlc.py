@@ -74,13 +74,7 @@ class CheckStatus:
 
 DEFAULT_JOBS = 4  # what GitHub and a laptop's line bear without complaint
 MAX_JOBS = 64
-# Seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone.
-GRACE = 1.5
 LATER_ACTION = "checked again after the steps above"
-SHOWN = 10  # items named in one place, before "and 190 more"
-ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
-DOCTOR_CHECKS_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
-OPEN_FILES = 4096  # at once; more slows down programs that close all they might have
 POLL = 0.1  # seconds between two looks at the flag that Ctrl-C sets
 
 NEWEST_ODOO = "20.0"
@@ -401,6 +395,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 # It shows what it is given, knows results by the words of STATUS_STYLE, and decides nothing.
 
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
+SHOWN = 10  # items named in one place, before "and 190 more"
 
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -887,6 +882,8 @@ def pointed(fix: str) -> str:
 # Which system this is, its package manager, and what programs and headers are called there.
 # Looks at files only; starts no program.
 
+OPEN_FILES = 4096  # at once; more slows down programs that close all they might have
+
 # ID or ID_LIKE in os-release, or "macos" -> the package manager there
 FAMILIES = {
     "debian": "apt-get",
@@ -1083,6 +1080,8 @@ def install_hint(program: str, *packages: Sequence[str]) -> Fix:
 # Every command goes to the log. Nothing here prints or asks, unless a child is given the terminal.
 
 KEPT_LOGS = 10
+# Seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone.
+GRACE = 1.5
 
 # Variables that would lead a child elsewhere than where tlc sends it: `git rev-parse
 # --local-env-vars` (set while a git hook runs), Python's own, what libpq takes before PGHOST, and
@@ -2332,6 +2331,9 @@ def load_config(path: str, otherwise: str = "") -> Config:
 #   apply()     brings it about, in parallel, a batch with one call -> TaskResult
 #   TaskResult  ok, changed, kept, skipped or failed, with a message and a fix
 #   Outcome     the same with kind, name and seconds: what the closing block and --json read
+
+ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
+DOCTOR_CHECKS_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
 
 
 class CheckResult(Record):

@@ -8501,8 +8501,8 @@ def how_called(environ: Mapping[str, str]) -> str:
     """Return `tlc` where the one on PATH is this very file, else the command it was called by."""
     path, found = (sys.argv or [""])[0] or "tlc", shutil.which("tlc", path=environ.get("PATH"))
     with contextlib.suppress(OSError):
-        if found and os.path.samefile(found, path):
-            return "tlc"
+        if not os.path.isfile(path) or (found and os.path.samefile(found, path)):
+            return "tlc"  # no file is what python -c and -m call
     return shell("python3", path) if path.endswith((".py", ".pyz")) else shell(path)
 
 

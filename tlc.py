@@ -4128,29 +4128,39 @@ def worktree_on(git: Git, branch: str) -> str:
 
 
 def is_cut_off(git: Git, head: str, changed: Sequence[str]) -> bool:
-    """Return whether a checkout of tlc's was killed on its way from `head` and left nothing else.
+    """Return whether a checkout of tlc's was cut off on its way from or to `head`, and no more.
 
     Git writes file after file and then the index: whatever differs from HEAD must be the target's,
-    the beginning of the target's, or gone. Anything else a person has changed since.
+    the beginning of the target's, or gone; where git could not write a file, but went on, as it was
+    before. Anything else a person has changed since.
     """
     mark = read_mark(git.directory)
-    target = mark.get("target", "")
-    if mark.get("head") != head or mark.get("restore") or not target:
+    before, target = mark.get("head", ""), mark.get("target", "")
+    if head not in (before, target) or mark.get("restore") or not target:
         return False
     staged = ("diff-index", "--cached", "--quiet", "--ignore-submodules=none")
     if not any(git.read(*staged, each).ok for each in ("HEAD", target)):
         return False
-    files = git.read("ls-tree", "-r", "-z", target).out.split("\0")
-    entries = [line.partition("\t") for line in files if line]
-    wanted = {path: entry.split(" ")[2] for entry, _, path in entries}
+    wanted, old = blobs_of(git, target), blobs_of(git, before) if head == target else {}
     untracked = git.read("ls-files", "--others", "-z").out.split("\0")
     paths = {*changed, *(set(untracked) & set(wanted))}
     there = [path for path in paths if os.path.lexists(os.path.join(git.path, path))]
     hashes = git.read("hash-object", "--stdin-paths", stdin="\n".join(there)).out.split()
     if len(hashes) != len(there):  # a link, a directory, a line break: not worth the guess
         return False
-    unlike = [path for path, blob in zip(there, hashes, strict=True) if wanted.get(path) != blob]
+    unlike = [
+        path
+        for path, blob in zip(there, hashes, strict=True)
+        if blob not in (wanted.get(path), old.get(path))
+    ]
     return all(is_beginning(git, path, wanted.get(path, "")) for path in unlike)
+
+
+def blobs_of(git: Git, commit: str) -> dict[str, str]:
+    """Return the files of a commit -> their blobs."""
+    files = git.read("ls-tree", "-r", "-z", commit).out.split("\0")
+    entries = [line.partition("\t") for line in files if line]
+    return {path: entry.split(" ")[2] for entry, _, path in entries}
 
 
 def is_beginning(git: Git, path: str, blob: str) -> bool:
@@ -4764,6 +4774,8 @@ class Checkout(Resource):
             done = git.run("checkout", *words, task=task, mark=mark)
             if done.ok and force:  # a directory that was a link comes back half
                 done = git.run("reset", "--quiet", "--hard", task=task, mark=mark)
+            if done.ok and re.search(r"(?m)^error: unable to", done.err):
+                done = done.replace(code=1)  # files that git cannot write do not count for its exit
             hook = "" if done.ok else self.hook_failure(done, git)
             cause = git.explain(done)
             if not (done.ok or hook or cause.helps == LOCKED):

@@ -2202,7 +2202,8 @@ def laid_over(below: Any, above: Any, path: Path = ()) -> Any:
             key: laid_over(below[key], above[key], (*path, key)) for key in below if key in above
         }
         return below | above | both
-    return below + above if path[:1] == ("tools",) and isinstance(below, list) else above
+    both_lists = isinstance(below, list) and isinstance(above, list)
+    return below + above if path[:1] == ("tools",) and both_lists else above
 
 
 def entries_of(source: Source) -> Entries:

@@ -596,6 +596,14 @@ def test_lists_of_tools_are_added_to() -> None:
     assert tools["wkhtmltopdf"] is False
 
 
+def test_a_key_without_a_meaning_may_be_a_list_here_and_a_table_there() -> None:
+    config = local(
+        "[tools]\ngithub = { a = 1 }",
+        "[tools]\ngithub = ['x']\n" + VERSIONS.replace("versions", "skills"),
+    )
+    assert config.warnings == []
+
+
 def test_an_entry_of_a_name_that_is_there_replaces_it_and_others_are_added() -> None:
     config = local('[repos]\noca = ["queue", { name = "new", depth = 0 }]\nme = ["x"]')
     names = "oca/web@17.0 oca/hr@17.0 oca/queue@17.0 oca/new@17.0 me/x@17.0".split()

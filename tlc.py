@@ -5147,6 +5147,11 @@ def install_together(
     return first | install_together(names[half:], install, unknown)
 
 
+def bare_name(package: str) -> str:
+    """Return a package's name without apt's =version or brew's tap/."""
+    return package.partition("=")[0].rpartition("/")[2]
+
+
 class Packages:
     """The package manager `name`, and the `wanted` packages that it has installed."""
 
@@ -5157,7 +5162,7 @@ class Packages:
 
     def list_installed(self) -> set[str]:
         """Return those of the wanted packages that are installed."""
-        names = sorted({name for each in self.wanted for name in each.split("|")})
+        names = sorted({bare_name(name) for each in self.wanted for name in each.split("|")})
         asked = names if self.manager.absent else []
         query = [self.runner.which(self.manager.query[0]), *self.manager.query[1:], *asked]
         done = self.runner.run(query, env={"LC_ALL": "C.UTF-8"})
@@ -5218,20 +5223,20 @@ class Packages:
         """
         if self.name != "apt-get":
             return {spec: spec for spec in specs}
-        names = [name for spec in specs for name in spec.split("|")]
+        names = [bare_name(name) for spec in specs for name in spec.split("|")]
         # Not `policy`: like `install` it takes an unknown name with a dot or plus for a regular
         # expression.
         words = (self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names)
         known = set(re.findall(r"(?m)^Package: (\S+)$", self.runner.run(words).out))
 
         def is_known(name: str) -> bool:
-            return name.partition(":")[0] in known  # libpq5:amd64
+            return bare_name(name).partition(":")[0] in known  # libpq5:amd64
 
         found = {}
         for spec in specs:
             name = next(filter(is_known, spec.split("|")), spec.partition("|")[0])
             # A name that only others provide is known to `install` alone.
-            if is_known(name) or not set(".+") & set(name):
+            if is_known(name) or not set(".+") & set(bare_name(name)):
                 found[spec] = name
         return found
 
@@ -5248,7 +5253,7 @@ class SystemPackage(Resource):
         self.packages, self.package = packages, name
 
     def check(self) -> CheckResult:
-        if set(self.package.split("|")) & self.packages.installed():
+        if set(map(bare_name, self.package.split("|"))) & self.packages.installed():
             return ok("installed")
         return missing("install system packages", "not installed")
 
@@ -5267,7 +5272,8 @@ class SystemPackage(Resource):
         if any(result.status == "failed" for result in results.values()):
             # While one package cannot be set up every call of apt-get fails, whatever it has
             # installed.
-            there = packages.list_installed() & set(results)
+            installed = packages.list_installed()
+            there = [name for name in results if bare_name(name) in installed]
             results |= dict.fromkeys(there, TaskResult("changed", "installed"))
         return [results.get(names.get(each.package, ""), UNKNOWN_PACKAGE) for each in resources]
 

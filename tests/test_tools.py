@@ -60,6 +60,19 @@ class Scripted(tlc.Runner):
         return tlc.Completed(list(argv), self.code, self.out, self.err, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("manager", "out", "wanted"),
+    [
+        ("apt-get", "installed postgresql postgresql:amd64 \n", "postgresql=15+248"),
+        ("brew", "wkhtmltopdf 0.12.6\n", "homebrew/cask/wkhtmltopdf"),
+    ],
+)
+def test_a_pinned_package_that_is_there_is_left_alone(manager: str, out: str, wanted: str) -> None:
+    packages = tlc.Packages(Scripted(out), manager, [wanted, "other"])
+    assert tlc.SystemPackage(wanted, packages).check().status == tlc.CheckStatus.OK
+    assert tlc.SystemPackage("other", packages).check().status == tlc.CheckStatus.FAIL
+
+
 def test_a_uv_too_old_to_tell_what_it_has_is_not_one_without_tools() -> None:
     with pytest.raises(tlc.TlcError, match=r"cannot list its tools: .*unexpected"):
         tlc.UvTool.list_installed(

@@ -7936,6 +7936,7 @@ def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # n
     words = version.command(arguments[arguments[:1] == ["--"] :])
     if context.settings.dry_run:
         terminal.show(shell(*words))
+        engine.document(True)
         return 0
     found = OdooConfiguration(version).check()
     if found.status != CheckStatus.OK:

@@ -766,17 +766,17 @@ def test_a_wrong_password_may_be_corrected(tmp_path: Path, archive: Path) -> Non
 
 
 def by_hand(me: MachineOwner, web: HttpsServer, code: int, said: str) -> None:
-    """The run stopped before it did anything, with the commands to run."""
+    """What needs root failed with the commands to run; what needs none was done all the same."""
     assert code == 1
     assert re.search(r"→ (sudo )?apt-get update", said), said
     assert re.search(r"apt-get install -y .*-- tiny", said)
-    assert web.requests == []
+    assert [request.path for request in web.requests] == ["/one"]
     assert not me.it.exists("/usr/share/offered/tiny")
-    assert not me.it.exists("/home/dev/ran")
+    assert me.it.exists("/home/dev/ran")
 
 
 @pytest.mark.parametrize("sudo", ["password", "refused", "missing"])
-def test_without_the_right_it_stops_before_anything_is_done(
+def test_without_the_right_what_needs_no_root_is_done(
     sudo: str, tmp_path: Path, archive: Path
 ) -> None:
     with (
@@ -802,7 +802,7 @@ def test_without_the_right_it_stops_before_anything_is_done(
                 assert terminal.wait() == 130
             else:
                 by_hand(me, web, terminal.wait(), terminal.text.replace("\n", ""))
-        assert web.requests == []
+        assert len(web.requests) == 1, "the script runs once"
         me.it.must("apt-get", "-q", "update")
         me.it.must("apt-get", "-q", "install", "-y", "tiny")
         assert statuses(me.results())["tiny"] == "ok", "with the packages there, nobody asks"
@@ -973,7 +973,7 @@ def test_another_distribution(kind: str, tmp_path: Path, archive: Path) -> None:
         holder = me.it.popen("sh", "-c", words, user="root")
         soon(lambda: me.it.exists("/var/tmp/held"))
         running = me.start()
-        waiting = "waiting for another package manager|Waiting for process"
+        waiting = "unable to lock database|Waiting for process"
         soon(lambda: re.search(waiting, me.logged()))
         me.it.write("/var/tmp/let-go", "")
         run = running.wait()
@@ -1005,7 +1005,9 @@ def test_the_whole_default_list_from_the_real_archives(tmp_path: Path, archive: 
         lay_uv(it)
         it.write("/usr/lib/postgresql/99/bin/postgres", "", 0o755)  # so that PGDG is not needed
         tools = ["pyjokes", "pycowsay", "pre-commit", "odoo-venv", "cowsay"]
-        me.config(uv=tools, npm=["rtlcss", "is-odd", "is-even", "is-number", "left-pad"])
+        npm = ["rtlcss", "is-odd", "is-even", "is-number", "left-pad"]
+        # The build of wkhtmltopdf is where no package index is.
+        me.config("wkhtmltopdf = false\n", uv=tools, npm=npm)
         command = [word for word in me.words("--json") if word != "--no-default-packages"]
         run = it.run(*command, timeout=1200)
         assert run.code == 0, run.err[-3000:]

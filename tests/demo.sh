@@ -8,7 +8,8 @@ set -eu
 project=$(cd "$(dirname "$0")/.." && pwd)
 demo=$project/.demo
 python=${PYTHON:-python3}
-user=''
+user='' called=.demo/tlc
+cd "$project"
 
 say() { printf '%s\n' "$*"; }
 fail() { say "demo: $1" >&2; exit 1; }
@@ -43,7 +44,7 @@ if [ -n "$user" ] && ! as_nobody test -x "$demo"; then
     place=$(mktemp -d "${TMPDIR:-/tmp}/tlc-demo.XXXXXX")
     ln -s "$place" "$demo"
     say "(nobody cannot enter $project: .demo is a link to $place)"
-    demo=$place
+    demo=$place called=$place/tlc
 fi
 github=$demo/github
 mkdir -p "$demo/home/code" "$demo/bin" "$demo/lib" "$demo/cache" "$github"
@@ -99,10 +100,13 @@ inside() {
     fi
 }
 
+# Where nobody cannot be, git and tlc would not start.
+[ "$called" = .demo/tlc ] || cd "$demo"
+
 # Show a command as a person can paste it, then run it.
 tlc() {
-    printf '\n$ .demo/tlc %s\n' "$*"
-    (cd "$project" && .demo/tlc "$@")
+    printf '\n$ %s %s\n' "$called" "$*"
+    "$called" "$@"
 }
 
 # --- the demo
@@ -184,9 +188,8 @@ tlc --no-newcomer up "$@"
 
 if [ -n "$online" ]; then
     step "Start Odoo 18.0, a stand-in that opens its database and answers HTTP"
-    printf '\n$ .demo/tlc run 18.0\n'
-    cd "$project"
-    .demo/tlc run 18.0 >"$demo/run.log" 2>&1 &
+    printf '\n$ %s run 18.0\n' "$called"
+    "$called" run 18.0 >"$demo/run.log" 2>&1 &
     odoo=$!
     trap 'kill "$odoo" 2>/dev/null || :' EXIT
     "$python" - http://127.0.0.1:18069/ <<'FETCH' || { cat "$demo/run.log"; fail "Odoo did not answer"; }

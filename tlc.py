@@ -3704,7 +3704,7 @@ class Git:
         # A checkout whose .git is broken must not be taken for a part of a repository around it.
         above = os.path.dirname(os.path.realpath(self.path))
         prompts = {} if terminal else NO_PROMPTS
-        return self.runner.run(
+        done = self.runner.run(
             [self.runner.which("git"), *GIT_OPTIONS, "-C", self.path, *arguments],
             env={"LC_ALL": "C", "GIT_CEILING_DIRECTORIES": above, **prompts, **(env or {})},
             stdin=stdin,
@@ -3713,6 +3713,9 @@ class Git:
             terminal=terminal,
             patience=patience,
         )
+        # Files that it cannot write do not count for the exit code of checkout.
+        unwritten = done.ok and re.search(r"(?m)^error: unable to", done.err)
+        return done.replace(code=1) if unwritten else done
 
     def read(self, *arguments: str, stdin: str = "") -> Completed:
         """Run a command that only reads: no lock, no index written, no network."""
@@ -4775,8 +4778,6 @@ class Checkout(Resource):
             done = git.run("checkout", *words, task=task, mark=mark)
             if done.ok and force:  # a directory that was a link comes back half
                 done = git.run("reset", "--quiet", "--hard", task=task, mark=mark)
-            if done.ok and re.search(r"(?m)^error: unable to", done.err):
-                done = done.replace(code=1)  # files that git cannot write do not count for its exit
             hook = "" if done.ok else self.hook_failure(done, git)
             cause = git.explain(done)
             if not (done.ok or hook or cause.helps == LOCKED):

@@ -2072,7 +2072,8 @@ def listed_twice(data: Mapping[str, Any], declared: Declared) -> Iterator[Proble
             text = f"{each.item} has another url than {other.url} elsewhere; give it another name"
         elif before is not entry:
             words = {"branches": "branches", "depth": "depths", "fork": "forks"}
-            differs = next(words[key] for key in words if before.get(key) != entry.get(key))
+            unlike = [words[key] for key in words if before.get(key) != entry.get(key)]
+            differs = unlike[0] if unlike else "unknown keys"
             text = f'"{each.name}" is listed twice, with different {differs}'
         if text:
             wrong.setdefault(field, Problem(field, text))

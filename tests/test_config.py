@@ -500,6 +500,15 @@ def test_two_checkouts_never_share_a_place(repos: str, said: str) -> None:
     assert line.startswith(f"config.toml:{3 + repos.count(chr(10))}: {said}")
 
 
+def test_entries_that_differ_in_a_key_nobody_knows_are_a_problem() -> None:
+    repos = 'oca = ["web", { name = "web", nobody-knows = 1 }]'
+    unknown, twice = problems(f"{VERSIONS}[repos]\n{repos}")
+    assert "nobody-knows: unknown key" in unknown
+    assert (
+        twice == 'config.toml:3: repos.oca[1]: "web" is listed twice, with different unknown keys'
+    )
+
+
 @pytest.mark.parametrize("path", ["oca/17.0/web", "oca/17.0/web/addons", "oca/17.0/web/a/b"])
 def test_no_directory_of_the_tree_stands_inside_a_checkout(path: str) -> None:
     [line] = problems(f'{VERSIONS}init_dirs = ["x", "{path}"]\n[repos]\noca = ["web"]')

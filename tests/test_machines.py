@@ -82,8 +82,7 @@ def test_sudo_free_with_a_password_refused_or_missing(tmp_path: Path) -> None:
             terminal.wait_for("root")
             assert terminal.wait() == 0
         with it.terminal("sudo", "id") as terminal:
-            terminal.answer("password for dev:", "\x03")
-            assert terminal.wait() != 0
+            assert terminal.interrupt("password for dev:") != 0
         assert it.processes() == []
     with machine(tmp_path / "3", "debian-12", sudo="refused") as it:
         assert "not in the sudoers file" in it.run("sudo", "-S", "id", input=f"{PASSWORD}\n").err

@@ -798,8 +798,7 @@ def test_without_the_right_what_needs_no_root_is_done(
 
         with me.terminal() as terminal:
             if sudo == "password":
-                terminal.answer("password for dev:", "\x03")
-                assert terminal.wait() == 130
+                assert terminal.interrupt("password for dev:") == 130
             else:
                 by_hand(me, web, terminal.wait(), terminal.text.replace("\n", ""))
         assert len(web.requests) == 1, "the script runs once"

@@ -8444,8 +8444,11 @@ def options_of(command: str) -> dict[str, dict[str, Any]]:
     return {**known, "--help": {}, "--version": {}}
 
 
-def make_parsers() -> dict[str, argparse.ArgumentParser]:
-    """Return the parser of all command lines, as "", and that of each command."""
+def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of all command lines, as "", and that of each command among the words.
+
+    Making them all takes longer than the rest of a start.
+    """
     import argparse
 
     class Parser(argparse.ArgumentParser):
@@ -8479,7 +8482,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
     layout: dict[str, Any] = {"allow_abbrev": False, "formatter_class": plain}
     parsers = {"": Parser(prog="tlc", **layout)}
     commands = parsers[""].add_subparsers(dest="command", metavar="COMMAND")
-    for each in COMMANDS.values():
+    for each in [each for each in COMMANDS.values() if each.name in words]:
         examples = "\n  ".join(["examples:", *each.examples])
         more = f"{examples}\n\nOptions of every command: tlc help"
         parsers[each.name] = commands.add_parser(
@@ -8497,7 +8500,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
 
 def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     """Return `command` ("" for none), the given options, and `help`. Raises UsageError."""
-    parsed, unknown = make_parsers()[""].parse_known_args(argv)
+    parsed, unknown = make_parsers(argv)[""].parse_known_args(argv)
     command = parsed.command or ""
     for word in unknown[:1]:
         name = f"tlc {command}".rstrip()
@@ -8516,7 +8519,8 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
 @cli_argument("topic", metavar="COMMAND", nargs="?", choices=COMMANDS, help="a command")
 def cmd_help(context: Context) -> str:
     """Show all commands, or one with its options and examples."""
-    return make_parsers()[context.arguments["topic"] or ""].format_help()
+    topic = context.arguments["topic"] or ""
+    return make_parsers([topic])[topic].format_help()
 
 
 def how_called(environ: Mapping[str, str]) -> str:

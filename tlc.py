@@ -219,8 +219,8 @@ class Fix(Record):
         texts = {key: getattr(self, key).format(*groups, **names) for key in ("by_hand", "note")}
         return self.replace(commands=tuple(map(fill, self.commands)), **texts)
 
-    def render(self, program: Sequence[str], config_path: str) -> str:
-        """Return the text to paste, `tlc` as `program` calls it; by hand it begins with "# "."""
+    def render(self, program: str, config_path: str) -> str:
+        """Return the text to paste, `tlc` as `program` has it; by hand it begins with "# "."""
         if self.by_hand:
             return f"# {self.by_hand}"
         lines = []
@@ -232,7 +232,7 @@ class Fix(Record):
             # Behind the variables it is given, as in PGHOST=db tlc ensure-db-user.
             first = next((at for at, word in enumerate(words) if "=" not in word), 0)
             if words[first] == "tlc":
-                words[first : first + 1] = program
+                words[first] = Raw(program)
             lines.append(
                 " ".join(word if isinstance(word, Raw) else pasted(word) for word in words)
             )
@@ -1520,7 +1520,7 @@ class Settings(Record):
 
     def called(self, fix: Fix) -> str:
         """Return a fix as text to paste, `tlc` as it was called."""
-        return fix.render(shlex.split(self.program), self.config_path)
+        return fix.render(self.program, self.config_path)
 
     @property
     def config_path(self) -> str:
@@ -1845,22 +1845,22 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
         schema = next((kind for kind in schema["anyOf"] if kind["type"] == found), schema)
     wanted = schema.get("type", found if "anyOf" in schema else "string")
     properties = schema.get("properties", {})
+    if found == wanted and fits(value, schema):
+        if found == "array":
+            yield from validate_list(value, schema, path)
+        elif found == "object":
+            yield from validate_table(value, schema, path)
+        return
     secret = any(each.get("secret") for each in (schema, *properties.values()))
-    shown, allowed = (
-        "the value" if secret else toml_text(value),
-        f"allowed: {schema['description']}",
-    )
+    shown = "the value" if secret else toml_text(value)
+    allowed = f"allowed: {schema['description']}"
     if found != wanted:
         hint = TYPE_HINTS.get((wanted, found), "").format(value=shown) or allowed
         yield Problem(path, f"found {shown}, {JSON_TYPES.get(found, DATE)[1]}; {hint}")
-    elif not fits(value, schema):
+    else:
         near = nearest(value, schema["enum"]) if "enum" in schema else ""
         hint = f'; did you mean "{near}"?' if near else ""
         yield Problem(path, f"found {shown}; {allowed}{hint}")
-    elif found == "array":
-        yield from validate_list(value, schema, path)
-    elif found == "object":
-        yield from validate_table(value, schema, path)
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:

@@ -650,7 +650,7 @@ def test_a_problem_is_told_with_the_file_in_which_it_stands(text: str, said: str
         local(text)
     assert caught.value.message.startswith(said)
     [name, *_] = said.split(":")
-    fix = caught.value.fix.render(["tlc"], "/x/config.toml")
+    fix = caught.value.fix.render("tlc", "/x/config.toml")
     assert fix == f"${{EDITOR:-nano}} /x/{name}"
 
 

@@ -506,7 +506,7 @@ def test_a_login_that_is_refused(sandbox: Sandbox, person: SshAccess) -> None:
             "FAIL",
             "github.com accepts none of your ssh keys",
         )
-        assert refused["fix"] == tlc.LOGIN.render(["tlc"], "")
+        assert refused["fix"] == tlc.LOGIN.render("tlc", "")
     person.new_key()
     found = doctor()
     assert {found[item]["status"] for item in items} == {"OK"}

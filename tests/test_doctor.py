@@ -183,6 +183,14 @@ def test_no_config(sandbox: Sandbox) -> None:
     assert found["Tools", "git"]["status"] == "OK"
 
 
+def test_a_version_that_odoo_never_had(sandbox: Sandbox) -> None:
+    sandbox.config('versions = ["18.0", "99.0", "17.5"]\n')
+    found = findings(sandbox.tlc("doctor", "Configuration", "--json"))
+    config = found["Configuration", "config.toml"]
+    assert (config["status"], "no Odoo 99.0, 17.5" in config["message"]) == ("WARN", True)
+    assert config["fix"].endswith(" config edit")
+
+
 @pytest.mark.parametrize("text", ["versions = [\n", 'versions = [16.0]\njobs = "4"\n', "\udcff"])
 def test_a_broken_config_does_not_stop_the_rest(sandbox: Sandbox, text: str) -> None:
     sandbox.root.mkdir()
@@ -527,10 +535,19 @@ def test_a_login_that_is_refused(sandbox: Sandbox, person: SshAccess) -> None:
             "FAIL",
             "github.com accepts none of your ssh keys",
         )
-        assert refused["fix"] == tlc.LOGIN.render("tlc", "")
+        assert refused["fix"] == tlc.LOGIN.render("tlc")
     person.new_key()
     found = doctor()
     assert {found[item]["status"] for item in items} == {"OK"}
+
+
+def test_a_key_with_a_passphrase_is_no_failure(sandbox: Sandbox, person: SshAccess) -> None:
+    person.new_key("secret")
+    found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
+    for name in ("ssh to github.com", "access to odoo/enterprise", "access to oca"):
+        refused = found["Connectivity", name]
+        assert (refused["status"], "has a passphrase" in refused["message"]) == ("WARN", True)
+        assert refused["fix"].startswith('eval "$(ssh-agent)" && ssh-add ')
 
 
 def test_no_access_to_enterprise(sandbox: Sandbox, person: SshAccess, tmp_path: Path) -> None:

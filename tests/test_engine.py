@@ -390,7 +390,7 @@ def test_a_missing_program_ends_the_run_before_anything_is_done(bench: Bench) ->
     ) as caught:
         bench.run(toy)
     assert isinstance(caught.value.fix, tlc.Fix)
-    assert caught.value.fix.render("tlc", "").endswith(" no-such-program")
+    assert caught.value.fix.render("tlc").endswith(" no-such-program")
     assert toy.checked == 0
 
 
@@ -947,7 +947,7 @@ def test_a_program_that_does_not_run_is_as_good_as_none(
     with pytest.raises(tlc.ExecutableNotFoundError, match="uv does not run: ") as raised:
         runner.version_of("uv")
     assert isinstance(raised.value.fix, tlc.Fix)
-    assert raised.value.fix.render("tlc", "") == "tlc bootstrap --only uv"
+    assert raised.value.fix.render("tlc") == "tlc bootstrap --only uv"
 
 
 def test_output_that_is_not_utf8_comes_back_as_it_was(runner: tlc.Runner) -> None:
@@ -1044,7 +1044,7 @@ def test_a_program_is_found_by_its_full_path_or_missing_with_its_install_command
     ) as caught:
         runner.which("no-such-program")
     assert isinstance(caught.value.fix, tlc.Fix)
-    assert caught.value.fix.render("tlc", "").endswith("no-such-program")
+    assert caught.value.fix.render("tlc").endswith("no-such-program")
 
 
 def test_a_grandchild_that_keeps_the_pipes_open_holds_nobody_up(runner: tlc.Runner) -> None:

@@ -66,7 +66,7 @@ def test_from_nothing_to_a_second_run(me: VenvBuilder) -> None:
     assert "Installing Odoo in editable mode" in me.log()
 
     conf = me.root / "conf/odoo-18.0.conf"
-    assert re.search(r"next +.* run 18\.0   # then http://localhost:18069,", first.err)
+    assert first.err.splitlines()[-1].endswith(" ensure-db-user"), "what is left"
     # The launcher of odoo-venv has one database for all versions.
     started = me.run_odoo(me.launcher(), "-c", conf, "-d", "odoo-18.0")
     assert "db_name = odoo-18.0\n" in started
@@ -305,6 +305,15 @@ def test_a_rebuilding_that_fails_puts_the_old_one_back(
     assert statuses(me.create(), "venv") == {"18.0": "ok"}
 
 
+def test_a_preset_that_odoo_venv_has_not(me: VenvBuilder) -> None:
+    me.config("18.0", preset="dem")
+    run = me.create()
+    result = result_of(run, "18.0", "venv")
+    assert (run.code, result["status"]) == (1, "failed")
+    assert result["message"] == 'odoo-venv has no preset "dem"'
+    assert re.search(r" config edit   # .*\bdemo, local", result["fix"])
+
+
 def test_one_that_fails_does_not_stop_the_others(me: VenvBuilder, tmp_path: Path) -> None:
     me.config("16.0", "17.0", "18.0")
     me.odoo("17.0", requirements=[unbuildable(tmp_path / "sdist")])
@@ -354,7 +363,7 @@ def test_a_config_that_declares_no_odoo(me: VenvBuilder) -> None:
     me.sandbox.config('versions = ["17.0"]\n')
     run = me.create()
     assert run.code == 1
-    assert "config.toml   # [repos] odoo" in result_of(run, "17.0", "venv")["fix"], (
+    assert "config edit   # [repos] odoo" in result_of(run, "17.0", "venv")["fix"], (
         "pull-repos has none to pull"
     )
 

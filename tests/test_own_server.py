@@ -18,7 +18,7 @@ from accounts import own, python_for
 from conftest import Run, Sandbox
 from person import Person
 from ports import free_port
-from results import result_of, statuses_by_kind
+from results import findings, result_of, statuses_by_kind
 
 ROOT = os.getuid() == 0
 ACCOUNT = "nobody" if ROOT else ""
@@ -229,4 +229,16 @@ def test_run_starts_it(me: OwnServerPerson) -> None:
     run = me.tlc("run", "18.0")
     assert (run.code, run.out) == (0, "started\n"), run.err
     assert "Starting PostgreSQL" in run.err
+    assert me.sql("SELECT 1") == "1"
+
+
+def test_doctor_starts_one_that_is_down(me: OwnServerPerson) -> None:
+    me.ensure()
+    me.ensure("--stop")
+    server = ("PostgreSQL", f"localhost:{me.port}")
+    found = me.doctor("postgresql")
+    assert (found[server]["status"], found["PostgreSQL", "odoo"]["status"]) == ("FAIL", "FAIL")
+    assert "does not run" in found[server]["message"]
+    fixed = findings(me.yes("doctor", "postgresql", "--fix"))
+    assert {each["status"] for each in fixed.values()} == {"OK"}
     assert me.sql("SELECT 1") == "1"

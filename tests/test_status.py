@@ -12,6 +12,7 @@ import pytest
 from checkouts import CONFIG, WEB, CheckoutOwner, many_checkouts
 from conftest import Run, Sandbox
 from listing import changes, listing
+from results import results
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_json_and_quiet(me: CheckoutOwner) -> None:
     found = {result["name"]: result for result in document["results"]}
     assert {result["status"] for result in found.values()} == {"ok"}
     assert "1 changed" in found[WEB]["message"]
-    assert found["oca/web@18.0"]["message"].split() == ["18.0", "clean"]
+    assert found["oca/web@18.0"]["message"] == "18.0  clean"
 
 
 def test_no_question_no_plan_and_the_same_in_a_dry_run(me: CheckoutOwner) -> None:
@@ -160,8 +161,19 @@ def test_no_question_no_plan_and_the_same_in_a_dry_run(me: CheckoutOwner) -> Non
 def test_checkouts_that_are_missing_are_no_failure(sandbox: Sandbox) -> None:
     sandbox.config(CONFIG)
     run = sandbox.tlc("status", "--json")
-    assert (run.code, len(run.json()["results"])) == (0, 3)
-    assert os_names(sandbox.home) == {"code"}
+    assert (run.code, len(results(run))) == (0, 3)
+    (sandbox.root / "oca/17.0/web").mkdir(parents=True)
+    (sandbox.root / "oca/17.0/web/mine.txt").write_text("mine\n")
+    (sandbox.root / "oca/18.0").mkdir()
+    (sandbox.root / "oca/18.0/web").write_text("a file\n")
+    run = sandbox.tlc("status")
+    assert run.code == 0
+    assert "not a git repository" in run.out
+    assert "not a directory" in run.out
+    assert re.search(r"(?m)^note 3  in ", run.err), "none of them is ok"
+    for directory in ("oca/17.0/web", "oca/18.0/web"):
+        assert (sandbox.root / directory).exists()
+    assert os_names(sandbox.root) == {"config.toml", "oca"}
 
 
 def os_names(directory: Path) -> set[str]:

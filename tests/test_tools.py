@@ -852,7 +852,7 @@ def test_a_uv_tool_that_something_else_stands_in_the_way_of_has_a_mend(said: str
     ).apply(NO_TASK)
     assert (result.status, said in result.message) == ("failed", True)
     assert isinstance(result.fix, tlc.Fix)
-    command = result.fix.render("tlc", "")
+    command = result.fix.render("tlc")
     assert command == "uv tool install --force --reinstall -- pre-commit"
 
 

@@ -154,7 +154,7 @@ def test_a_bare_debian(
 
 
 def test_a_uv_that_leads_nowhere_and_settings_for_pip(tmp_path: Path, archive: Path) -> None:
-    with newcomer(tmp_path, archive, packages="curl git python3-venv") as me:
+    with newcomer(tmp_path, archive, packages="curl gcc git python3-venv") as me:
         me.it.env |= {"PIP_USER": "1", "PIP_TARGET": f"{me.home}/elsewhere"}
         me.it.must(
             "sh", "-c", "mkdir -p ~/.local/bin && ln -s /nowhere ~/.local/bin/uv", user="dev"

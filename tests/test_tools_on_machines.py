@@ -1064,6 +1064,14 @@ def test_the_role_is_made_without_a_question(user: str, tmp_path: Path, archive:
         assert me.it.run("python3", *ENSURE, user=user).code == 0
         assert me.it.privileged() == privileged
 
+        # Debian 12 has no other one than 15: what would install 16 is a sentence, and no command.
+        config = f"{me.home}/code/config.toml"
+        me.it.write(config, me.it.read(config).replace('"18.0"', '"18.0", "20.0"'), owner=user)
+        run = me.it.run("python3", *ENSURE, user=user)
+        assert run.code == 0
+        assert "PostgreSQL 15 is too old for Odoo 20.0, which needs 16" in run.err
+        assert "install PostgreSQL 16 (tlc install-tools adds its package source)" in run.err
+
 
 def test_the_administrator_makes_the_role_as_they_are(tmp_path: Path, archive: Path) -> None:
     with database(tmp_path, archive, "postgres", sudo="missing") as me:

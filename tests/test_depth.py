@@ -133,7 +133,7 @@ class Story:
 
     def rewrite(self, *words: str) -> None:
         """Force-push upstream's branch after a command of git's in its maintainer's clone."""
-        work = self.upstream.directory / "OCA/web.work"
+        work = self.upstream.work("OCA/web", "17.0")
         self.upstream.git(*words, cwd=work)
         self.move(1)
 
@@ -193,7 +193,7 @@ def test_a_force_push_back_is_followed_and_with_work_has_a_common_ancestor(story
     assert story.pull()["status"] == "changed"
     (story.web / "mine.py").write_text("mine = 1\n")
     story.git("add", "mine.py")
-    work = story.upstream.directory / "OCA/web.work"
+    work = story.upstream.work("OCA/web", "17.0")
     story.upstream.git("push", "-qf", "origin", "HEAD~4:refs/heads/17.0", cwd=work)
     assert story.pull()["status"] == "kept"
     story.git("merge-base", "HEAD", "origin/17.0")
@@ -207,14 +207,13 @@ def test_an_upstream_that_was_rewritten_is_said_and_the_work_kept(story: Story) 
     story.git("add", "mine.py")
     story.git("commit", "-qm", "mine")
     head = story.git("rev-parse", "HEAD")
+    work = story.upstream.work("OCA/web", "17.0")
     for words in (
         ["checkout", "--orphan", "anew"],
         ["commit", "-m", "anew"],
         ["branch", "-M", "17.0"],
     ):
-        story.upstream.git(
-            words[0], "-q", *words[1:], cwd=story.upstream.directory / "OCA/web.work"
-        )
+        story.upstream.git(words[0], "-q", *words[1:], cwd=work)
     story.move(3)
     for _ in range(2):
         kept = story.pull()
@@ -236,7 +235,7 @@ def test_what_tlc_put_there_is_nobodys_work_whatever_upstream_becomes(story: Sto
 
 
 def test_a_depth_above_a_short_line_of_first_parents_is_idle(story: Story) -> None:
-    work = story.upstream.directory / "OCA/web.work"
+    work = story.upstream.work("OCA/web", "17.0")
     story.upstream.git("checkout", "-q", "--orphan", "short", cwd=work)
     story.upstream.git("commit", "-qm", "short", cwd=work)
     story.upstream.git("merge", "-q", "--allow-unrelated-histories", "-X", "ours", "17.0", cwd=work)

@@ -491,8 +491,7 @@ def test_a_submodule_that_the_update_would_replace_is_kept(
     sandbox: Sandbox, upstream: Upstream, tmp_path: Path, arrives: str, force: list[str]
 ) -> None:
     upstream.create("acme/inner", "main")
-    work = upstream.directory / "OCA/web.work"
-    upstream.git("checkout", "--quiet", "17.0", cwd=work)
+    work = upstream.work("OCA/web", "17.0")
     source = str(upstream.directory / "acme/inner.git")
     upstream.git(
         "-c",
@@ -1189,8 +1188,7 @@ def test_an_orphan_branch_moves_away_by_the_printed_fix_with_what_is_staged(
 def test_files_that_differ_only_in_how_they_are_checked_out_are_no_work(
     sandbox: Sandbox, upstream: Upstream, tmp_path: Path
 ) -> None:
-    work = upstream.directory / "OCA/web.work"
-    upstream.git("checkout", "--quiet", "17.0", cwd=work)
+    work = upstream.work("OCA/web", "17.0")
 
     def commit(text: bytes) -> None:
         """Commit a file with the line endings that it must not have by .gitattributes."""
@@ -1294,8 +1292,7 @@ def test_a_submodule_that_is_ignored_is_kept_all_the_same(
     sandbox: Sandbox, upstream: Upstream
 ) -> None:
     upstream.create("acme/inner", "main")
-    work = upstream.directory / "OCA/web.work"
-    upstream.git("checkout", "--quiet", "17.0", cwd=work)
+    work = upstream.work("OCA/web", "17.0")
     allowed = ["-c", "protocol.file.allow=always", "submodule", "--quiet"]
     source = str(upstream.directory / "acme/inner.git")
     upstream.git(*allowed, "add", "-b", "main", source, "sub", cwd=work)

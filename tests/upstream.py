@@ -26,11 +26,13 @@ class Upstream:
         for address in addresses:
             self.git("config", "--global", "--add", f"url.file://{directory}/.insteadOf", address)
 
-    def git(self, *arguments: str, cwd: Path | None = None, **environ: str) -> str:
+    def git(
+        self, *arguments: str, cwd: Path | None = None, input: str | None = None, **environ: str
+    ) -> str:
         """Run git as the sandbox's person; return its output, raise when it fails."""
         where, env = cwd or self.sandbox.home, {**self.sandbox.env, **environ}
         done = subprocess.run(
-            ["git", *arguments], cwd=where, env=env, capture_output=True, text=True
+            ["git", *arguments], cwd=where, env=env, capture_output=True, text=True, input=input
         )
         assert done.returncode == 0, f"git {arguments}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -39,29 +41,37 @@ class Upstream:
         """Make a bare repository `owner/name` whose branches each have two commits; return its path."""
         bare = self.directory / f"{repository}.git"
         self.git("init", "--quiet", "--bare", str(bare))
+        stream = ""
         for branch in branches:
-            self.commit(
-                repository,
-                branch,
-                {"README.md": f"{repository} {branch}\n", ".gitignore": "*.pyc\n/ignored\n"},
-            )
-            self.commit(
-                repository,
-                branch,
-                {"module/models.py": "first = 1\n", "module/data.xml": "<odoo/>\n"},
-            )
+            start = {"README.md": f"{repository} {branch}\n", ".gitignore": "*.pyc\n/ignored\n"}
+            module = {"module/models.py": "first = 1\n", "module/data.xml": "<odoo/>\n"}
+            for files in (start, module):
+                self.clock += 3600
+                stream += f"commit refs/heads/{branch}\ncommitter Test <test@example.com> {self.clock} +0000\n"
+                stream += "data 9\na change\n\n"
+                for name, text in files.items():
+                    stream += f"M 100644 inline {name}\ndata {len(text.encode())}\n{text}\n"
+        self.git("fast-import", "--quiet", cwd=bare, input=stream)
         return bare
+
+    def work(self, repository: str, branch: str = "") -> Path:
+        """Return the maintainers' clone, made when it is first asked for, on a branch if one is named."""
+        work = self.directory / f"{repository}.work"
+        if not work.exists():
+            bare = self.directory / f"{repository}.git"
+            self.git("clone", "--quiet", "--no-checkout", str(bare), str(work))
+        if branch:
+            self.git("checkout", "--quiet", branch, "--", cwd=work)
+        return work
 
     def commit(
         self, repository: str, branch: str, files: Mapping[str, str | None], amend: bool = False
     ) -> str:
         """Commit files (text, or None to delete) to a branch, made if need be, and push; returns the commit."""
-        bare, work = self.directory / f"{repository}.git", self.directory / f"{repository}.work"
-        if not work.exists():
-            self.git("init", "--quiet", str(work))
-            self.git("remote", "add", "origin", str(bare), cwd=work)
-        if branch in self.git("branch", "--format=%(refname:short)", cwd=work).split():
-            self.git("checkout", "--quiet", branch, cwd=work)
+        work = self.work(repository)
+        known = self.git("branch", "--all", "--format=%(refname)", cwd=work).split()
+        if {f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"} & {*known}:
+            self.git("checkout", "--quiet", branch, "--", cwd=work)
         else:
             self.git("checkout", "--quiet", "--orphan", branch, cwd=work)
             self.git("rm", "-rfq", "--ignore-unmatch", ".", cwd=work)

@@ -3254,7 +3254,6 @@ class ConfigFile(Resource):
 # ----------------------------------------------------------------------------------------------
 # look() finds out what stands where a checkout belongs, decide() says which step follows, Checkout
 # and Worktree take it. Git is the only door to git; Backup records work; Remote asks upstream once.
-# Uses the engine's Resource; knows nothing of commands.
 
 # Settings of the person's that would change what git prints or records for tlc. Theirs stay:
 # insteadOf, credentials, proxies, signing, filters and hooks. Housekeeping in the background would
@@ -3263,12 +3262,9 @@ GIT_SETTINGS = (
     "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all "
     "clone.defaultRemoteName=origin clone.rejectShallow=false core.quotePath=false "
     "core.logAllRefUpdates=true core.preferSymlinkRefs=false log.showSignature=false "
-    "log.date=default color.ui=false color.status=false color.branch=false column.ui=never "
-    "column.status=never column.branch=never status.showStash=false status.relativePaths=true "
-    "status.submoduleSummary=false diff.ignoreSubmodules=untracked fetch.output=full "
+    "color.ui=false status.showStash=false diff.ignoreSubmodules=untracked "
     "fetch.prune=false fetch.pruneTags=false fetch.recurseSubmodules=false "
-    "fetch.writeCommitGraph=false fetch.showForcedUpdates=true branch.autoSetupMerge=true "
-    "checkout.guess=false worktree.guessRemote=false"
+    "fetch.writeCommitGraph=false branch.autoSetupMerge=true"
 ).split()
 GIT_OPTIONS = [word for setting in GIT_SETTINGS for word in ("-c", setting)]
 
@@ -3294,8 +3290,8 @@ RETRY_PAUSES = (1.0, 3.0)  # seconds before the 2nd and 3rd try, times 0.5 to 1.
 QUESTIONS_AT_ONCE = 16  # asking a remote is waiting
 DEEPENING = (50, 500, 5000)  # commits, in search of a common ancestor
 
-# Marks in git's directory while git is at work for tlc: a run that finds one knows that an earlier
-# one was killed. The locks that git takes meanwhile are in the places named here.
+# Marks in git's directory while git is at work for tlc -> the places of the locks it takes then. A
+# run that finds a mark knows that an earlier one was killed.
 FETCHING, CHECKING_OUT = "tlc-fetching", "tlc-checking-out"
 LOCKS = {
     FETCHING: ("shallow.lock", "packed-refs.lock", "refs/remotes/**/*.lock", "refs/tlc/**/*.lock"),
@@ -3317,8 +3313,8 @@ GIT_OPERATIONS = {
 GIT_OPERATION_NOTES = ("MERGE_MSG", "MERGE_MODE")  # left beside them, and sometimes without them
 GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each names a commit
 
-# What helps, besides AGAIN and TERMINAL: LOCKED, what a person or another program has there stops
-# it, so that the checkout is kept; SILENT, nothing in this run, for the host said nothing.
+# What helps, besides AGAIN and TERMINAL: LOCKED, nothing: what a person or another program has
+# there stops it, so it is kept; SILENT, nothing in this run.
 LOCKED, SILENT = "locked", "silent"
 
 PULL_WORDS = ("tlc", "pull-repos", "-f", "{name}")
@@ -3344,8 +3340,8 @@ NAME_BRANCHES = edit_file('name the branches it has, as in ["queue", ["17.0"]]')
 NOT_INSTALLED = r"(?m): (?:line )?\d+: (\S+): (?:command )?not found$"
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
 
-# What git, ssh or the other side say (LC_ALL=C) when git fails. Looked through in order. Tried with
-# git 2.39 and OpenSSH 9.2. The names are those of Git.explain().
+# What git, ssh or the other side say (LC_ALL=C) when git fails; the names are those of Git.names.
+# Tried with git 2.39 and OpenSSH 9.2.
 GIT_CAUSES = (
     Cause("REMOTE HOST IDENTIFICATION HAS CHANGED",
           "{host} shows another ssh host key than the one known for it",
@@ -3412,7 +3408,7 @@ GIT_CAUSES = (
 
 
 def same_origin(url: str) -> str:
-    """Return a repository's address in a form in which all its spellings are equal."""
+    """Return an address in the form that all its spellings share."""
     pattern = r"(?:\w+://)(?:[^@/]*@)?([^/:]*)(?::\d+)?/(.*)|(?:[^@/]*@)?([^/:]+):(?!//)(.*)"
     match = re.fullmatch(pattern, url)
     host, path = (match[1] or match[3] or "", match[2] or match[4] or "") if match else ("", url)
@@ -3420,12 +3416,12 @@ def same_origin(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Return the host in a repository's address, or "the remote" where there is none."""
+    """Return the host in an address, or "the remote" where there is none."""
     return same_origin(url).partition("/")[0] or "the remote"
 
 
 def read_line(path: str) -> str:
-    """Return the first line of a small file of git's."""
+    """Return the first line of a small file."""
     with open(path, encoding="utf-8") as file:
         return file.readline().strip()
 
@@ -3446,9 +3442,7 @@ def named_few(names: Sequence[str]) -> str:
 def ssh_options(**options: object) -> list[str]:
     """Return options of ssh_config(5) as arguments; ssh gives up after SILENCE seconds of it."""
     limits = {"ConnectTimeout": 15, "ServerAliveInterval": SILENCE // 2, "ServerAliveCountMax": 2}
-    return [
-        word for name, value in (limits | options).items() for word in ("-o", f"{name}={value}")
-    ]
+    return [word for each in (limits | options).items() for word in ("-o", "{}={}".format(*each))]
 
 
 class SshHost:
@@ -3466,11 +3460,9 @@ class SshHost:
 class SshConnections:
     """Shared ssh connections, a few to each host, for as long as a run lasts; opened at first use.
 
-    Handshakes are nearly all that an update of an unmoved repository costs. A connection carries
-    SESSIONS at once. They are counted, not handed out in turn: connections come up one after the
-    other, and the first would get everything. Never used where the person has set up ssh their own
-    way, for git (GIT_SSH, GIT_SSH_COMMAND, core.sshCommand) or for ssh itself (ControlMaster,
-    ControlPath). A connection that a killed run left ends itself (ControlPersist).
+    Handshakes are nearly all that an update of an unmoved repository costs. Never used where the
+    person has set up ssh their own way, for git (GIT_SSH, GIT_SSH_COMMAND, core.sshCommand) or for
+    ssh itself (ControlMaster, ControlPath). What a killed run left ends itself (ControlPersist).
     """
 
     SESSIONS = 8  # sshd's MaxSessions is 10 by default
@@ -3497,15 +3489,12 @@ class SshConnections:
         if self.directory:
             # A host must be named, but the socket alone says which connection is meant.
             command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
-            for socket in glob.glob(os.path.join(self.directory, "*", "*")):
+            for socket in glob.glob(os.path.join(self.directory, "*")):
                 self.runner.run([*command, f"ControlPath={socket}"], at_end=True)
             remove(self.directory)
 
     def read_settings(self) -> tuple[bool, bool, dict[str, str]]:
-        """Return what the person has set in git about the way to other hosts.
-
-        An ssh of their own; anything that holds for some directories only; addresses rewritten.
-        """
+        """Return what git is told: an ssh of one's own, ways for some directories, rewriting."""
         ways = r"core\.sshcommand|(url|http|credential|remote)\."
         pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
         git = [self.runner.which("git"), "config"]
@@ -3562,31 +3551,20 @@ class SshConnections:
 
     def open(self, host: SshHost) -> None:
         """Open the shared connections to a host; asks nobody."""
+        import tempfile
+
+        # A socket's path may have 104 bytes; a mac's own directory for it uses up most of them.
+        base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
         with contextlib.suppress(Interrupted, TlcError, OSError):
             with self.changed:
-                self.make_directory()
+                self.directory = self.directory or tempfile.mkdtemp(prefix="tlc-", dir=base)
             starts = [functools.partial(self.start, name, host) for name in self.names]
             run_tasks(starts, len(starts), self.runner)
 
-    def make_directory(self) -> None:
-        """Make the private directory of the sockets, where there is none yet."""
-        import tempfile
-
-        if not self.directory:
-            # A socket's path may have 104 bytes; a mac's own directory for it uses up most of them.
-            base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
-            self.directory = tempfile.mkdtemp(prefix="tlc-", dir=base)
-            for name in self.names:
-                os.mkdir(os.path.join(self.directory, name), 0o700)
-
     def start(self, name: str, host: SshHost, ask: bool = False) -> bool:
         """Open one connection, which goes on in the background; `ask`: on the terminal."""
-        options = {
-            "ControlMaster": "yes",
-            "ControlPersist": 60,
-            "BatchMode": "no" if ask else "yes",
-        }
-        words = ssh_options(**options, ControlPath=f"{self.directory}/{name}/%C")
+        ways = {"ControlMaster": "yes", "ControlPersist": 60, "BatchMode": "no" if ask else "yes"}
+        words = ssh_options(**ways, ControlPath=f"{self.directory}/{name}-%C")
         command = [self.runner.which("ssh"), "-f", "-N", *words, *host.arguments]
         opened = self.runner.run(command, terminal=ask).ok
         with self.changed:
@@ -3613,16 +3591,13 @@ class SshConnections:
 
     @contextlib.contextmanager
     def session(self, url: str, ask: bool = False) -> Iterator[dict[str, str]]:
-        """Yield what to add to the environment of a git command for an address.
-
-        `ask`: the command has the terminal, where a person may be asked, once for each host.
-        """
+        """Yield the environment of a git command for an address. `ask`: it has the terminal."""
         host = self.host(url) if url else None
         if not host:
             yield {}
         elif self.connect(host, ask):
             name = self.take(host)
-            options = ssh_options(ControlMaster="no", ControlPath=f"{self.directory}/{name}/%C")
+            options = ssh_options(ControlMaster="no", ControlPath=f"{self.directory}/{name}-%C")
             try:
                 yield self.ssh_command(options)
             finally:
@@ -3639,7 +3614,7 @@ class SshConnections:
                     host.alone.release(self.UNSHARED - 1)
 
     def ssh_command(self, options: Sequence[str]) -> dict[str, str]:
-        """Return the environment in which git calls ssh with these options, and nobody is asked."""
+        """Return the environment in which git calls ssh with these options; nobody is asked."""
         words = [self.runner.which("ssh"), *options, "-o", "BatchMode=yes"]
         return {"GIT_SSH_COMMAND": shell(*words)}
 
@@ -3655,45 +3630,31 @@ class SshConnections:
             self.runner.pause(0)
 
 
-class Mark(Record):
-    """A mark that git is at work for tlc. `file` holds a lock on it, which git inherits."""
-
-    path: str
-    file: TextIO
-
-
 @contextlib.contextmanager
 def at_work(
-    runner: Runner,
-    directory: str,
-    name: str,
-    content: Mapping[str, object],
-    task: Task,
-    branch: str = "",
-) -> Iterator[Mark]:
-    """Keep a mark in git's directory while git writes there.
+    git: Git, directory: str, name: str, task: Task, content: object = None, branch: str = ""
+) -> Iterator[TextIO]:
+    """Keep a mark in git's directory while git writes there; git inherits the lock on it.
 
-    A mark that is there already was left by a run that was killed. Its git may live on and hold the
-    lock, which is waited for. Then the lock files it left are removed: those older than the mark's
-    last sign of life that nobody has open. A person's git may be at work there too.
+    Where a killed run left one, its git may live on, and is waited for. Then its lock files are
+    removed: those older than the mark's last sign of life that nobody has open.
     """
     import json
 
     path = os.path.join(directory, f"{name}-{branch.replace('/', '%')}" if branch else name)
     left = os.path.exists(path)
-    with open(path, "a+", encoding="utf-8") as file:
-        await_orphan(file, "git", runner, task)
+    with open(path, "a+", encoding="utf-8") as mark:
+        await_orphan(mark, "git", git.runner, task)
         last_sign = os.path.getmtime(path) + LOCK_SLACK
-        patterns = LOCKS[name] if left else ()
-        for pattern in patterns:
+        for pattern in LOCKS[name] if left else ():
             for lock in glob.glob(os.path.join(glob.escape(directory), pattern), recursive=True):
                 with contextlib.suppress(FileNotFoundError):
                     if os.path.getmtime(lock) <= last_sign and not is_open(lock):
                         remove(lock)
-        file.truncate(0)
-        json.dump(content, file)
-        file.flush()
-        yield Mark(path, file)
+        mark.truncate(0)
+        json.dump(content, mark)
+        mark.flush()
+        yield mark
     os.unlink(path)  # not after an exception: the next run should know
 
 
@@ -3710,52 +3671,51 @@ def read_mark(directory: str) -> dict[str, Any]:
     """Return what a checkout that was killed left in git's directory about itself, or {}."""
     import json
 
-    try:
-        with open(os.path.join(directory, CHECKING_OUT), encoding="utf-8") as file:
-            mark = json.load(file)
-            return mark if isinstance(mark, dict) else {}
-    except (OSError, ValueError):
-        return {}
+    path = os.path.join(directory, CHECKING_OUT)
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        return json.load(file) or {}
+    return {}
 
 
-def git_progress(task: Task, mark: Mark | None) -> Callable[[str], None]:
+def git_progress(task: Task, mark: TextIO | None) -> Callable[[str], None]:
     """Return a reader of git's progress lines: reports to the task and keeps the mark fresh."""
-    phase = re.compile(
-        r"(Counting objects|Compressing objects|Receiving objects|Resolving deltas|Updating files)"
-        r": +(\d+)%"
-    )
+    phases = "(?:Counting|Compressing|Receiving) objects|Resolving deltas|Updating files"
 
     def read(text: str) -> None:
         if mark:
-            os.utime(mark.path)
-        for match in phase.finditer(text):
-            task.report(match[1], int(match[2]) / 100)
+            os.utime(mark.name)
+        for phase, percent in re.findall(rf"({phases}): +(\d+)%", text):
+            task.report(phase, int(percent) / 100)
 
     return read
 
 
-class Git:
+class Git(Record):
     """The only door to git: one directory, fixed settings, limits of time, tries by cause.
 
-    `repository` and `store` are named in fixes; `connections` lead to hosts that ssh reaches.
+    `store`: where its worktrees have their objects; `connections`: to hosts that ssh reaches.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        path: str,
-        repository: Repository | None = None,
-        store: str = "",
-        connections: SshConnections | None = None,
-        url: str = "",
-    ) -> None:
-        self.runner, self.path = runner, path
-        self.repository, self.store, self.connections = repository, store, connections
-        self.url = url or (repository.url if repository else "")
+    runner: Runner
+    path: str
+    repository: Repository
+    store: str = ""
+    connections: SshConnections | None = None
 
-    def at(self, path: str) -> Git:
-        """Return the door to the same repository in another directory."""
-        return Git(self.runner, path, self.repository, self.store, self.connections)
+    @property
+    def branch(self) -> str:
+        """The branch that belongs there."""
+        return self.repository.branch
+
+    @property
+    def tracking(self) -> str:
+        """The ref in which git keeps where origin's branch was at the last fetch."""
+        return f"refs/remotes/origin/{self.branch}"
+
+    @property
+    def put_there(self) -> str:
+        """The ref in which tlc keeps the commit that it put there."""
+        return f"refs/tlc/at/{self.branch}"
 
     def run(
         self,
@@ -3763,7 +3723,7 @@ class Git:
         env: Mapping[str, str] | None = None,
         stdin: str = "",
         task: Task | None = None,
-        mark: Mark | None = None,
+        mark: TextIO | None = None,
         patience: float = math.inf,
     ) -> Completed:
         """Run a command that may write. Its progress goes to `task`; `patience`: see Runner."""
@@ -3776,7 +3736,7 @@ class Git:
             env={"LC_ALL": "C", "GIT_CEILING_DIRECTORIES": above, **prompts, **(env or {})},
             stdin=stdin,
             on_line=git_progress(task, mark) if task else None,
-            holds=[mark.file.fileno()] if mark else (),
+            holds=[mark.fileno()] if mark else (),
             terminal=terminal,
             patience=patience,
         )
@@ -3804,7 +3764,7 @@ class Git:
         self,
         *arguments: str,
         task: Task,
-        mark: Mark | None = None,
+        mark: TextIO | None = None,
         fresh: str = "",
         shared: bool = True,
     ) -> Completed:
@@ -3814,15 +3774,15 @@ class Git:
         """
         import random
 
-        patience = math.inf if task.terminal else SILENCE
-        failed, host = self.connections.failed if self.connections else {}, host_of(self.url)
+        patience, url = math.inf if task.terminal else SILENCE, self.repository.url
+        failed, host = self.connections.failed if self.connections else {}, host_of(url)
         for pause in (*RETRY_PAUSES, None):
             if fresh:
                 remove(fresh)
             with contextlib.ExitStack() as stack:
-                env = dict(QUIET_HTTP)
+                env = QUIET_HTTP
                 if shared and self.connections:
-                    env |= stack.enter_context(self.connections.session(self.url, task.terminal))
+                    env = env | stack.enter_context(self.connections.session(url, task.terminal))
                 if host in failed:
                     return failed[host]
                 done = self.run(*arguments, env=env, task=task, mark=mark, patience=patience)
@@ -3850,9 +3810,9 @@ class Git:
     @property
     def names(self) -> dict[str, str]:
         """The words that messages and fixes may use."""
-        names = {"host": host_of(self.url), "url": self.url, "path": self.path, "store": self.store}
-        names |= {"git": self.directory, "free": free_name(self.path)}
-        return names | {"name": self.repository.item if self.repository else ""}
+        url, path = self.repository.url, self.path
+        names = {"host": host_of(url), "url": url, "path": path, "free": free_name(path)}
+        return names | {"store": self.store, "git": self.directory, "name": self.repository.item}
 
     @property
     def directory(self) -> str:
@@ -3889,21 +3849,21 @@ class Git:
     def origin(self) -> str:
         """Return the address that a checkout was cloned from, "" where none is set."""
         # Git itself is asked only where its file says more than tlc reads: this is half of a look.
-        with contextlib.suppress(OSError):
-            with open(os.path.join(self.common, "config"), encoding="utf-8") as file:
-                text = file.read()
-            pattern = r'(?m)^\[remote "origin"\]\n\turl = ([^\s"\\#;]+)$'
-            if "[include" not in text.lower() and len(found := re.findall(pattern, text)) == 1:
+        with contextlib.suppress(OSError), open(f"{self.common}/config", encoding="utf-8") as file:
+            text = file.read()
+            found = re.findall(r'(?m)^\[remote "origin"\]\n\turl = ([^\s"\\#;]+)$', text)
+            if "[include" not in text.lower() and len(found) == 1:
                 return str(found[0])
         return self.read("config", "--get", "remote.origin.url").out.strip()
 
     def origin_is(self, url: str) -> bool:
         """Return whether the config's address is `url`, as it stands or as git rewrites both."""
-        if not url or same_origin(url) == same_origin(self.url):
+        wanted = self.repository.url
+        if not url or same_origin(url) == same_origin(wanted):
             return bool(url)
         # Not given to git as an argument: there may be a password in it.
         theirs = self.read("ls-remote", "--get-url", "origin").out.strip()
-        ours = self.read("ls-remote", "--get-url", "--", self.url).out.strip()
+        ours = self.read("ls-remote", "--get-url", "--", wanted).out.strip()
         return same_origin(theirs) == same_origin(ours)
 
 
@@ -3917,26 +3877,20 @@ def own_words(done: Completed) -> str:
 
 
 class Found(Record):
-    """What stands where a checkout belongs; filled in by look().
+    """What stands where a checkout belongs; filled in by look()."""
 
-    `absent`: nothing of anyone's, so it may be cloned. `broken`: why tlc cannot work with it, with
-    its fix. `work`: what a person has there that an update would lose. `obstacle`: what is touched
-    not even with --force. `cut_off`: an update of tlc's was killed in the middle, and nobody has
-    worked there since. `torn`: there is work, and no commit in common with upstream.
-    """
-
-    absent: bool = False
-    broken: str = ""
-    fix: Fix = NO_FIX
+    absent: bool = False  # nothing of anyone's, so it may be cloned
+    broken: str = ""  # why tlc cannot work with it
+    fix: Fix = NO_FIX  # what mends that
     half_turned: bool = False  # tlc 0.1.0 was killed while it exchanged .git
     head: str = ""
     branch: str = ""  # "" when detached
     upstream: str = ""  # the commit of origin/{branch} as of the last fetch
     origin: str = ""
-    work: tuple[str, ...] = ()
-    obstacle: str = ""
-    cut_off: bool = False
-    torn: bool = False
+    work: tuple[str, ...] = ()  # what a person has there that an update would lose
+    obstacle: str = ""  # what is touched not even with --force
+    cut_off: bool = False  # an update of tlc's was killed, and nobody has worked there since
+    torn: bool = False  # there is work, and no commit in common with upstream
     converted: bool = False  # files that are as upstream has them, and that git calls changed
     own_settings: bool = False  # its configuration says how to reach its origin
     linked: bool = False  # a worktree of a store
@@ -3991,7 +3945,7 @@ def decide(found: Found, tip: str, force: bool, fetched: bool) -> str:
     return NOTHING if found.head == tip else CHECK_OUT
 
 
-def look(git: Git, repository: Repository) -> Found:
+def look(git: Git) -> Found:
     """Return what stands where a checkout belongs: without the network, and writing nothing."""
     names = os.listdir(git.path) if os.path.isdir(git.path) else []
     if not names and (os.path.isdir(git.path) or not os.path.lexists(git.path)):
@@ -3999,7 +3953,7 @@ def look(git: Git, repository: Repository) -> Found:
     if ".git" not in names:
         wrong = "not a git repository" if names else "not a directory"
         return Found(broken=wrong, fix=git.fix(MOVE_AWAY), half_turned=HALF_TURNED in names)
-    status = read_status(git, repository.branch, "--untracked-files=no")
+    status = read_status(git, "--untracked-files=no")
     if not status.done.ok:
         cause = git.explain(status.done)
         moved = git.is_linked and os.path.isdir(git.store) and "not a git" in cause.message
@@ -4008,13 +3962,13 @@ def look(git: Git, repository: Repository) -> Found:
     if status.head == "(initial)":
         return look_unborn(git, names, origin)
     if not git.origin_is(origin):
-        message = f"its origin is {origin or 'not set'}, the config says {repository.url}"
+        message = f"its origin is {origin or 'not set'}, the config says {git.repository.url}"
         return Found(broken=message, fix=git.fix(OTHER_ORIGIN if origin else NO_ORIGIN))
-    return look_for_work(git, repository, status).replace(
+    return look_for_work(git, status).replace(
         origin=origin,
         own_settings=has_own_settings(git),
         linked=git.common == os.path.realpath(git.store),
-        missing_depth=missing_depth(git, repository.depth, "HEAD"),
+        missing_depth=missing_depth(git, "HEAD"),
     )
 
 
@@ -4038,8 +3992,9 @@ class Status(Record):
     behind: int = -1
 
 
-def read_status(git: Git, branch: str, *options: str) -> Status:
+def read_status(git: Git, *options: str) -> Status:
     """Ask git how a work tree stands, compared with origin's branch whatever its own upstream."""
+    branch = git.branch
     settings = [f"branch.{branch}.remote=origin", f"branch.{branch}.merge=refs/heads/{branch}"]
     upstream = [] if "=" in branch else [word for each in settings for word in ("-c", each)]
     words = ["--porcelain=v2", "--branch", "-z", "--no-renames", "--ahead-behind", *options]
@@ -4054,43 +4009,38 @@ def read_status(git: Git, branch: str, *options: str) -> Status:
     return Status(done, files, headers.get("branch.oid", ""), on, ahead, behind)
 
 
-def look_for_work(git: Git, repository: Repository, status: Status) -> Found:
+def look_for_work(git: Git, status: Status) -> Found:
     """Return what a person has in a checkout that is there."""
-    branch, head = repository.branch, status.head
-    here = status.branch == branch
+    head, here = status.head, status.branch == git.branch
     even = here and status.ahead == status.behind == 0
-    upstream = head if even else commit_of(git, f"refs/remotes/origin/{branch}")
-    own = 0 if here and status.ahead == 0 else own_commits(git, "HEAD", branch)
+    upstream = head if even else commit_of(git, git.tracking)
+    own = 0 if here and status.ahead == 0 else own_commits(git, "HEAD")
     changed = sorted(changed_files(git, status.lines)) if status.lines else []
-    paths = [path_of(line) for line in status.lines]
-    cut_off = here and not own and is_cut_off(git, head, paths)
-    work = () if cut_off else tuple(words_for_work(git, status.branch, branch, changed, own))
+    cut_off = here and not own and is_cut_off(git, head, map(path_of, status.lines))
+    work = () if cut_off else tuple(words_for_work(git, status.branch, changed, own))
     moved = upstream not in ("", head)
     return Found(
         head=head,
         branch=status.branch,
         upstream=upstream,
         work=work,
-        obstacle=find_obstacle(git, branch, upstream) if moved else "",
+        obstacle=find_obstacle(git, upstream) if moved else "",
         cut_off=cut_off,
         torn=bool(work) and moved and not git.read("merge-base", "HEAD", upstream).ok,
         converted=len(changed) < len(status.lines),
     )
 
 
-def words_for_work(
-    git: Git, on: str, branch: str, changed: Sequence[str], own: int
-) -> Iterator[str]:
-    """Yield what a person has there, in words. `on`: the branch that is checked out."""
+def words_for_work(git: Git, on: str, changed: Sequence[str], own: int) -> Iterator[str]:
+    """Yield what a person has there. `on`: the branch that is checked out."""
     for operation in dict.fromkeys(git.operations().values()):
         yield f"an unfinished {operation}"
-    if on != branch:
+    if on != git.branch:
         yield f"on branch {on}" if on else "not on a branch (detached HEAD)"
     if changed:
-        count = "1 changed file" if len(changed) == 1 else f"{len(changed)} changed files"
-        yield f"{count} ({named_few(changed)})"
+        yield f"{len(changed)} changed file{'s' * (len(changed) > 1)} ({named_few(changed)})"
     if own:
-        yield f"{own} commit{'s' * (own > 1)} not on origin/{branch}"
+        yield f"{own} commit{'s' * (own > 1)} not on origin/{git.branch}"
 
 
 def commit_of(git: Git, ref: str) -> str:
@@ -4104,50 +4054,38 @@ def path_of(line: str) -> str:
 
 
 def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
-    """Return the paths in lines of git's status, but for files that are as the commit has them.
-
-    Git calls a file changed that differs only in how it is checked out, line endings say.
-    """
+    """Return the paths in git's status, but for files that differ in their line endings only."""
     # 1 XY sub mH mI mW hH hI path: nothing staged, the same mode, a plain file
-    fields = [line.split(" ", 8) for line in lines]
-    plain = {
-        each[8]: each[6]
-        for each in fields
-        if each[:2] == ["1", ".M"]
-        and each[3] == each[5] != "120000"
-        and "\n" not in each[8]
-        and each[2] == "N..."
-    }
+    plain = re.compile(r"1 \.M N\.\.\. (?!120000)(\d+) \d+ \1 \w+ (\w+) (.*)")
+    blobs = {match[3]: match[2] for line in lines if (match := plain.fullmatch(line))}
     paths = {path_of(line) for line in lines}
-    if plain:
-        hashes = git.read("hash-object", "--no-filters", "--stdin-paths", stdin="\n".join(plain))
-        found = zip(plain, hashes.out.split(), strict=False)
-        paths -= {path for path, blob in found if blob == plain[path]}
+    if blobs:
+        hashes = git.read("hash-object", "--no-filters", "--stdin-paths", stdin="\n".join(blobs))
+        found = zip(blobs, hashes.out.split(), strict=False)
+        paths -= {path for path, blob in found if blob == blobs[path]}
     return paths
 
 
-def own_commits(git: Git, commit: str, branch: str) -> int:
-    """Return how many commits of `commit` were never upstream's, as far as this repository knows.
+def own_commits(git: Git, commit: str) -> int:
+    """Return how many commits of `commit` were never upstream's, nor put there by tlc.
 
-    What the remote's branch was before it was force-pushed is in its reflog; what tlc put here it
-    has noted.
+    What the remote's branch was before it was force-pushed is in its reflog.
     """
-    tracking = f"refs/remotes/origin/{branch}"
-    seen = git.read("rev-list", "--walk-reflogs", tracking).out.split()
-    known = [tracking, f"refs/tlc/at/{branch}", *dict.fromkeys(seen)]
+    seen = git.read("rev-list", "--walk-reflogs", git.tracking).out.split()
+    known = [git.tracking, git.put_there, *dict.fromkeys(seen)]
     words = ["rev-list", "--count", "--ignore-missing", "--stdin"]
     # git before 2.42 takes no --not from its input
     return int(git.read(*words, stdin="\n^".join([commit, *known])).out or 1)
 
 
-def missing_depth(git: Git, depth: int, commit: str) -> int:
+def missing_depth(git: Git, commit: str) -> int:
     """Return how many commits of history the config wants besides those there are; -1: all."""
+    depth = git.repository.depth
     if depth == 1 or not git.is_shallow:
         return 0
     if not depth:
         return -1
-    words = ["rev-list", "--first-parent", f"--max-count={depth}", commit]
-    there = git.read(*words).out.split()
+    there = git.read("rev-list", "--first-parent", f"--max-count={depth}", commit).out.split()
     with open(os.path.join(git.common, "shallow"), encoding="utf-8") as file:
         is_cut = bool(there) and there[-1] in file.read().split()  # else it is history's beginning
     return depth - len(there) if is_cut else 0
@@ -4156,21 +4094,18 @@ def missing_depth(git: Git, depth: int, commit: str) -> int:
 def has_own_settings(git: Git) -> bool:
     """Return whether a repository's own configuration may say how to reach its origin."""
     pattern = r"(?im)^\s*(?:\[(?:http|credential|url|include)|sshcommand|uploadpack|proxy)"
-    for path in (
-        os.path.join(git.common, "config"),
-        os.path.join(git.directory, "config.worktree"),
-    ):
+    for path in (f"{git.common}/config", f"{git.directory}/config.worktree"):
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
             if re.search(pattern, file.read()):
                 return True
     return False
 
 
-def find_obstacle(git: Git, branch: str, target: str) -> str:
-    """Return what of a person's an update would damage that cannot be recorded, "" for nothing.
+def find_obstacle(git: Git, target: str) -> str:
+    """Return what an update would damage that cannot be recorded, "" for nothing.
 
     A submodule with files in it where the update has something else: git would delete them. Another
-    worktree on the branch: its branch would be shifted under it.
+    worktree on the branch: it would be shifted under it.
     """
     words = ["diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "HEAD", target]
     changes = git.read(*words).out.split("\0")
@@ -4181,30 +4116,28 @@ def find_obstacle(git: Git, branch: str, target: str) -> str:
         replaced = re.match(r":160000 (?!160000)", change) and not gone
         if replaced and os.path.isdir(directory) and os.listdir(directory):
             return f"the update would write where the submodule {path} is"
-    other = worktree_on(git, branch)
-    return f"{tilde(other)} is another worktree on branch {branch}" if other else ""
+    return find_worktree(git)
 
 
-def worktree_on(git: Git, branch: str) -> str:
-    """Return the path of another worktree that has the branch, "" for none."""
+def find_worktree(git: Git) -> str:
+    """Return a sentence about another worktree that has the branch, "" for none."""
     if not os.path.isdir(os.path.join(git.common, "worktrees")):
         return ""
     own = os.path.realpath(git.path)
     for entry in git.read("worktree", "list", "--porcelain").out.split("\n\n"):
         lines = entry.split("\n")
         path = lines[0].removeprefix("worktree ")
-        has_it = f"branch refs/heads/{branch}" in lines and os.path.isdir(path)
+        has_it = f"branch refs/heads/{git.branch}" in lines and os.path.isdir(path)
         if has_it and os.path.realpath(path) != own and PARTIAL not in path:
-            return path
+            return f"{tilde(path)} is another worktree on branch {git.branch}"
     return ""
 
 
-def is_cut_off(git: Git, head: str, changed: Sequence[str]) -> bool:
+def is_cut_off(git: Git, head: str, changed: Iterable[str]) -> bool:
     """Return whether a checkout of tlc's was cut off on its way from or to `head`, and no more.
 
-    Git writes file after file and then the index: whatever differs from HEAD must be the target's,
-    the beginning of the target's, or gone; where git could not write a file, but went on, as it was
-    before. Anything else a person has changed since.
+    Git writes file after file, then the index: whatever differs from HEAD must be the target's or
+    its beginning, gone, or as before where git could not write it. Else a person has changed it.
     """
     mark = read_mark(git.directory)
     before, target = mark.get("head", ""), mark.get("target", "")
@@ -4218,14 +4151,11 @@ def is_cut_off(git: Git, head: str, changed: Sequence[str]) -> bool:
     paths = {*changed, *(set(untracked) & set(wanted))}
     there = [path for path in paths if os.path.lexists(os.path.join(git.path, path))]
     hashes = git.read("hash-object", "--stdin-paths", stdin="\n".join(there)).out.split()
-    if len(hashes) != len(there):  # a link, a directory, a line break: not worth the guess
-        return False
-    unlike = [
-        path
+    # Where the numbers differ: a link, a directory, a line break; not worth the guess.
+    return len(hashes) == len(there) and all(
+        blob in (wanted.get(path), old.get(path)) or is_beginning(git, path, wanted.get(path, ""))
         for path, blob in zip(there, hashes, strict=True)
-        if blob not in (wanted.get(path), old.get(path))
-    ]
-    return all(is_beginning(git, path, wanted.get(path, "")) for path in unlike)
+    )
 
 
 def blobs_of(git: Git, commit: str) -> dict[str, str]:
@@ -4236,7 +4166,7 @@ def blobs_of(git: Git, commit: str) -> dict[str, str]:
 
 
 def is_beginning(git: Git, path: str, blob: str) -> bool:
-    """Return whether a file is the beginning of a blob, as git leaves it when it is killed."""
+    """Return whether a file is the beginning of a blob, as a killed git leaves it."""
     if not blob:
         return False
     whole = git.read("cat-file", "blob", blob).out.encode(errors="surrogateescape")
@@ -4247,15 +4177,13 @@ def is_beginning(git: Git, path: str, blob: str) -> bool:
 class Backup:
     """All that a forced update would lose, recorded under refs/tlc/backup/<time>.
 
-    The record is a stash commit (git-stash(1), "Discussion"): its parents are HEAD, the index and,
-    where there are some, the untracked files that stand in the way. Tips of branches that nothing
-    else would hold have refs beside it; an unfinished operation and an index with conflicts are
-    copied to `tlc-backup/<time>` in git's directory. Nothing in the work tree is touched.
+    The record is a stash commit (git-stash(1), "Discussion"), with the untracked files that stand
+    in the way. Commits that nothing else would hold have refs beside it; an unfinished operation
+    and an index with conflicts are copied to `tlc-backup/<time>` in git's directory.
     """
 
-    def __init__(self, git: Git, found: Found, repository: Repository) -> None:
-        self.git, self.found, self.repository = git, found, repository
-        self.branch, self.directory = repository.branch, git.directory
+    def __init__(self, git: Git, found: Found) -> None:
+        self.git, self.found, self.directory = git, found, git.directory
         self.index = os.path.join(self.directory, "tlc-index")
         self.env = {"GIT_INDEX_FILE": self.index, **BACKUP_IDENTITY}
 
@@ -4270,7 +4198,7 @@ class Backup:
     def commit(self, tree: str, *parents: str) -> str:
         """Return a new commit of a tree."""
         links = [word for parent in parents for word in ("-p", parent)]
-        words = [tree, *links, "-m", f"tlc: {self.repository.item}"]
+        words = [tree, *links, "-m", f"tlc: {self.git.repository.item}"]
         return self.git.must("commit-tree", *words, env=self.env).strip()
 
     def record(self) -> Fix:
@@ -4283,12 +4211,13 @@ class Backup:
         try:
             ref, differs = self.stash(tags, there, conflicts)
         finally:
-            if os.path.exists(self.index):
-                os.unlink(self.index)
+            remove(self.index)
         back = ["-B", found.branch] if found.branch else ["--detach"]
-        git = ["git", "-C", self.git.path]
+        git, head = ["git", "-C", self.git.path], f"refs/heads/{self.git.branch}"
         fix = paste(*git, "checkout", "--quiet", *back, f"{ref}^1", "--")
-        fix = self.record_branch(fix, git, ref)
+        if found.branch != self.git.branch and commit_of(self.git, head):
+            must("update-ref", f"{ref}-branch", head)
+            fix = fix.then(*git, "branch", "--force", self.git.branch, f"{ref}-branch")
         if differs:
             with_index = [] if conflicts else ["--index"]
             fix = fix.then(*git, "stash", "apply", "--quiet", *with_index, ref)
@@ -4315,27 +4244,13 @@ class Backup:
         same = {tracked, staged} == {must("rev-parse", f"{head}^{{tree}}").strip()}
         return ref, bool(untracked) or not same
 
-    def record_branch(self, fix: Fix, git: Sequence[str], ref: str) -> Fix:
-        """Record where the branch was when another one is checked out; return the fix with it."""
-        head = f"refs/heads/{self.branch}"
-        if self.found.branch == self.branch or not commit_of(self.git, head):
-            return fix
-        self.git.must("update-ref", f"{ref}-branch", head)
-        return fix.then(*git, "branch", "--force", self.branch, f"{ref}-branch")
-
-    def show_hidden(
-        self, tags: Mapping[str, str], there: set[str]
-    ) -> Iterator[tuple[str, list[str]]]:
+    def show_hidden(self, tags: Mapping[str, str], there: set[str]) -> Iterator[tuple[str, Any]]:
         """Show git the files that a person hid from it; yield which, by how they were hidden.
 
         Git would refuse to overwrite them even with --force.
         """
-        for bit, marked in (
-            ("assume-unchanged", str.islower),
-            ("skip-worktree", lambda tag: tag in "Ss"),
-        ):
-            hidden = sorted(path for path in there if marked(tags[path]))
-            if hidden:
+        for bit, letters in (("assume-unchanged", "[a-z]"), ("skip-worktree", "[Ss]")):
+            if hidden := sorted(path for path in there if re.match(letters, tags[path])):
                 words = ["update-index", f"--no-{bit}", "-z", "--stdin"]
                 self.git.must(*words, stdin="\0".join(hidden))
                 yield bit, hidden
@@ -4366,8 +4281,7 @@ class Backup:
 
         Raises TlcError where a repository of its own is in the way.
         """
-        words = ["ls-tree", "-r", "-z", "--name-only", f"refs/remotes/origin/{self.branch}"]
-        wanted = set(self.git.read(*words).out.split("\0")) - {""}
+        wanted = set(blobs_of(self.git, self.found.upstream))
         taken = wanted | {parent for path in wanted for parent in parents_of(path)}
         others = self.git.read("ls-files", "--others", "-z").out.split("\0")
         found = [
@@ -4379,10 +4293,22 @@ class Backup:
             if path.endswith("/"):
                 message = f"{path} is a repository of its own, where the update would write"
                 place = os.path.join(self.git.path, path.rstrip("/"))
-                raise TlcError(
-                    f"{message}; nothing was touched", paste("mv", place, free_name(place))
-                )
+                fix = paste("mv", place, free_name(place))
+                raise TlcError(f"{message}; nothing was touched", fix)
         return found
+
+
+def hook_failure(git: Git, done: Completed) -> str:
+    """Return a note where only a hook failed and the checkout is whole, else "".
+
+    The exit code of post-checkout becomes that of clone and checkout (githooks(5)).
+    """
+    if not os.path.exists(os.path.join(git.path, ".git")):
+        return ""
+    status = read_status(git, "--untracked-files=no")
+    whole = status.done.ok and not status.lines and status.ahead == status.behind == 0
+    said = f": {done.lines[-1]}" if done.lines else ""
+    return f"; its post-checkout hook failed{said}" if whole else ""
 
 
 def record_commit(git: Git, commit: str) -> str:
@@ -4404,15 +4330,13 @@ class Answer(Record):
 
 def ask_remote(git: Git, address: str, branches: Iterable[str], task: Task, shared: bool) -> Answer:
     """Ask for the tips of some branches. What the other side did not say is not an answer."""
-    words = ["ls-remote", "--", address]
     refs = {f"refs/heads/{branch}": branch for branch in branches}
-    done = git.online(*words, "HEAD", *refs, task=task, shared=shared)
-    if done.ok and not done.out.strip():
-        done = git.online(
-            *words, task=task, shared=shared
-        )  # HEAD may name a branch that is not there
-        if done.ok and not done.out.strip():
-            done = done.replace(code=1, err="tlc: the answer names no branch")
+    for words in (["HEAD", *refs], []):  # HEAD may name a branch that is not there
+        done = git.online("ls-remote", "--", address, *words, task=task, shared=shared)
+        if done.out.strip() or not done.ok:
+            break
+    else:
+        done = done.replace(code=1, err="tlc: the answer names no branch")
     pairs = [line.split("\t") for line in done.out.splitlines() if "\t" in line]
     return Answer(done, {refs[ref]: commit for commit, ref in pairs if ref in refs})
 
@@ -4420,8 +4344,8 @@ def ask_remote(git: Git, address: str, branches: Iterable[str], task: Task, shar
 class Remote:
     """One address: the tips of its branches, asked once in a run for all that want to know."""
 
-    def __init__(self, git: Git, address: str, branches: Iterable[str]) -> None:
-        self.git, self.address, self.branches = git, address, list(branches)
+    def __init__(self, git: Git, branches: Iterable[str]) -> None:
+        self.git, self.branches = git, list(branches)
         self.lock = threading.Lock()
         self.answer: Answer | None = None
 
@@ -4430,15 +4354,13 @@ class Remote:
         with pull.runner.holding(self.lock):
             if self.answer is None or (task.terminal and not self.answer.done.ok):
                 with pull.runner.holding(pull.questions):
-                    self.answer = ask_remote(self.git, self.address, self.branches, task, True)
+                    address = self.git.repository.url
+                    self.answer = ask_remote(self.git, address, self.branches, task, True)
             return self.answer
 
 
 class PullRun:
-    """What the checkouts of one run share: connections, remotes, stores, and how many work at once.
-
-    `slots` are for work, --jobs of them; asking a remote and waiting for one takes none.
-    """
+    """What the checkouts of one run share. `slots`: to work in; asking a remote takes none."""
 
     def __init__(self, runner: Runner, repositories: Sequence[Repository], jobs: int) -> None:
         self.runner, self.slots = runner, threading.Semaphore(jobs)
@@ -4448,7 +4370,6 @@ class PullRun:
         self.branches: dict[str, dict[str, None]] = {}  # address -> its branches, as an ordered set
         for each in repositories:
             self.branches.setdefault(same_origin(each.url), {})[each.branch] = None
-        self.repositories = {each.url: each for each in repositories}
         self.remotes: dict[str, Remote] = {}
         self.locks: dict[str, threading.Lock] = {}  # git's common directory -> who writes there
         self.lock = threading.Lock()
@@ -4459,7 +4380,7 @@ class PullRun:
             if address not in self.remotes:
                 git = Git(self.runner, "/", repository.replace(url=address), "", self.connections)
                 branches = {repository.branch: None} | self.branches.get(same_origin(address), {})
-                self.remotes[address] = Remote(git, address, branches)
+                self.remotes[address] = Remote(git, branches)
             return self.remotes[address]
 
     @contextlib.contextmanager
@@ -4477,18 +4398,15 @@ class PullRun:
         return self.runner.holding(lock)
 
 
-class Store:
+class Store(Record):
     """Where a repository's objects are: a clone's .git, or what all its worktrees share.
 
-    One of this run writes there at a time. History is fetched by one rule: what is there is never
-    cut, and what is newer comes, so that HEAD and upstream have a commit in common unless upstream
-    was rewritten.
+    History is fetched by one rule: what is there is never cut, and what is newer comes, so that
+    HEAD and upstream have a commit in common unless upstream was rewritten.
     """
 
-    def __init__(self, git: Git, repository: Repository, pull: PullRun) -> None:
-        self.git, self.repository, self.pull = git, repository, pull
-        self.branch = repository.branch
-        self.tracking = f"refs/remotes/origin/{repository.branch}"
+    git: Git
+    pull: PullRun
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Be the only one of this run that writes here."""
@@ -4501,7 +4419,7 @@ class Store:
             if "no commits selected" in fetched.err:  # upstream went back behind all that is there
                 fetched = self.fetch(self.depth_option(), task)
             if fetched.ok and found.missing_depth > 0 and not found.work:
-                lacking = missing_depth(self.git, self.repository.depth, self.tracking)
+                lacking = missing_depth(self.git, self.git.tracking)
                 fetched = self.fetch([f"--deepen={lacking}"], task) if lacking else fetched
             if fetched.ok and found.work and found.upstream != tip:
                 self.join_history(task)
@@ -4519,16 +4437,16 @@ class Store:
 
     def depth_option(self) -> list[str]:
         """Return the option for as much history as the config wants."""
-        return [f"--depth={self.repository.depth}"] if self.repository.depth else []
+        depth = self.git.repository.depth
+        return [f"--depth={depth}"] if depth else []
 
     def join_history(self, task: Task) -> None:
-        """Deepen history, step by step, until HEAD and upstream have a commit in common.
+        """Deepen history until HEAD and upstream have a commit in common.
 
-        Where upstream was rewritten, what HEAD stands on is no longer on its branch. It is asked
-        for by name, which a remote may refuse.
+        Where upstream was rewritten, what HEAD stands on is asked for by name.
         """
         for depth in DEEPENING:
-            joined = self.git.read("merge-base", "HEAD", self.tracking).ok
+            joined = self.git.read("merge-base", "HEAD", self.git.tracking).ok
             if joined or not self.git.is_shallow:
                 return
             roots = self.git.read("rev-list", "--max-parents=0", "HEAD").out.split()
@@ -4538,14 +4456,14 @@ class Store:
     def fetch(self, options: Sequence[str], task: Task, *refs: str) -> Completed:
         """Fetch the branch, or `refs`."""
         git = self.git
-        for ref in (self.tracking, f"refs/tlc/at/{self.branch}"):
+        for ref in (git.tracking, git.put_there):
             with contextlib.suppress(OSError):  # what a power cut left empty holds nothing
                 if not os.path.getsize(path := os.path.join(git.common, ref)):
                     os.unlink(path)
         words = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--"]
-        words += ["origin", *(refs or [f"+refs/heads/{self.branch}:{self.tracking}"])]
+        words += ["origin", *(refs or [f"+refs/heads/{git.branch}:{git.tracking}"])]
         shared = not has_own_settings(git)
-        with self.pull.slot(task), at_work(git.runner, git.common, FETCHING, {}, task) as mark:
+        with self.pull.slot(task), at_work(git, git.common, FETCHING, task) as mark:
             return git.online(*words, task=task, mark=mark, shared=shared)
 
     # --- of worktrees
@@ -4554,14 +4472,15 @@ class Store:
         """Make the store, and fetch the branches of this run that it lacks, all in one go."""
         with self.writing():
             self.make()
-            answer = self.pull.remote(self.repository.url, self.repository).answer
+            repository, branch = self.git.repository, self.git.branch
+            answer = self.pull.remote(repository.url, repository).answer
             tips = answer.tips if answer else {}
             words = ["--format=%(refname:lstrip=3) %(objectname)", "refs/remotes/origin"]
             refs = self.git.read("for-each-ref", *words)
             there = dict(line.split(" ") for line in refs.out.splitlines())
-            if there.get(self.branch, "") == tips.get(self.branch):
+            if there.get(branch, "") == tips.get(branch):
                 return refs  # another version's fetch brought it
-            lacking = {self.branch: None} | {each: None for each in tips if each not in there}
+            lacking = {branch: None} | {each: None for each in tips if each not in there}
             options = self.depth_option() if self.git.is_shallow or not there else []
             wanted = [f"+refs/heads/{each}:refs/remotes/origin/{each}" for each in lacking]
             return self.fetch(options, task, *wanted)
@@ -4576,29 +4495,29 @@ class Store:
                     raise TlcError(wrong, paste("mv", path, free_name(path)))
                 return
             remove(path)  # nothing was ever fetched into it
-        partial, parent = f"{path}.tlc-partial", os.path.dirname(path)
-        remove(partial)
+        made, parent = git.replace(path=f"{path}.tlc-partial"), os.path.dirname(path)
+        remove(made.path)
         os.makedirs(parent, exist_ok=True)
-        git.at(parent).must("init", "--quiet", "--bare", "--object-format=sha1", "--", partial)
-        git.at(partial).must("remote", "add", "origin", self.repository.url)
+        words = ["--quiet", "--bare", "--object-format=sha1", "--", made.path]
+        git.replace(path=parent).must("init", *words)
+        made.must("remote", "add", "origin", git.repository.url)
         # Bare repositories keep no reflogs by themselves; own_commits() needs them.
-        git.at(partial).must("config", "core.logAllRefUpdates", "true")
-        os.rename(partial, path)
+        made.must("config", "core.logAllRefUpdates", "true")
+        os.rename(made.path, path)
 
-    def add_worktree(self, new: str, mark: Mark) -> None:
+    def add_worktree(self, new: str, mark: TextIO) -> None:
         """Add an empty worktree on the branch. What the branch pointed to before stays recorded."""
-        git, head = self.git, f"refs/heads/{self.branch}"
-        tip = commit_of(git, head)
-        if tip and own_commits(git, tip, self.branch):
+        git = self.git
+        tip = commit_of(git, f"refs/heads/{git.branch}")
+        if tip and own_commits(git, tip):
             record_commit(git, tip)
-        words = ["--quiet", "--no-checkout", "--force", "--force", "-B", self.branch]
-        git.must("worktree", "add", *words, "--", new, self.tracking, mark=mark)
+        words = ["--quiet", "--no-checkout", "--force", "--force", "-B", git.branch]
+        git.must("worktree", "add", *words, "--", new, git.tracking, mark=mark)
 
     def forget_worktrees(self, checkout: Git) -> None:
         """Forget worktrees that killed runs left half made, and this one where it was deleted.
 
-        `git worktree prune` would forget a person's too, on a disk that is not there now, or when
-        the code root moved.
+        `git worktree prune` would forget a person's too, on a disk that is not there now.
         """
         own = os.path.realpath(os.path.join(checkout.path, ".git"))
         for way_back in glob.glob(f"{glob.escape(self.git.path)}/worktrees/*/gitdir"):
@@ -4622,12 +4541,11 @@ class Checkout(Resource):
         self.path = os.path.join(code_root, repository.path)
         store = os.path.join(code_root, ".stores", repository.organisation, repository.name)
         self.git = Git(pull.runner, self.path, repository, f"{store}.git", pull.connections)
-        self.tracking = f"refs/remotes/origin/{repository.branch}"
 
     # --- looking
 
     def check(self) -> CheckResult:
-        found = look(self.git, self.repository)
+        found = look(self.git)
         action, forced = (STEPS[decide(found, ANY_TIP, force, True)] for force in (False, True))
         again = self.git.fix(PULL)
         if found.absent:
@@ -4647,7 +4565,7 @@ class Checkout(Resource):
         return warn(message, turn, action=action, tentative=True)
 
     def check_online(self) -> CheckResult | None:
-        found = look(self.git, self.repository)
+        found = look(self.git)
         if found.broken or found.half_turned:
             return None
         answer = self.ask(found, UNWATCHED_TASK)
@@ -4685,10 +4603,10 @@ class Checkout(Resource):
 
     def apply(self, task: Task) -> TaskResult:
         with self.pull.slot(task):
-            found = look(self.git, self.repository)
+            found = look(self.git)
             if found.half_turned:
                 os.rename(os.path.join(self.path, HALF_TURNED), os.path.join(self.path, ".git"))
-                found = look(self.git, self.repository)
+                found = look(self.git)
         if found.broken:
             return TaskResult("failed", found.broken, found.fix)
         answer = self.ask(found, task)
@@ -4698,11 +4616,11 @@ class Checkout(Resource):
         step = decide(found, tip, task.force, False)
         if step != FETCH:
             return self.take(step, found, task)
-        fetched = Store(self.git, self.repository, self.pull).update(found, tip, task)
+        fetched = Store(self.git, self.pull).update(found, tip, task)
         if not fetched.ok:
             return self.failure(fetched)
         with self.pull.slot(task):
-            before, found = found, look(self.git, self.repository)  # the fetch took its time
+            before, found = found, look(self.git)  # the fetch took its time
         if found.broken or found.absent:
             return TaskResult("kept", found.broken or "it was removed meanwhile")
         step = decide(found, found.upstream, task.force, True)
@@ -4723,8 +4641,8 @@ class Checkout(Resource):
         if step == CLONE:
             return self.clone(task)
         with self.pull.slot(task):
-            backup = Backup(self.git, found, self.repository)
-            return self.check_out(found, backup.record() if step == BACK_UP else NO_FIX, task)
+            restore = Backup(self.git, found).record() if step == BACK_UP else NO_FIX
+            return self.check_out(found, restore, task)
 
     def no_branch(self) -> TaskResult:
         """Return the result where the remote does not have the branch."""
@@ -4741,44 +4659,25 @@ class Checkout(Resource):
         status = "kept" if cause.helps == LOCKED else "failed"
         return TaskResult(status, cause.message, cause.fix, detail, needs_terminal=login)
 
-    def note(self, git: Git, commit: str) -> None:
-        """Note the commit that was put there: it is nobody's work, whatever upstream becomes."""
-        git.run("update-ref", f"refs/tlc/at/{self.repository.branch}", commit)
-
     def clone(self, task: Task) -> TaskResult:
         """Clone into a sibling and rename it, so that a checkout is there whole or not at all."""
-        repository, branch = self.repository, self.repository.branch
-        options = Store(self.git, repository, self.pull).depth_option()
+        git, branch = self.git, self.git.branch
+        options = Store(git, self.pull).depth_option()
         words = ["--progress", "--single-branch", *options, f"--branch={branch}", "--"]
         with self.pull.slot(task), self.staging() as new:
-            beside, made = self.git.at(os.path.dirname(new)), self.git.at(new)
-            done = beside.online("clone", *words, repository.url, new, task=task, fresh=new)
-            hook = "" if done.ok else self.hook_failure(done, made)
+            beside, made = git.replace(path=os.path.dirname(new)), git.replace(path=new)
+            done = beside.online("clone", *words, git.repository.url, new, task=task, fresh=new)
+            hook = "" if done.ok else hook_failure(made, done)
             if not (done.ok or hook):
                 return self.failure(done)
-            self.note(made, "HEAD")
+            made.run("update-ref", git.put_there, "HEAD")
             self.make_room()
             os.rename(new, self.path)
         return TaskResult("changed", f"cloned {branch}{hook}")
 
-    def hook_failure(self, done: Completed, git: Git) -> str:
-        """Return a note where only a hook failed and the checkout is whole, else "".
-
-        The exit code of post-checkout becomes that of clone and checkout (githooks(5)).
-        """
-        if not os.path.exists(os.path.join(git.path, ".git")):
-            return ""
-        status = read_status(git, self.repository.branch, "--untracked-files=no")
-        whole = status.done.ok and not status.lines and status.ahead == status.behind == 0
-        said = f": {done.lines[-1]}" if done.lines else ""
-        return f"; its post-checkout hook failed{said}" if whole else ""
-
     @contextlib.contextmanager
     def staging(self) -> Iterator[str]:
-        """Yield a path on the same disk to build the checkout at; remove what is left there.
-
-        Each run has its own: a git that outlived a killed run may still be writing to that run's.
-        """
+        """Yield a path on the same disk to build at: a killed run's git may still write to its."""
         parent, name = os.path.split(self.path)
         for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}{PARTIAL}*")):
             remove(left)
@@ -4791,7 +4690,7 @@ class Checkout(Resource):
 
     def make_room(self) -> None:
         """Remove an empty directory or half a clone. Raises TlcError for anything of a person's."""
-        if not look(self.git, self.repository).absent:
+        if not look(self.git).absent:
             raise TlcError("something came there meanwhile; it was left alone", self.git.fix(PULL))
         if os.path.isdir(self.path):
             if os.listdir(self.path) == [".git"]:
@@ -4799,17 +4698,22 @@ class Checkout(Resource):
             os.rmdir(self.path)
 
     def check_out(self, found: Found, restore: Fix, task: Task) -> TaskResult:
-        """Put the branch and the work tree at upstream's commit. `restore` brings back the backup.
+        """Put branch and work tree at upstream's commit. `restore` brings back the backup.
 
-        Without a backup git itself refuses to overwrite anything, ignored files included.
+        Without one git itself refuses to overwrite anything, ignored files included.
         """
-        backup = Backup(self.git, found, self.repository)
+        git, backup = self.git, Backup(self.git, found)
         files = backup.in_the_way() if found.converted and not restore else []
         if not files:
-            earlier = read_mark(self.git.directory).get("restore") or []  # of a run that was killed
+            earlier = read_mark(git.directory).get("restore", [])  # of a run that was killed
             done, hook = self.run_checkout(found, restore, earlier, task)
-            if done.ok:
-                return self.updated(found, restore, earlier, hook)
+            if done.ok or hook:
+                for name in git.operations():
+                    remove(os.path.join(git.directory, name))
+                git.run("update-ref", git.put_there, "HEAD")
+                message = f"updated to {found.upstream[:9]}{hook}{SAVED * bool(restore)}"
+                detail = " && ".join(shell(*command) for command in earlier)
+                return TaskResult("changed", message, restore, detail)
             files = [line.strip() for line in done.err.split("\n") if line.startswith("\t")]
             if not files:
                 return self.failure(done)
@@ -4818,39 +4722,27 @@ class Checkout(Resource):
         message = f"files that the update would overwrite ({named_few(files)})"
         return TaskResult("kept", message, restore or self.force_fix())
 
-    def updated(
-        self, found: Found, restore: Fix, earlier: Sequence[Sequence[str]], hook: str
-    ) -> TaskResult:
-        """Return the result of an update, once nothing of an unfinished operation is left."""
-        for name in self.git.operations():
-            remove(os.path.join(self.git.directory, name))
-        self.note(self.git, "HEAD")
-        message = f"updated to {found.upstream[:9]}{hook}{SAVED * bool(restore)}"
-        detail = " && ".join(shell(*command) for command in earlier)
-        return TaskResult("changed", message, restore, detail)
-
     def run_checkout(
-        self, found: Found, restore: Fix, earlier: Sequence[Sequence[str]], task: Task
+        self, found: Found, restore: Fix, earlier: Sequence[Any], task: Task
     ) -> tuple[Completed, str]:
         """Check the branch out; return how git ended, and a note where only its hook failed.
 
         Raises TlcError where half of it may be there; then the mark stays.
         """
-        git, branch = self.git, self.repository.branch
-        force = bool(restore) or found.cut_off or found.converted
+        git, force = self.git, bool(restore) or found.cut_off or found.converted
         how = "--force" if force else "--no-overwrite-ignore"
-        words = ["--progress", "--no-track", how, "-B", branch, self.tracking, "--"]
-        saved = [[*words] for words in restore.commands if not isinstance(words, Privileged)]
-        content = {"head": found.head, "target": found.upstream, "restore": [*saved, *earlier]}
-        with at_work(git.runner, git.directory, CHECKING_OUT, content, task) as mark:
+        words = ["--progress", "--no-track", how, "-B", git.branch, git.tracking, "--"]
+        saved = [*restore.commands, *earlier]
+        content = {"head": found.head, "target": found.upstream, "restore": saved}
+        with at_work(git, git.directory, CHECKING_OUT, task, content) as mark:
             done = git.run("checkout", *words, task=task, mark=mark)
             if done.ok and force:  # a directory that was a link comes back half
                 done = git.run("reset", "--quiet", "--hard", task=task, mark=mark)
-            hook = "" if done.ok else self.hook_failure(done, git)
+            hook = "" if done.ok else hook_failure(git, done)
             cause = git.explain(done)
             if not (done.ok or hook or cause.helps == LOCKED):
                 raise TlcError(cause.message + SAVED * bool(restore), restore or cause.fix)
-        return done.replace(code=0) if hook else done, hook
+            return done, hook
 
 
 class Worktree(Checkout):
@@ -4860,22 +4752,22 @@ class Worktree(Checkout):
 
     def clone(self, task: Task) -> TaskResult:
         """Add a worktree beside its place and move it there when complete."""
-        branch, bare = self.repository.branch, self.git.at(self.git.store)
-        store = Store(bare, self.repository, self.pull)
+        branch, bare = self.git.branch, self.git.replace(path=self.git.store)
+        store = Store(bare, self.pull)
         fetched = store.fill(task)
         if not fetched.ok:
             return self.failure(fetched)
-        if other := worktree_on(bare, branch):
-            return TaskResult("kept", f"{tilde(other)} is a worktree on branch {branch} already")
+        if other := find_worktree(bare):
+            return TaskResult("kept", other)
         with self.staging() as new, contextlib.ExitStack() as stack:
             with store.writing(), self.pull.slot(task):
                 store.forget_worktrees(self.git)
-                working = at_work(bare.runner, bare.path, CHECKING_OUT, {}, task, branch)
+                working = at_work(bare, bare.path, CHECKING_OUT, task, branch=branch)
                 mark = stack.enter_context(working)
                 store.add_worktree(new, mark)
             with self.pull.slot(task):
-                self.git.at(new).must("reset", "--quiet", "--hard", mark=mark)
-                self.note(bare, self.tracking)
+                self.git.replace(path=new).must("reset", "--quiet", "--hard", mark=mark)
+                bare.run("update-ref", bare.put_there, bare.tracking)
                 self.make_room()
             with store.writing():
                 bare.must("worktree", "move", "--", new, self.path)
@@ -4890,21 +4782,20 @@ class CheckoutStatus(Resource):
 
     def __init__(self, code_root: str, repository: Repository, runner: Runner) -> None:
         super().__init__(repository.item)
-        self.repository = repository
         self.git = Git(runner, os.path.join(code_root, repository.path), repository)
 
     def check(self) -> CheckResult:
-        git, branch = self.git, self.repository.branch
+        git = self.git
         if not os.path.exists(os.path.join(git.path, ".git")):
-            found = look(git, self.repository)
+            found = look(git)
             return warn(found.broken or NOT_THERE, found.fix or git.fix(PULL))
-        status = read_status(git, branch, "--renames")
+        status = read_status(git, "--renames")
         if not status.done.ok:
             cause = git.explain(status.done)
             return warn(cause.message, cause.fix)
         if status.head == "(initial)" and not status.lines:
             return warn("an unfinished clone", git.fix(PULL))
-        own = own_commits(git, "HEAD", branch) if status.ahead > 0 else 0
+        own = own_commits(git, "HEAD") if status.ahead > 0 else 0
         kinds = [line[0] for line in status.lines]
         counts = {
             "ahead": min(own, status.ahead),
@@ -7378,7 +7269,8 @@ def check_ssh(runner: Runner) -> CheckResult | None:
     )
     if "successfully authenticated" in done.err:
         return ok(done.err.strip().partition("!")[0])
-    cause = Git(runner, "~/.ssh", url=f"git@{GITHUB_HOST}:").explain(done)
+    github = Repository("", "", "", "", f"git@{GITHUB_HOST}:", 1)
+    cause = Git(runner, "~/.ssh", github).explain(done)
     return login_refused(runner, cause, paste("ssh", "-T", f"git@{GITHUB_HOST}"))
 
 
@@ -7389,7 +7281,7 @@ def check_program(runner: Runner, name: str) -> CheckResult:
 
 def check_access(git: Git) -> CheckResult | None:
     """Return whether a repository of an organisation can be read, without cloning it."""
-    done = ask_remote(git, git.url, [], UNWATCHED_TASK, shared=True).done
+    done = ask_remote(git, git.repository.url, [], UNWATCHED_TASK, shared=True).done
     refusal = functools.partial(login_refused, git.runner)
     return ok("can be read") if done.ok else refusal(git.explain(done), git.fix(ASK_BY_HAND))
 

@@ -2066,6 +2066,8 @@ class Repository(Record):
     url: str
     depth: int
     fork: bool = False  # whether [git] fork is about it
+    filter: str = ""  # of a new checkout: what git's partial clones leave at the remote
+    commit: str = ""  # of a lock file: where it belongs instead of the branch's tip
 
     @property
     def item(self) -> str:
@@ -2116,7 +2118,7 @@ def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]
             for branch in entry.get("branches", versions):
                 path = layout.format(organisation=organisation, branch=branch, name=name)
                 found = Repository(organisation, name, branch, path, url, depth, fork)
-                yield ("repos", organisation, index), found
+                yield ("repos", organisation, index), found.replace(filter=git["filter"])
 
 
 def listed_twice(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
@@ -3253,16 +3255,16 @@ class ConfigFile(Resource):
 # repositories
 # ----------------------------------------------------------------------------------------------
 # look() finds out what stands where a checkout belongs, decide() says which step follows, Checkout
-# and Worktree take it. Git is the only door to git; Backup records work; Remote asks upstream once.
+# and Worktree take it. Git is the only door to git; Backup records work; a Remote is asked once.
 
-# Settings of the person's that would change what git prints or records for tlc. Theirs stay:
-# insteadOf, credentials, proxies, signing, filters and hooks. Housekeeping in the background would
+# Against settings that would change what git prints or records for tlc; a person's insteadOf,
+# credentials, proxies, signing, filters and hooks stay theirs. Housekeeping in the background would
 # write into a repository that is being read, recursing into submodules would reset work there.
 GIT_SETTINGS = (
     "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all "
     "clone.defaultRemoteName=origin clone.rejectShallow=false core.quotePath=false "
     "core.logAllRefUpdates=true core.preferSymlinkRefs=false log.showSignature=false "
-    "color.ui=false status.showStash=false diff.ignoreSubmodules=untracked "
+    "color.ui=false diff.ignoreSubmodules=untracked "
     "fetch.prune=false fetch.pruneTags=false fetch.recurseSubmodules=false "
     "fetch.writeCommitGraph=false branch.autoSetupMerge=true"
 ).split()
@@ -3290,8 +3292,8 @@ RETRY_PAUSES = (1.0, 3.0)  # seconds before the 2nd and 3rd try, times 0.5 to 1.
 QUESTIONS_AT_ONCE = 16  # asking a remote is waiting
 DEEPENING = (50, 500, 5000)  # commits, in search of a common ancestor
 
-# Marks in git's directory while git is at work for tlc -> the places of the locks it takes then. A
-# run that finds a mark knows that an earlier one was killed.
+# Marks in git's directory while git is at work for tlc (one that is found was left by a killed run)
+# -> the places of the locks that it takes then.
 FETCHING, CHECKING_OUT = "tlc-fetching", "tlc-checking-out"
 LOCKS = {
     FETCHING: ("shallow.lock", "packed-refs.lock", "refs/remotes/**/*.lock", "refs/tlc/**/*.lock"),
@@ -3340,8 +3342,7 @@ NAME_BRANCHES = edit_file('name the branches it has, as in ["queue", ["17.0"]]')
 NOT_INSTALLED = r"(?m): (?:line )?\d+: (\S+): (?:command )?not found$"
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
 
-# What git, ssh or the other side say (LC_ALL=C) when git fails; the names are those of Git.names.
-# Tried with git 2.39 and OpenSSH 9.2.
+# What git 2.39, OpenSSH 9.2 or the other side say when git fails. The names: see Git.names.
 GIT_CAUSES = (
     Cause("REMOTE HOST IDENTIFICATION HAS CHANGED",
           "{host} shows another ssh host key than the one known for it",
@@ -3349,13 +3350,8 @@ GIT_CAUSES = (
               "only once you have made sure that the new key is right")),
     Cause("Host key verification failed", "the ssh host key of {host} is not known here",
           paste("ssh", "-T", "git@{host}"), TERMINAL),
-    Cause(r"Bad owner or permissions on (\S+)", "ssh rejects {0}: others may write to it",
-          paste("chmod", "600", "{0}")),
-    Cause(r"Load key \"?([^\"\n]+?)\"?: bad permissions",
-          "ssh does not use your key {0}: others may read it", paste("chmod", "600", "{0}")),
-    Cause(r"no matching ([\w ]+) found\. Their offer: (\S+)",
-          "{host} and your ssh have no {0} in common; it offers {1}",
-          by_hand("allow {1} for {host} in ~/.ssh/config, or ask for a newer one there")),
+    Cause(r"Bad owner or permissions on (\S+)|Load key \"?([^\"\n]+?)\"?: bad permissions",
+          "ssh rejects {0}{1}: others may use it", paste("chmod", "600", "{0}{1}")),
     Cause(r"ERROR: (The \S+ organization has enabled or enforced SAML SSO)", "{0}",
           by_hand("authorize your ssh key for that organization at"
                   " https://github.com/settings/keys")),
@@ -3392,6 +3388,11 @@ GIT_CAUSES = (
           "another git process is at work there", PULL, LOCKED),
     Cause(r"tlc: no answer|timed out|not responding|Operation too slow|less than 1 bytes/sec",
           "{host} does not answer", LATER, SILENT),
+    Cause("could not fetch [0-9a-f]{40} from promisor remote", "this checkout has no more of the"
+          " files than it needed, and {host} does not give it the rest", LATER, AGAIN),
+    Cause(r"not our ref ([0-9a-f]+)|unadvertised object ([0-9a-f]+)",
+          "{host} does not give commit {0}{1} any more",
+          by_hand("take a newer lock file, or fetch that commit from somebody who has it")),
     Cause("Could not resolve host|Name or service not known|[Nn]ame resolution",
           "the name {host} cannot be resolved", LATER, AGAIN),
     Cause("Connection (?:refused|reset|closed)|onnect to |etwork is unreachable|No route|early EOF"
@@ -3416,12 +3417,10 @@ def same_origin(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Return the host in an address, or "the remote" where there is none."""
     return same_origin(url).partition("/")[0] or "the remote"
 
 
 def read_line(path: str) -> str:
-    """Return the first line of a small file."""
     with open(path, encoding="utf-8") as file:
         return file.readline().strip()
 
@@ -3435,7 +3434,6 @@ def parents_of(path: str) -> Iterator[str]:
 
 
 def named_few(names: Sequence[str]) -> str:
-    """Return the first three names, and whether there are more."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
@@ -3460,9 +3458,8 @@ class SshHost:
 class SshConnections:
     """Shared ssh connections, a few to each host, for as long as a run lasts; opened at first use.
 
-    Handshakes are nearly all that an update of an unmoved repository costs. Never used where the
-    person has set up ssh their own way, for git (GIT_SSH, GIT_SSH_COMMAND, core.sshCommand) or for
-    ssh itself (ControlMaster, ControlPath). What a killed run left ends itself (ControlPersist).
+    Never where the person has set up ssh their own way, for git (GIT_SSH, GIT_SSH_COMMAND,
+    core.sshCommand) or for ssh (ControlMaster, ControlPath). What a killed run left ends by itself.
     """
 
     SESSIONS = 8  # sshd's MaxSessions is 10 by default
@@ -3494,7 +3491,7 @@ class SshConnections:
             remove(self.directory)
 
     def read_settings(self) -> tuple[bool, bool, dict[str, str]]:
-        """Return what git is told: an ssh of one's own, ways for some directories, rewriting."""
+        """Return an ssh of one's own, other ways for some directories, addresses rewritten."""
         ways = r"core\.sshcommand|(url|http|credential|remote)\."
         pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
         git = [self.runner.which("git"), "config"]
@@ -3520,7 +3517,6 @@ class SshConnections:
 
     @staticmethod
     def prefix(url: str) -> str:
-        """Return what the addresses of an organisation's repositories begin with."""
         return url[: url.rfind("/") + 1]
 
     def host(self, url: str) -> SshHost | None:
@@ -3532,7 +3528,6 @@ class SshConnections:
             return self.by_prefix[prefix]
 
     def find_host(self, url: str) -> SshHost | None:
-        """Find out how an address's host is reached."""
         own, differ, rewritten = self.settings()
         longest = max(filter(url.startswith, rewritten), key=len, default="")
         address = rewritten.get(longest, "") + url.removeprefix(longest)
@@ -3563,7 +3558,9 @@ class SshConnections:
 
     def start(self, name: str, host: SshHost, ask: bool = False) -> bool:
         """Open one connection, which goes on in the background; `ask`: on the terminal."""
-        ways = {"ControlMaster": "yes", "ControlPersist": 60, "BatchMode": "no" if ask else "yes"}
+        # Without SendEnv here git's protocol 2 would not get through: all refs, no commit by name.
+        ways = {"ControlMaster": "yes", "ControlPersist": 60, "SendEnv": "GIT_PROTOCOL"}
+        ways |= {"BatchMode": "no" if ask else "yes"}
         words = ssh_options(**ways, ControlPath=f"{self.directory}/{name}-%C")
         command = [self.runner.which("ssh"), "-f", "-N", *words, *host.arguments]
         opened = self.runner.run(command, terminal=ask).ok
@@ -3573,30 +3570,36 @@ class SshConnections:
             self.changed.notify_all()
         return opened
 
-    def connect(self, host: SshHost, ask: bool) -> bool:
-        """Wait until a host has a shared connection; return False where it gets none."""
+    def take(self, host: SshHost, ask: bool) -> str:
+        """Take a session of the shared connection that has most left, "" where there is none."""
         if not self.names or host.theirs:
-            return False
+            return ""
         with self.changed:
             if not host.opener:
                 host.opener = threading.Thread(target=self.open, args=[host], daemon=True)
                 host.opener.start()
-        while not host.free and host.opener.is_alive():
+        while host.free or host.opener.is_alive():
             with self.changed:
+                left, name = max(
+                    ((left, name) for name, left in host.free.items()), default=(0, "")
+                )
+                if left:
+                    host.free[name] = left - 1
+                    return name
                 self.changed.wait(POLL)
             self.runner.pause(0)
-        if ask and self.directory and not (host.free or host.refused):
+        if ask and self.directory and not host.refused:
             host.refused = not self.start(self.names[0], host, ask=True)
-        return bool(host.free)
+            return self.take(host, ask)
+        return ""
 
     @contextlib.contextmanager
     def session(self, url: str, ask: bool = False) -> Iterator[dict[str, str]]:
-        """Yield the environment of a git command for an address. `ask`: it has the terminal."""
+        """Yield the environment of a git command. `ask`: it has the terminal."""
         host = self.host(url) if url else None
         if not host:
             yield {}
-        elif self.connect(host, ask):
-            name = self.take(host)
+        elif name := self.take(host, ask):
             options = ssh_options(ControlMaster="no", ControlPath=f"{self.directory}/{name}-%C")
             try:
                 yield self.ssh_command(options)
@@ -3614,20 +3617,8 @@ class SshConnections:
                     host.alone.release(self.UNSHARED - 1)
 
     def ssh_command(self, options: Sequence[str]) -> dict[str, str]:
-        """Return the environment in which git calls ssh with these options; nobody is asked."""
         words = [self.runner.which("ssh"), *options, "-o", "BatchMode=yes"]
         return {"GIT_SSH_COMMAND": shell(*words)}
-
-    def take(self, host: SshHost) -> str:
-        """Take a session of the host's connection that has most left; wait for one."""
-        while True:
-            with self.changed:
-                left, name = max((left, name) for name, left in host.free.items())
-                if left:
-                    host.free[name] = left - 1
-                    return name
-                self.changed.wait(POLL)
-            self.runner.pause(0)
 
 
 @contextlib.contextmanager
@@ -3668,7 +3659,7 @@ def is_open(path: str) -> bool:
 
 
 def read_mark(directory: str) -> dict[str, Any]:
-    """Return what a checkout that was killed left in git's directory about itself, or {}."""
+    """Return what a checkout that was killed left about itself, or {}."""
     import json
 
     path = os.path.join(directory, CHECKING_OUT)
@@ -3678,7 +3669,7 @@ def read_mark(directory: str) -> dict[str, Any]:
 
 
 def git_progress(task: Task, mark: TextIO | None) -> Callable[[str], None]:
-    """Return a reader of git's progress lines: reports to the task and keeps the mark fresh."""
+    """Return a reader of git's progress: it reports to the task and keeps the mark fresh."""
     phases = "(?:Counting|Compressing|Receiving) objects|Resolving deltas|Updating files"
 
     def read(text: str) -> None:
@@ -3704,7 +3695,6 @@ class Git(Record):
 
     @property
     def branch(self) -> str:
-        """The branch that belongs there."""
         return self.repository.branch
 
     @property
@@ -3716,6 +3706,16 @@ class Git(Record):
     def put_there(self) -> str:
         """The ref in which tlc keeps the commit that it put there."""
         return f"refs/tlc/at/{self.branch}"
+
+    @property
+    def target(self) -> str:
+        """A lock's commit, else the tip of origin's branch: either belongs there."""
+        return self.repository.commit or self.tracking
+
+    @property
+    def is_partial(self) -> bool:
+        """True where a checkout fetches the contents of files when they are needed."""
+        return bool(glob.glob(f"{glob.escape(self.common)}/objects/pack/*.promisor"))
 
     def run(
         self,
@@ -3749,7 +3749,7 @@ class Git(Record):
         return self.run(*arguments, stdin=stdin, env=READ_ONLY)
 
     def must(self, *arguments: str, **options: Any) -> str:
-        """Run a command that may write; return its output. Raises TlcError when it fails."""
+        """Run a command that may write; return its output. Raises TlcError."""
         for _ in range(20):
             done = self.run(*arguments, **options)
             if "failed to read worktrees/" not in done.err:
@@ -3797,19 +3797,16 @@ class Git(Record):
         return done
 
     def explain(self, done: Completed) -> Cause:
-        """Return why a command failed."""
         cause = explain(done.err, GIT_CAUSES, **self.names) or Cause("", own_words(done))
         if cause.pattern == NOT_INSTALLED:
             return cause.replace(fix=install_hint(cause.fix.by_hand))
         return cause
 
     def fix(self, fix: Fix) -> Fix:
-        """Return a fix with this repository's names in it."""
         return fix.filled(**self.names)
 
     @property
     def names(self) -> dict[str, str]:
-        """The words that messages and fixes may use."""
         url, path = self.repository.url, self.path
         names = {"host": host_of(url), "url": url, "path": path, "free": free_name(path)}
         return names | {"store": self.store, "git": self.directory, "name": self.repository.item}
@@ -3832,22 +3829,18 @@ class Git(Record):
 
     @property
     def is_linked(self) -> bool:
-        """True for a worktree of another repository."""
         return os.path.isfile(os.path.join(self.path, ".git"))
 
     @property
     def is_shallow(self) -> bool:
-        """True where history ends before its beginning."""
         return os.path.exists(os.path.join(self.common, "shallow"))
 
     def operations(self) -> dict[str, str]:
-        """Return what unfinished operations left in git's directory -> the operation's name."""
         directory = self.directory
         names = GIT_OPERATIONS.items()
         return {name: what for name, what in names if os.path.exists(os.path.join(directory, name))}
 
     def origin(self) -> str:
-        """Return the address that a checkout was cloned from, "" where none is set."""
         # Git itself is asked only where its file says more than tlc reads: this is half of a look.
         with contextlib.suppress(OSError), open(f"{self.common}/config", encoding="utf-8") as file:
             text = file.read()
@@ -3898,9 +3891,11 @@ class Found(Record):
 
     @property
     def is_settled(self) -> bool:
-        """True where nothing is to do but to follow upstream."""
         return not (self.work or self.cut_off or self.missing_depth)
 
+
+# What a repository's history weighs, where that is worth knowing beforehand.
+HISTORY_SIZES = {"github.com/odoo/odoo": " (about 5 GB)"}
 
 # What may be done about a checkout -> the words for it in a plan.
 LEAVE, SKIP, NOTHING, CLONE, FETCH, KEEP = "leave", "skip", "nothing", "clone", "fetch", "keep"
@@ -3908,6 +3903,7 @@ PUT_BACK, COMPLETE, BACK_UP, CHECK_OUT = "put back", "complete", "back up", "che
 NOT_THERE = "not there"
 STEPS = {
     LEAVE: "",
+    NOTHING: "",
     PUT_BACK: "put .git back, then update",
     CLONE: "clone",
     KEEP: "fetch, keep the work tree",
@@ -3973,7 +3969,6 @@ def look(git: Git) -> Found:
 
 
 def look_unborn(git: Git, names: Sequence[str], origin: str) -> Found:
-    """Return what a repository without a commit is: half a clone, or somebody's beginning."""
     begun = names != [".git"] or os.path.exists(os.path.join(git.directory, "index"))
     if not (begun or git.read("for-each-ref", "--count=1").out) and git.origin_is(origin):
         return Found(absent=True)  # what git leaves when it is killed in the middle of a clone
@@ -4012,8 +4007,8 @@ def read_status(git: Git, *options: str) -> Status:
 def look_for_work(git: Git, status: Status) -> Found:
     """Return what a person has in a checkout that is there."""
     head, here = status.head, status.branch == git.branch
-    even = here and status.ahead == status.behind == 0
-    upstream = head if even else commit_of(git, git.tracking)
+    even = here and status.ahead == status.behind == 0 and not git.repository.commit
+    upstream = head if even else commit_of(git, git.target)
     own = 0 if here and status.ahead == 0 else own_commits(git, "HEAD")
     changed = sorted(changed_files(git, status.lines)) if status.lines else []
     cut_off = here and not own and is_cut_off(git, head, map(path_of, status.lines))
@@ -4044,17 +4039,15 @@ def words_for_work(git: Git, on: str, changed: Sequence[str], own: int) -> Itera
 
 
 def commit_of(git: Git, ref: str) -> str:
-    """Return the commit that a ref names, "" where there is none."""
     return git.read("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").out.strip()
 
 
 def path_of(line: str) -> str:
-    """Return the path in a line of `git status --porcelain=v2`."""
     return line.split(" ", {"1": 8, "2": 9, "u": 10}[line[0]])[-1]
 
 
 def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
-    """Return the paths in git's status, but for files that differ in their line endings only."""
+    """Return the paths in git's status, less those that differ in their line endings only."""
     # 1 XY sub mH mI mW hH hI path: nothing staged, the same mode, a plain file
     plain = re.compile(r"1 \.M N\.\.\. (?!120000)(\d+) \d+ \1 \w+ (\w+) (.*)")
     blobs = {match[3]: match[2] for line in lines if (match := plain.fullmatch(line))}
@@ -4067,10 +4060,7 @@ def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
 
 
 def own_commits(git: Git, commit: str) -> int:
-    """Return how many commits of `commit` were never upstream's, nor put there by tlc.
-
-    What the remote's branch was before it was force-pushed is in its reflog.
-    """
+    """Return how many commits were never upstream's (its reflog knows), nor put there by tlc."""
     seen = git.read("rev-list", "--walk-reflogs", git.tracking).out.split()
     known = [git.tracking, git.put_there, *dict.fromkeys(seen)]
     words = ["rev-list", "--count", "--ignore-missing", "--stdin"]
@@ -4081,7 +4071,7 @@ def own_commits(git: Git, commit: str) -> int:
 def missing_depth(git: Git, commit: str) -> int:
     """Return how many commits of history the config wants besides those there are; -1: all."""
     depth = git.repository.depth
-    if depth == 1 or not git.is_shallow:
+    if depth == 1 or git.repository.filter or not git.is_shallow:
         return 0
     if not depth:
         return -1
@@ -4153,22 +4143,20 @@ def is_cut_off(git: Git, head: str, changed: Iterable[str]) -> bool:
     hashes = git.read("hash-object", "--stdin-paths", stdin="\n".join(there)).out.split()
     # Where the numbers differ: a link, a directory, a line break; not worth the guess.
     return len(hashes) == len(there) and all(
-        blob in (wanted.get(path), old.get(path)) or is_beginning(git, path, wanted.get(path, ""))
+        blob in (wanted.get(path), old.get(path))
+        or (path in wanted and is_beginning(git, path, wanted[path]))
         for path, blob in zip(there, hashes, strict=True)
     )
 
 
 def blobs_of(git: Git, commit: str) -> dict[str, str]:
     """Return the files of a commit -> their blobs."""
-    files = git.read("ls-tree", "-r", "-z", commit).out.split("\0")
-    entries = [line.partition("\t") for line in files if line]
-    return {path: entry.split(" ")[2] for entry, _, path in entries}
+    files = git.read("ls-tree", "-r", "-z", commit).out
+    return {path: blob for blob, path in re.findall(r"\d+ \w+ (\w+)\t([^\0]+)\0", files)}
 
 
 def is_beginning(git: Git, path: str, blob: str) -> bool:
     """Return whether a file is the beginning of a blob, as a killed git leaves it."""
-    if not blob:
-        return False
     whole = git.read("cat-file", "blob", blob).out.encode(errors="surrogateescape")
     with open(os.path.join(git.path, path), "rb") as file:
         return whole.startswith(file.read())
@@ -4177,9 +4165,9 @@ def is_beginning(git: Git, path: str, blob: str) -> bool:
 class Backup:
     """All that a forced update would lose, recorded under refs/tlc/backup/<time>.
 
-    The record is a stash commit (git-stash(1), "Discussion"), with the untracked files that stand
-    in the way. Commits that nothing else would hold have refs beside it; an unfinished operation
-    and an index with conflicts are copied to `tlc-backup/<time>` in git's directory.
+    The record is a stash commit (git-stash(1), "Discussion"). Commits that nothing else would hold
+    have refs beside it; an unfinished operation and an index with conflicts are copied to
+    `tlc-backup/<time>` in git's directory.
     """
 
     def __init__(self, git: Git, found: Found) -> None:
@@ -4196,13 +4184,11 @@ class Backup:
         return must("write-tree", env=env).strip()
 
     def commit(self, tree: str, *parents: str) -> str:
-        """Return a new commit of a tree."""
         links = [word for parent in parents for word in ("-p", parent)]
         words = [tree, *links, "-m", f"tlc: {self.git.repository.item}"]
         return self.git.must("commit-tree", *words, env=self.env).strip()
 
     def record(self) -> Fix:
-        """Record the work; return the commands that bring it back."""
         found, must = self.found, self.git.must
         conflicts = bool(must("ls-files", "--unmerged"))
         entries = must("ls-files", "-v", "-z").split("\0")
@@ -4232,7 +4218,10 @@ class Backup:
         """Record index, work tree and what is in the way; return the ref, and if HEAD differs."""
         head, must = self.found.head, self.git.must
         staged = "HEAD" if conflicts else must("write-tree").strip()
-        beyond = {path for path in there if self.is_beyond_link(path)}
+        # Where a person has put a link in place of a tracked file's directory.
+        root = self.git.path
+        links = lambda path: any(os.path.islink(f"{root}/{each}") for each in parents_of(path))
+        beyond = set(filter(links, there))
         # skip-worktree (S) and no file: a sparse checkout, not a deletion
         sparse = {path for path, tag in tags.items() if tag == "S" and path not in there}
         tracked = self.tree(staged, [p for p in tags if p not in beyond | sparse], beyond)
@@ -4271,11 +4260,6 @@ class Backup:
                 self.git.must("update-ref", f"{refs}-autostash", read_line(autostash))
         return bool(names)
 
-    def is_beyond_link(self, path: str) -> bool:
-        """Return whether a person has put a link where a tracked file's directory was."""
-        root = self.git.path
-        return any(os.path.islink(os.path.join(root, parent)) for parent in parents_of(path))
-
     def in_the_way(self) -> list[str]:
         """Return the untracked files, ignored ones too, that upstream's tree would overwrite.
 
@@ -4299,20 +4283,17 @@ class Backup:
 
 
 def hook_failure(git: Git, done: Completed) -> str:
-    """Return a note where only a hook failed and the checkout is whole, else "".
-
-    The exit code of post-checkout becomes that of clone and checkout (githooks(5)).
-    """
+    """Return a note where the checkout is whole and only post-checkout failed (githooks(5))."""
     if not os.path.exists(os.path.join(git.path, ".git")):
         return ""
     status = read_status(git, "--untracked-files=no")
-    whole = status.done.ok and not status.lines and status.ahead == status.behind == 0
+    whole = status.done.ok and not status.lines and status.head == commit_of(git, git.target)
     said = f": {done.lines[-1]}" if done.lines else ""
     return f"; its post-checkout hook failed{said}" if whole else ""
 
 
 def record_commit(git: Git, commit: str) -> str:
-    """Keep a commit under refs/tlc/backup/<time>; return the ref. No record replaces another."""
+    """Keep a commit under refs/tlc/backup/<time>; return the ref."""
     ref = time.strftime("refs/tlc/backup/%Y%m%d-%H%M%S", time.gmtime())
     for _ in range(MAX_JOBS):
         if git.run("update-ref", ref, commit, "").ok:  # "": only where there is none yet
@@ -4321,15 +4302,15 @@ def record_commit(git: Git, commit: str) -> str:
     raise TlcError("its work could not be recorded, so nothing was touched")
 
 
-class Answer(Record):
-    """A remote's answer: the command that asked it, and the tips of its branches."""
+class Remote(Record):
+    """One address: the command that asked it, and the tips of its branches."""
 
     done: Completed
     tips: Mapping[str, str]
 
 
-def ask_remote(git: Git, address: str, branches: Iterable[str], task: Task, shared: bool) -> Answer:
-    """Ask for the tips of some branches. What the other side did not say is not an answer."""
+def ask_remote(git: Git, address: str, branches: Iterable[str], task: Task, shared: bool) -> Remote:
+    """Ask for the tips of some branches. Silence is no answer."""
     refs = {f"refs/heads/{branch}": branch for branch in branches}
     for words in (["HEAD", *refs], []):  # HEAD may name a branch that is not there
         done = git.online("ls-remote", "--", address, *words, task=task, shared=shared)
@@ -4338,25 +4319,7 @@ def ask_remote(git: Git, address: str, branches: Iterable[str], task: Task, shar
     else:
         done = done.replace(code=1, err="tlc: the answer names no branch")
     pairs = [line.split("\t") for line in done.out.splitlines() if "\t" in line]
-    return Answer(done, {refs[ref]: commit for commit, ref in pairs if ref in refs})
-
-
-class Remote:
-    """One address: the tips of its branches, asked once in a run for all that want to know."""
-
-    def __init__(self, git: Git, branches: Iterable[str]) -> None:
-        self.git, self.branches = git, list(branches)
-        self.lock = threading.Lock()
-        self.answer: Answer | None = None
-
-    def ask(self, pull: PullRun, task: Task) -> Answer:
-        """Return the answer; ask where nobody has, and again where a person can be asked."""
-        with pull.runner.holding(self.lock):
-            if self.answer is None or (task.terminal and not self.answer.done.ok):
-                with pull.runner.holding(pull.questions):
-                    address = self.git.repository.url
-                    self.answer = ask_remote(self.git, address, self.branches, task, True)
-            return self.answer
+    return Remote(done, {refs[ref]: commit for commit, ref in pairs if ref in refs})
 
 
 class PullRun:
@@ -4367,34 +4330,36 @@ class PullRun:
         self.questions = threading.Semaphore(QUESTIONS_AT_ONCE)
         urls = [each.url for each in repositories]
         self.connections = SshConnections(runner, urls, max(QUESTIONS_AT_ONCE, jobs))
-        self.branches: dict[str, dict[str, None]] = {}  # address -> its branches, as an ordered set
+        self.branches: dict[str, dict[str, str]] = {}  # address -> its branches -> a lock's commit
         for each in repositories:
-            self.branches.setdefault(same_origin(each.url), {})[each.branch] = None
+            self.branches.setdefault(same_origin(each.url), {})[each.branch] = each.commit
         self.remotes: dict[str, Remote] = {}
-        self.locks: dict[str, threading.Lock] = {}  # git's common directory -> who writes there
+        self.locks: dict[str, threading.Lock] = {}  # see alone()
         self.lock = threading.Lock()
 
-    def remote(self, address: str, repository: Repository) -> Remote:
-        """Return the remote at an address; two entries of one address have one."""
-        with self.lock:
-            if address not in self.remotes:
+    def ask(self, address: str, repository: Repository, task: Task) -> Remote:
+        """Return a remote, asked once in a run; again where it failed and a person can be asked."""
+        with self.alone(address):
+            remote = self.remotes.get(address)
+            if remote is None or (task.terminal and not remote.done.ok):
                 git = Git(self.runner, "/", repository.replace(url=address), "", self.connections)
-                branches = {repository.branch: None} | self.branches.get(same_origin(address), {})
-                self.remotes[address] = Remote(git, branches)
-            return self.remotes[address]
+                branches = {repository.branch: ""} | self.branches.get(same_origin(address), {})
+                with self.runner.holding(self.questions):
+                    remote = ask_remote(git, address, branches, task, True)
+                    self.remotes[address] = remote
+            return remote
 
     @contextlib.contextmanager
     def slot(self, task: Task) -> Iterator[None]:
-        """Take one of the slots to work in."""
         task.report("waiting for its turn")
         with self.runner.holding(self.slots):
             task.report("")
             yield
 
-    def writing(self, directory: str) -> contextlib.AbstractContextManager[None]:
-        """Be the only one of this run that writes what all worktrees of a directory share."""
+    def alone(self, place: str) -> contextlib.AbstractContextManager[None]:
+        """Be the only one of this run at an address, or in git's directory."""
         with self.lock:
-            lock = self.locks.setdefault(os.path.realpath(directory), threading.Lock())
+            lock = self.locks.setdefault(place, threading.Lock())
         return self.runner.holding(lock)
 
 
@@ -4409,24 +4374,22 @@ class Store(Record):
     pull: PullRun
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
-        """Be the only one of this run that writes here."""
-        return self.pull.writing(self.git.common)
+        return self.pull.alone(self.git.common)
 
     def update(self, found: Found, tip: str, task: Task) -> Completed:
         """Fetch the branch for a checkout, with more history where that is missing."""
         with self.writing():
             fetched = self.fetch(self.history_options(found), task)
             if "no commits selected" in fetched.err:  # upstream went back behind all that is there
-                fetched = self.fetch(self.depth_option(), task)
+                fetched = self.fetch([f"--depth={self.git.repository.depth or 1}"], task)
             if fetched.ok and found.missing_depth > 0 and not found.work:
-                lacking = missing_depth(self.git, self.git.tracking)
+                lacking = missing_depth(self.git, self.git.target)
                 fetched = self.fetch([f"--deepen={lacking}"], task) if lacking else fetched
             if fetched.ok and found.work and found.upstream != tip:
                 self.join_history(task)
         return fetched
 
     def history_options(self, found: Found) -> list[str]:
-        """Return how much history to fetch: all since the oldest commit of a shallow checkout."""
         if not self.git.is_shallow:
             return []
         if found.missing_depth < 0:
@@ -4436,32 +4399,32 @@ class Store(Record):
         return [f"--shallow-since=@{min(int(root.split()[0]) for root in roots) - 1} +0000"]
 
     def depth_option(self) -> list[str]:
-        """Return the option for as much history as the config wants."""
-        depth = self.git.repository.depth
-        return [f"--depth={depth}"] if depth else []
+        """Return how much of history the config wants in a new checkout."""
+        depth, kept_back = self.git.repository.depth, self.git.repository.filter
+        return [f"--depth={depth}"] * bool(depth) + [f"--filter={kept_back}"] * bool(kept_back)
 
     def join_history(self, task: Task) -> None:
-        """Deepen history until HEAD and upstream have a commit in common.
-
-        Where upstream was rewritten, what HEAD stands on is asked for by name.
-        """
+        """Deepen history until HEAD and upstream have a commit in common."""
         for depth in DEEPENING:
-            joined = self.git.read("merge-base", "HEAD", self.git.tracking).ok
+            joined = self.git.read("merge-base", "HEAD", self.git.target).ok
             if joined or not self.git.is_shallow:
                 return
             roots = self.git.read("rev-list", "--max-parents=0", "HEAD").out.split()
             self.fetch([f"--deepen={depth}"], task)
-            self.fetch([f"--depth={depth + 1}"], task, *roots)
+            self.fetch(
+                [f"--depth={depth + 1}"], task, *roots
+            )  # of an upstream before it was rewritten
 
     def fetch(self, options: Sequence[str], task: Task, *refs: str) -> Completed:
-        """Fetch the branch, or `refs`."""
+        """Fetch what belongs there, or `refs`."""
         git = self.git
         for ref in (git.tracking, git.put_there):
             with contextlib.suppress(OSError):  # what a power cut left empty holds nothing
                 if not os.path.getsize(path := os.path.join(git.common, ref)):
                     os.unlink(path)
         words = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--"]
-        words += ["origin", *(refs or [f"+refs/heads/{git.branch}:{git.tracking}"])]
+        usual = git.repository.commit or f"+refs/heads/{git.branch}:{git.tracking}"
+        words += ["origin", *(refs or [usual])]
         shared = not has_own_settings(git)
         with self.pull.slot(task), at_work(git, git.common, FETCHING, task) as mark:
             return git.online(*words, task=task, mark=mark, shared=shared)
@@ -4473,17 +4436,28 @@ class Store(Record):
         with self.writing():
             self.make()
             repository, branch = self.git.repository, self.git.branch
-            answer = self.pull.remote(repository.url, repository).answer
-            tips = answer.tips if answer else {}
+            remote = self.pull.remotes.get(repository.url)
+            tips = remote.tips if remote else {}
             words = ["--format=%(refname:lstrip=3) %(objectname)", "refs/remotes/origin"]
             refs = self.git.read("for-each-ref", *words)
             there = dict(line.split(" ") for line in refs.out.splitlines())
-            if there.get(branch, "") == tips.get(branch):
+            tip, locked = tips.get(branch), repository.commit
+            if locked:
+                tip = there.get(branch) if commit_of(self.git, locked) else None
+            if there.get(branch, "") == tip:
                 return refs  # another version's fetch brought it
-            lacking = {branch: None} | {each: None for each in tips if each not in there}
             options = self.depth_option() if self.git.is_shallow or not there else []
-            wanted = [f"+refs/heads/{each}:refs/remotes/origin/{each}" for each in lacking]
-            return self.fetch(options, task, *wanted)
+            lacking = {branch: ""} | {each: "" for each in tips if each not in there}
+            fetched = self.fetch(options, task, *map(self.refspec, lacking))
+            if locked and not (fetched.ok or self.git.explain(fetched).helps):
+                # Another version's commit may be refused.
+                fetched = self.fetch(options, task, self.refspec(branch))
+            return fetched
+
+    def refspec(self, branch: str) -> str:
+        commits = self.pull.branches.get(same_origin(self.git.repository.url), {})
+        source = commits.get(branch) or f"refs/heads/{branch}"
+        return f"+{source}:refs/remotes/origin/{branch}"
 
     def make(self) -> None:
         """Make the store, whole or not at all, or make sure that it is this repository's."""
@@ -4506,7 +4480,7 @@ class Store(Record):
         os.rename(made.path, path)
 
     def add_worktree(self, new: str, mark: TextIO) -> None:
-        """Add an empty worktree on the branch. What the branch pointed to before stays recorded."""
+        """Add an empty worktree on the branch; record what the branch pointed to before."""
         git = self.git
         tip = commit_of(git, f"refs/heads/{git.branch}")
         if tip and own_commits(git, tip):
@@ -4528,25 +4502,38 @@ class Store(Record):
                 remove(entry)
 
 
-class Checkout(Resource):
-    """A repository at a branch, as a clone of its own."""
+class Place(Resource):
+    """Where a repository at a branch belongs."""
 
     kind = "repository"
     needed_programs = ("git",)
+
+    def __init__(self, code_root: str, repository: Repository, runner: Runner) -> None:
+        super().__init__(repository.item)
+        self.repository, self.path = repository, os.path.join(code_root, repository.path)
+        store = os.path.join(code_root, ".stores", repository.organisation, repository.name)
+        self.git = Git(runner, self.path, repository, f"{store}.git")
+
+
+class Checkout(Place):
+    """A repository at a branch, as a clone of its own."""
+
     linked = False  # whether the config wants a worktree of a store
 
     def __init__(self, code_root: str, repository: Repository, pull: PullRun) -> None:
-        super().__init__(repository.item)
-        self.repository, self.pull = repository, pull
-        self.path = os.path.join(code_root, repository.path)
-        store = os.path.join(code_root, ".stores", repository.organisation, repository.name)
-        self.git = Git(pull.runner, self.path, repository, f"{store}.git", pull.connections)
+        super().__init__(code_root, repository, pull.runner)
+        self.git, self.pull = self.git.replace(connections=pull.connections), pull
+
+    def may_be_forked_by(self, owner: str) -> bool:
+        """Return whether `owner` wants a fork: not of what is theirs."""
+        theirs = same_origin(self.repository.url).split("/")[1:-1] == [owner.lower()]
+        return bool(owner) and self.repository.fork and not theirs
 
     # --- looking
 
     def check(self) -> CheckResult:
-        found = look(self.git)
-        action, forced = (STEPS[decide(found, ANY_TIP, force, True)] for force in (False, True))
+        found, commit = look(self.git), self.repository.commit
+        action, forced = (self.planned(found, force) for force in (False, True))
         again = self.git.fix(PULL)
         if found.absent:
             return missing(action, NOT_THERE, fix=again)
@@ -4557,49 +4544,58 @@ class Checkout(Resource):
         if found.work or found.obstacle:
             more = {"action": action, "force_action": forced, "tentative": action == forced}
             return warn(self.reasons(found), self.force_fix(), **more)
+        # The network alone can tell whether the branch has moved.
+        more = {"action": action, "tentative": not (commit or found.missing_depth)}
         if found.linked == self.linked:
-            return ok(f"on {found.branch}, clean", action=action, tentative=True)
+            return ok(f"on {found.branch}, clean", **more)
         is_now, wanted = ("a worktree", "a clone") if found.linked else ("a clone", "a worktree")
         turn = self.git.fix(MOVE_WORKTREE if found.linked else MOVE_AWAY)
-        message = f"on {found.branch}, clean; {is_now}, the config says {wanted}"
-        return warn(message, turn, action=action, tentative=True)
+        return warn(f"on {found.branch}, clean; {is_now}, the config says {wanted}", turn, **more)
+
+    def planned(self, found: Found, force: bool) -> str:
+        """Return what the plan says of the step that follows."""
+        wanted, commit = self.repository, self.repository.commit
+        words = STEPS[decide(found, commit or ANY_TIP, force, True)]
+        words += ", at the lock's commit" * bool(words and commit)
+        size = HISTORY_SIZES.get(same_origin(wanted.url), "")
+        new = found.absent and not (wanted.depth or wanted.filter)
+        return words + f", with all of its history{size}" * (new or found.missing_depth < 0)
 
     def check_online(self) -> CheckResult | None:
         found = look(self.git)
         if found.broken or found.half_turned:
             return None
-        answer = self.ask(found, UNWATCHED_TASK)
-        if not answer.done.ok:
-            cause = self.git.explain(answer.done)
+        remote = self.ask(found, UNWATCHED_TASK)
+        if not remote.done.ok:
+            cause = self.git.explain(remote.done)
             return None if found.absent else fail(cause.message, cause.fix)
-        tip = answer.tips.get(self.repository.branch)
+        tip = remote.tips.get(self.repository.branch)
         if not tip:
             return warn(self.no_branch().message, NAME_BRANCHES)
         behind = not found.absent and tip != found.head and not found.work
         return warn("behind origin", self.git.fix(PULL)) if behind else None
 
     def reasons(self, found: Found) -> str:
-        """Return why a checkout is kept."""
         rewritten = "upstream was rewritten: it has no commit in common with this branch"
         return "; ".join(filter(None, [*found.work, found.obstacle, rewritten * found.torn]))
 
     def force_fix(self) -> Fix:
-        """Return the fix for work; after a --force that was killed, what brings that work back."""
+        """Return the fix for work; after a killed --force what brings that work back."""
         restore = read_mark(self.git.directory).get("restore")
         return Fix(tuple(map(tuple, restore))) if restore else self.git.fix(FORCE)
 
     # --- doing
 
-    def ask(self, found: Found, task: Task) -> Answer:
-        """Ask the remote; by itself where its own configuration says how to get there."""
+    def ask(self, found: Found, task: Task) -> Remote:
+        """Ask the remote; alone where the checkout's own configuration says how."""
         differ = self.pull.connections.differ
         if differ and found.absent:  # what holds there is known to git once it is there
             done = Completed([], 0, "", "", 0.0)
-            return Answer(done, {self.repository.branch: ANY_TIP})
+            return Remote(done, {self.repository.branch: ANY_TIP})
         if found.own_settings or differ:
             return ask_remote(self.git, "origin", [self.repository.branch], task, shared=False)
         address = found.origin or self.repository.url
-        return self.pull.remote(address, self.repository).ask(self.pull, task)
+        return self.pull.ask(address, self.repository, task)
 
     def apply(self, task: Task) -> TaskResult:
         with self.pull.slot(task):
@@ -4609,10 +4605,12 @@ class Checkout(Resource):
                 found = look(self.git)
         if found.broken:
             return TaskResult("failed", found.broken, found.fix)
-        answer = self.ask(found, task)
-        if not answer.done.ok:
-            return self.failure(answer.done)
-        tip = answer.tips.get(self.repository.branch, "")
+        tip = self.repository.commit
+        if not tip or found.upstream != tip:  # else all that is needed is here
+            remote = self.ask(found, task)
+            if not remote.done.ok:
+                return self.failure(remote.done)
+            tip = tip or remote.tips.get(self.repository.branch, "")
         step = decide(found, tip, task.force, False)
         if step != FETCH:
             return self.take(step, found, task)
@@ -4629,7 +4627,6 @@ class Checkout(Resource):
         return self.take(step, found, task)
 
     def take(self, step: str, found: Found, task: Task) -> TaskResult:
-        """Take the step that was decided on."""
         if step == SKIP:
             return self.no_branch()
         if step == NOTHING:
@@ -4645,12 +4642,10 @@ class Checkout(Resource):
             return self.check_out(found, restore, task)
 
     def no_branch(self) -> TaskResult:
-        """Return the result where the remote does not have the branch."""
         message = f"origin has no branch {self.repository.branch}"
         return TaskResult("skipped", message, NAME_BRANCHES)
 
     def failure(self, done: Completed) -> TaskResult:
-        """Return the result of a git command that failed."""
         if re.search(NO_BRANCH, done.err):
             return self.no_branch()
         cause = self.git.explain(done)
@@ -4661,15 +4656,27 @@ class Checkout(Resource):
 
     def clone(self, task: Task) -> TaskResult:
         """Clone into a sibling and rename it, so that a checkout is there whole or not at all."""
-        git, branch = self.git, self.git.branch
-        options = Store(git, self.pull).depth_option()
-        words = ["--progress", "--single-branch", *options, f"--branch={branch}", "--"]
+        git, branch, url = self.git, self.git.branch, self.repository.url
+        options = ["--progress", *Store(git, self.pull).depth_option()]
         with self.pull.slot(task), self.staging() as new:
             beside, made = git.replace(path=os.path.dirname(new)), git.replace(path=new)
-            done = beside.online("clone", *words, git.repository.url, new, task=task, fresh=new)
+            remote = self.pull.remotes.get(url)
+            if self.repository.commit and not (remote and remote.tips.get(branch) == git.target):
+                beside.must("init", "--quiet", "--object-format=sha1", "--", new)
+                made.must("remote", "add", "-t", branch, "origin", url)
+                wanted = f"+{git.target}:{git.tracking}"
+                done = made.online("fetch", "--no-tags", *options, "origin", wanted, task=task)
+                if done.ok:
+                    words = ["--progress", "-B", branch, git.tracking, "--"]
+                    done = made.online("checkout", *words, task=task)
+            else:
+                words = ["--single-branch", f"--branch={branch}", "--", url, new]
+                done = beside.online("clone", *options, *words, task=task, fresh=new)
             hook = "" if done.ok else hook_failure(made, done)
             if not (done.ok or hook):
                 return self.failure(done)
+            if self.repository.commit not in ("", commit_of(made, "HEAD")):
+                raise TlcError("upstream moved meanwhile", git.fix(PULL))
             made.run("update-ref", git.put_there, "HEAD")
             self.make_room()
             os.rename(new, self.path)
@@ -4731,11 +4738,12 @@ class Checkout(Resource):
         """
         git, force = self.git, bool(restore) or found.cut_off or found.converted
         how = "--force" if force else "--no-overwrite-ignore"
-        words = ["--progress", "--no-track", how, "-B", git.branch, git.tracking, "--"]
+        words = ["--progress", "--no-track", how, "-B", git.branch, git.target, "--"]
         saved = [*restore.commands, *earlier]
         content = {"head": found.head, "target": found.upstream, "restore": saved}
+        run = git.online if git.is_partial else git.run
         with at_work(git, git.directory, CHECKING_OUT, task, content) as mark:
-            done = git.run("checkout", *words, task=task, mark=mark)
+            done = run("checkout", *words, task=task, mark=mark)
             if done.ok and force:  # a directory that was a link comes back half
                 done = git.run("reset", "--quiet", "--hard", task=task, mark=mark)
             hook = "" if done.ok else hook_failure(git, done)
@@ -4766,23 +4774,108 @@ class Worktree(Checkout):
                 mark = stack.enter_context(working)
                 store.add_worktree(new, mark)
             with self.pull.slot(task):
-                self.git.replace(path=new).must("reset", "--quiet", "--hard", mark=mark)
-                bare.run("update-ref", bare.put_there, bare.tracking)
+                made = self.git.replace(path=new)
+                words = ["reset", "--quiet", "--hard", bare.target]
+                done = made.online(*words, task=task, mark=mark)
+                if not done.ok:
+                    return self.failure(done)
+                bare.run("update-ref", bare.put_there, bare.target)
                 self.make_room()
             with store.writing():
                 bare.must("worktree", "move", "--", new, self.path)
         return TaskResult("changed", f"checked out {branch}")
 
 
-class CheckoutStatus(Resource):
-    """How a checkout stands, in one line, as of the last fetch."""
+class FrozenCheckout(Place):
+    """The commit that a checkout is at, for a lock file; as of the last fetch."""
 
-    kind = "repository"
+    def check(self) -> CheckResult:
+        git, found = self.git, look(self.git)
+        if found.absent:
+            return warn(NOT_THERE)
+        if found.broken or found.work or found.cut_off:
+            work = "; ".join(found.work) or "an update that was cut off"
+            return fail(found.broken or f"has work: {work}", found.fix)
+        known = found.head == found.upstream
+        known = known or git.read("merge-base", "--is-ancestor", "HEAD", git.tracking).ok
+        # A lock's commit was fetched by name: it may have nothing in common with the branch.
+        if not known and commit_of(git, git.put_there) == found.head:
+            known = not git.read("merge-base", "HEAD", git.tracking).ok
+        if not known:
+            return fail("is at a commit that its origin does not have", git.fix(PULL))
+        return ok(f"at {found.head[:9]}", detail=found.head)
+
+
+class ForkRemote(Resource):
+    """The remote for `git push`: a person's own copy of a repository at GitHub."""
+
+    kind = "fork"
     needed_programs = ("git",)
 
-    def __init__(self, code_root: str, repository: Repository, runner: Runner) -> None:
-        super().__init__(repository.item)
-        self.git = Git(runner, os.path.join(code_root, repository.path), repository)
+    def __init__(self, checkout: Checkout, owner: str) -> None:
+        super().__init__(f"fork of {checkout.name}")
+        self.git, self.pull = checkout.git, checkout.pull
+        self.fork = f"{owner}/{checkout.repository.name}"
+        self.url = GITHUB_URLS["ssh"].format(owner=owner, name=checkout.repository.name)
+
+    def settings(self) -> tuple[str, str]:
+        pattern = r"^remote\.(fork\.url|pushdefault)$"
+        done = self.git.read("config", "--local", "--get-regexp", pattern)
+        there = dict(line.split(" ", 1) for line in done.out.splitlines())
+        return there.get("remote.fork.url", ""), there.get("remote.pushdefault", "")
+
+    def check(self) -> CheckResult:
+        git, more = self.git, {"action": "add the remote fork, for git push"}
+        if not os.path.exists(os.path.join(git.path, ".git")):
+            return ok("once it is cloned", tentative=True, **more)
+        if not git.origin_is(git.origin()):
+            return ok("left alone, as its origin is another")
+        (url, default), config = self.settings(), ["git", "-C", git.path]
+        if url and same_origin(url) != same_origin(self.url):
+            fix = paste(*config, "remote", "set-url", "fork", self.url)
+            return warn(f"its remote fork is {url}, the config says {self.url}", fix)
+        if default not in ("", "fork"):
+            fix, more = paste(*config, "config", "remote.pushDefault", "fork"), {} if url else more
+            return warn(f"its remote.pushDefault is {default}, not fork", fix, **more)
+        if url and default:
+            return ok(f"git push goes to {self.fork}")
+        return warn("git push goes to upstream", git.fix(PULL), **more)
+
+    def check_online(self) -> CheckResult | None:
+        repository = self.git.repository
+        done = self.pull.ask(self.url, repository, UNWATCHED_TASK).done
+        cause = self.git.replace(repository=repository.replace(url=self.url)).explain(done)
+        if done.ok or "no such repository" not in cause.message:
+            return None if done.ok else warn(cause.message, cause.fix)
+        upstream = "/".join(re.split("[:/]", repository.url.removesuffix(".git"))[-2:])
+        fix = paste("gh", "repo", "fork", upstream, "--clone=false")
+        fix = fix if host_of(repository.url) == GITHUB_HOST else by_hand(f"make {self.url}")
+        return warn(f"{self.fork} is not at GitHub, or you have no access to it", fix)
+
+    def apply(self, task: Task) -> TaskResult:
+        git = self.git
+        if not os.path.exists(os.path.join(git.path, ".git")):
+            return TaskResult("skipped", "there is no checkout")
+        with self.pull.alone(git.common):
+            url, default = self.settings()  # all worktrees of a store share them
+            if not url:
+                git.must("remote", "add", "fork", self.url)
+            if not default:
+                git.must("config", "remote.pushDefault", "fork")
+        return TaskResult("ok" if url and default else "changed", f"its remote fork is {self.url}")
+
+
+class UnknownCheckout(Resource):
+    """A checkout that a lock file names and the config does not have."""
+
+    kind = "repository"
+
+    def check(self) -> CheckResult:
+        return fail("the lock names it, the config does not have it", edit_file())
+
+
+class CheckoutStatus(Place):
+    """How a checkout stands, in one line, as of the last fetch."""
 
     def check(self) -> CheckResult:
         git = self.git
@@ -7716,17 +7809,83 @@ def filtered_repositories(context: Context) -> list[Repository]:
 )
 @FILTER
 @cli_flag("--force", "update checkouts with work in them too; the work is backed up first")
+@cli_flag("--full-history", "complete the history of checkouts that have only a part of it")
+@cli_argument("--lock", metavar="FILE", help="to the commits of a lock file of tlc freeze")
 def cmd_pull_repos(context: Context) -> list[Stage]:
     """Clone the repositories that are missing, update the rest."""
-    config = context.config()
-    repositories = filtered_repositories(context)
-    root, runner = context.settings.code_root, context.runner
-    kind = Worktree if config.data["git"]["layout"] == "worktrees" else Checkout
+    git, root, runner = context.config().data["git"], context.settings.code_root, context.runner
+    repositories, unknown = filtered_repositories(context), []
+    if context.arguments["full_history"]:
+        repositories = [whole_history(each, root) for each in repositories]
+    if path := context.arguments["lock"]:
+        commits = read_lock(path)
+        named = [each for each in repositories if each.item in commits]
+        repositories = [each.replace(commit=commits[each.item]) for each in named]
+        known = {each.item for each in context.config().repositories}
+        unknown = [UnknownCheckout(each) for each in commits if each not in known]
+    kind, owner = Worktree if git["layout"] == "worktrees" else Checkout, git["fork"]
     pull = PullRun(runner, repositories, context.jobs)
     context.stack.enter_context(pull.connections)
     checkouts = [kind(root, each, pull) for each in repositories]
+    forks = [ForkRemote(each, owner) for each in checkouts if each.may_be_forked_by(owner)]
     # Most of them wait for a remote; PullRun holds those that work to --jobs.
-    return [context.stage("repositories", checkouts, width=MAX_JOBS)]
+    return [
+        context.stage("repositories", [*checkouts, *unknown], width=MAX_JOBS),
+        context.stage("forks", forks),
+    ]
+
+
+def whole_history(repository: Repository, code_root: str) -> Repository:
+    """Return a repository with all of its history; a filter is for new checkouts alone."""
+    there = os.path.exists(os.path.join(code_root, repository.path, ".git"))
+    return repository.replace(depth=0, filter="" if there else repository.filter)
+
+
+def read_lock(path: str) -> dict[str, str]:
+    """Return what a lock file says: the name of each checkout -> its commit. Raises TlcError."""
+    try:
+        source = parse_toml(read_config(path), path)
+    except FileNotFoundError:
+        fix = paste("tlc", "freeze", Raw(">"), path, note="makes one")
+        raise TlcError(f"There is no {tilde(path)}.", fix) from None
+    wrong = [
+        f"{source.name}:{source.line_of((name,))}: {name}: found {value!r}, allowed: a commit"
+        for name, value in source.data.items()
+        if not re.fullmatch("[0-9a-f]{40}", str(value))
+    ]
+    if wrong:
+        raise ConfigError("\n".join(wrong), source.fix)
+    return source.data
+
+
+def run_freeze(context: Context, engine: Engine, stages: list[Stage]) -> int:
+    """Print the lock file; return the exit code."""
+    # It changes nothing, so a dry run is no other.
+    engine.settings = engine.settings.replace(dry_run=False, newcomer=False)
+    code, path = engine.run(stages), context.settings.config_path
+    frozen = [each for each in engine.outcomes if each.detail]
+    absent = [each.name for each in engine.outcomes if each.status == "ok" and not each.detail]
+    if absent:
+        context.terminal.say(f"not there, so left out: {listed(absent)}", important=True)
+    if code != 130 and not context.settings.json:
+        origin = read_line(path).removeprefix("# ")
+        origin = f" ({origin})" if origin.startswith("from ") else ""
+        made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        lines = [f'"{each.name}" = "{each.detail}"' for each in frozen]
+        head = f"# tlc freeze, {made}, from {tilde(path)}{origin}"
+        context.terminal.show("\n".join([head, *sorted(lines)]))
+    return code
+
+
+@cli_command(
+    "freeze", "tlc freeze", "tlc freeze -f oca -f odoo/", help_group="every day", run=run_freeze
+)
+@FILTER
+def cmd_freeze(context: Context) -> list[Stage]:
+    """Print the commit of each checkout, for pull-repos --lock."""
+    root, runner = context.settings.code_root, context.runner
+    frozen = [FrozenCheckout(root, each, runner) for each in filtered_repositories(context)]
+    return [Stage("freeze", frozen)]
 
 
 @cli_command(

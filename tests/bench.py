@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pty
 import random
+import shlex
 import shutil
 import struct
 import subprocess
@@ -437,6 +439,58 @@ def matrix(bench: Measuring, repositories: int = 40, rounds: int = 2) -> list[Ro
         ratio(f"{what}, {each} / the plain flow at 4", times[each], times["plain"], 0.06)
         for each in LAYOUTS
     ]
+
+
+def lock(bench: Measuring, repositories: int = 24, rounds: int = 3) -> list[Row]:
+    """What a lock costs, made on one machine and followed on another, against a plain first `pull-repos`.
+
+    Also where upstream has moved on meanwhile: then each commit is asked for by name.
+    """
+    names, versions = named(repositories), ["16.0", "17.0"]
+    remotes, env = bench.directory / "lock", bench.environment("locked")
+    home, tlc = Path(env["HOME"]), [bench.python, str(bench.archive), "--yes"]
+    rewritten_to = f'[url "{remotes.as_uri()}/"]\n\tinsteadOf = "git@github.com:"\n'
+    (home / ".gitconfig").write_text(rewritten_to)
+    bares = [remotes / "OCA" / f"{name}.git" for name in names]
+    for bare in bares:
+        upstream(bare, env)
+        subprocess.run(["git", "-C", bare, "branch", "16.0", "17.0~1"], env=env, check=True)
+    commands = {}
+    config = f"versions = {json.dumps(versions)}\n[repos]\noca = {json.dumps(names)}\n"
+    for layout in LAYOUTS:
+        mine, theirs, plain = (home / f"{who}-{layout}" for who in ("mine", "theirs", "plain"))
+        for root in (mine, theirs, plain):
+            root.mkdir()
+            (root / "config.toml").write_text(f'{config}[git]\nlayout = "{layout}"\n')
+        pull = [*tlc, "pull-repos", "-j4"]
+        timed(pull, {**env, "TLC_CODE_DIR": str(mine)}, home)
+        commands[plain.name] = ["env", f"TLC_CODE_DIR={plain}", *pull]
+        freeze, follow = shlex.join([*tlc, "freeze"]), shlex.join([*pull, "--lock", "tlc.lock"])
+        both = f"TLC_CODE_DIR={mine} {freeze} >tlc.lock && TLC_CODE_DIR={theirs} {follow}"
+        commands[theirs.name] = ["sh", "-c", both]
+
+    def from_nothing(place: str) -> None:
+        for path in ("oca", ".stores"):
+            shutil.rmtree(home / place / path, ignore_errors=True)
+
+    rows = []
+    for when, bar in (("", 1.1), (", upstream moved", None)):
+        times = in_turns(commands, env, rounds, from_nothing)
+        for layout in LAYOUTS:
+            same = ["diff", "-r", "-x", ".git", f"mine-{layout}/oca", f"theirs-{layout}/oca"]
+            subprocess.run(same, check=True, cwd=home)
+            what = f"freeze, lock {repositories} x {len(versions)}, {layout}{when} / a first pull"
+            rows.append(ratio(what, times[f"theirs-{layout}"], times[f"plain-{layout}"], bar))
+        for bare, branch in itertools.product(bares, versions):
+            git: list[str] = ["git", "-C", str(bare)]
+            words: list[str] = ["commit-tree", "-p", branch, "-m", "moved", f"{branch}^{{tree}}"]
+            moved = subprocess.run(
+                [*git, *words], env=env, check=True, capture_output=True, text=True
+            )
+            subprocess.run(
+                [*git, "branch", "-f", branch, moved.stdout.strip()], env=env, check=True
+            )
+    return rows
 
 
 def processes(bench: Measuring) -> list[Row]:
@@ -893,6 +947,7 @@ def status(bench: Measuring, count: int = 200, rounds: int = 5) -> list[Row]:
 MEASURES: list[Callable[[Measuring], list[Row]]] = [
     start,
     plan,
+    lock,
     processes,
     clone,
     packing,

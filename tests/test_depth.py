@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Sandbox
-from results import result_of
+from results import result_of, statuses
 from upstream import Upstream
 
 LAYOUTS = ["clones", "worktrees"]
@@ -120,12 +120,16 @@ class Story:
     def git(self, *words: str) -> str:
         return self.upstream.git(*words, cwd=self.web)
 
-    def pull(self, depth: int = 1) -> dict[str, str]:
-        """Pull; return the result of web."""
+    def configure(self, git: str, repos: str = 'oca = ["web"]') -> None:
         self.sandbox.config(
-            f'versions = ["17.0"]\n[git]\ndepth = {depth}\nlayout = "{self.layout}"\n[repos]\noca = ["web"]\n'
+            f'versions = ["17.0"]\n[git]\n{git}\nlayout = "{self.layout}"\n[repos]\n{repos}\n'
         )
-        return result_of(self.sandbox.tlc("--yes", "--json", "pull-repos"), "oca/web@17.0")
+
+    def pull(self, depth: int = 1, *options: str) -> dict[str, str]:
+        """Pull; return the result of web."""
+        self.configure(f"depth = {depth}")
+        run = self.sandbox.tlc("--yes", "--json", "pull-repos", *options)
+        return result_of(run, "oca/web@17.0")
 
     def move(self, count: int = 2) -> None:
         for number in range(count):
@@ -244,3 +248,86 @@ def test_a_depth_above_a_short_line_of_first_parents_is_idle(story: Story) -> No
     story.upstream.git("push", "-qf", "origin", "17.0", cwd=work)
     assert story.pull(4)["status"] == "changed"
     assert story.pull(4)["status"] == "ok"
+
+
+# --- all of history, in place, and contents when they are needed
+
+
+def test_the_full_history_completes_what_is_there_with_work_too(story: Story) -> None:
+    planned = story.sandbox.tlc("--dry-run", "pull-repos", "--full-history")
+    assert "update, with all of its history" in planned.out
+    document = story.sandbox.tlc("-n", "--json", "pull-repos", "--full-history").json()
+    assert document["changed"]
+    (story.web / "module/models.py").write_text("mine\n")
+    assert commits(story.web) == 1
+    assert story.pull(1, "--full-history")["status"] == "kept"
+    assert commits(story.web) == 5
+    assert (story.web / "module/models.py").read_text() == "mine\n"
+    story.git("checkout", "-q", "--", ".")
+    assert story.pull(1, "--full-history")["status"] == "ok"
+    story.move()
+    assert story.pull(1, "--full-history")["status"] == "changed"
+    assert commits(story.web) == 7
+    # The next plain pull cuts nothing.
+    assert story.pull()["status"] == "ok"
+    assert commits(story.web) == 7
+
+
+def test_a_clean_checkout_is_completed_though_nothing_moved(story: Story) -> None:
+    done = story.pull(1, "--full-history")
+    assert (done["status"], done["message"]) == ("changed", "history deepened")
+    assert commits(story.web) == 5
+
+
+def test_the_size_is_in_the_plan_where_it_is_known(sandbox: Sandbox, upstream: Upstream) -> None:
+    sandbox.config('versions = ["17.0"]\n[repos]\nodoo = ["odoo"]\noca = ["web"]\n')
+    plan = sandbox.tlc("--dry-run", "pull-repos", "--full-history").out
+    assert "clone, with all of its history (about 5 GB)\n  odoo/odoo@17.0" in plan
+    assert "clone, with all of its history\n  oca/web@17.0" in plan
+
+
+def blobs(checkout: Path) -> int:
+    """How many contents of files are there."""
+    words = ["cat-file", "--batch-all-objects", "--batch-check=%(objecttype)", "--unordered"]
+    command = ["git", "-C", str(checkout), *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.split().count("blob")
+
+
+def test_a_filter_is_for_new_checkouts_and_contents_come_when_they_are_needed(
+    story: Story,
+) -> None:
+    for name in ("web", "queue"):
+        bare = story.upstream.directory / f"OCA/{name}.git"
+        story.upstream.git("config", "uploadpack.allowFilter", "true", cwd=bare)
+    story.configure('filter = "blob:none"', 'oca = ["web", "queue"]')
+    pull = ["--yes", "--json", "pull-repos"]
+    assert statuses(story.sandbox.tlc(*pull)) == {"oca/web@17.0": "ok", "oca/queue@17.0": "changed"}
+    queue = story.sandbox.root / "oca/17.0/queue"
+    assert (commits(story.web), commits(queue), blobs(queue)) == (1, 5, 4)
+    story.upstream.commit("OCA/queue", "17.0", {"module/models.py": "moved\n"})
+    assert statuses(story.sandbox.tlc(*pull))["oca/queue@17.0"] == "changed"
+    assert (queue / "module/models.py").read_text() == "moved\n"
+    assert blobs(queue) == 5
+    # Offline the rest of it is out of reach, and that is what is said.
+    story.upstream.git("mv", "README.md", "READ.md", cwd=queue)
+    assert story.sandbox.tlc("status", "-f", "queue").code == 0
+    bare = story.upstream.directory / "OCA/queue.git"
+    story.upstream.git("fetch", "-q", "origin", cwd=queue)
+    tip = story.upstream.commit("OCA/queue", "17.0", {"new.py": "new\n"})
+    story.upstream.git("fetch", "-q", "origin", cwd=queue)
+    story.upstream.git("reset", "-q", "--hard", cwd=queue)
+    bare.rename(bare.with_suffix(".away"))
+    lock = story.sandbox.home / "tlc.lock"
+    lock.write_text(f'"oca/queue@17.0" = "{tip}"\n')
+    run = story.sandbox.tlc(*pull, "--lock", str(lock))
+    said = result_of(run, "oca/queue@17.0")
+    assert (run.code, said["status"]) == (1, "failed")
+    assert "could not fetch" not in said["message"]
+
+
+def test_the_full_history_of_a_checkout_beside_a_filter(story: Story) -> None:
+    story.configure('filter = "blob:none"')
+    run = story.sandbox.tlc("--yes", "--json", "pull-repos", "--full-history")
+    assert statuses(run) == {"oca/web@17.0": "changed"}
+    assert commits(story.web) == 5

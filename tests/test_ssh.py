@@ -598,7 +598,7 @@ def own_words(github: GitHub, *lines: str) -> dict[str, str]:
 SAID = [
     (
         ["Bad owner or permissions on /home/me/.ssh/config"],
-        "ssh rejects /home/me/.ssh/config: others may write to it",
+        "ssh rejects /home/me/.ssh/config: others may use it",
         "chmod 600 /home/me/.ssh/config",
     ),
     (
@@ -607,15 +607,15 @@ SAID = [
             'Load key "/home/me/.ssh/id_ed25519": bad permissions',
             "git@github.com: Permission denied (publickey).",
         ],
-        "ssh does not use your key /home/me/.ssh/id_ed25519: others may read it",
+        "ssh rejects /home/me/.ssh/id_ed25519: others may use it",
         "chmod 600 /home/me/.ssh/id_ed25519",
     ),
     (
         [
             "Unable to negotiate with 192.0.2.1 port 22: no matching host key type found. Their offer: ssh-rsa"
         ],
-        "github.com and your ssh have no host key type in common; it offers ssh-rsa",
-        "# allow ssh-rsa for github.com in ~/.ssh/config",
+        "Unable to negotiate with 192.0.2.1 port 22: no matching host key type found. Their offer: ssh-rsa",
+        "",
     ),
     (
         [

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import fleet as machines_of
+import machines
 import pythons
 from history import write_history
 from odoo_tree import make_odoo
@@ -321,6 +323,7 @@ class Route:
     bench: Measuring
     env: dict[str, str]
     relay: Relay
+    server: SshServer
 
     @property
     def home(self) -> Path:
@@ -359,7 +362,7 @@ def line_to(bench: Measuring, remotes: Path) -> Iterator[Route]:
     directory = bench.directory / "sshd"
     with SshServer(directory, remotes) as server, Relay(server.port, delay=ROUND_TRIP) as relay:
         SshAccess(Path(env["HOME"]), env, server).configure(relay.port)
-        yield Route(bench, env, relay)
+        yield Route(bench, env, relay, server)
 
 
 CLONE = "git clone --quiet --depth=1 --branch 17.0 git@github.com:OCA/{}.git plain/{}"
@@ -647,6 +650,61 @@ def worktrees(bench: Measuring) -> list[Row]:
         )
         for what, figures in (("wire", wire), ("disk", disk))
     ]
+
+
+def hosts(bench: Measuring, repositories: int = 8) -> list[Row]:
+    """What one machine asks of its git host, for docs/fleet.md: questions (sessions of ssh) and bytes it is sent.
+
+    The repositories are of the size of OCA's, at 3 versions each. A job of CI keeps the stores alone.
+    """
+    versions = ["16.0", "17.0", "18.0"]
+    names, remotes = named(repositories), bench.directory / "hosts"
+    first = remotes / "OCA" / f"{names[0]}.git"
+    write_history(first, versions, bench.environment("git"))
+    for name in names[1:]:
+        shutil.copytree(first, remotes / "OCA" / f"{name}.git")
+    rows = []
+    with line_to(bench, remotes) as line:
+        config = f"versions = {json.dumps(versions)}\n[repos]\noca = {json.dumps(names)}\n[git]\n"
+
+        def asked(run: str, layout: str) -> None:
+            line.server.forget()
+            received = line.received(line.pull(), TLC_CODE_DIR=str(line.home / layout))
+            visits = line.server.visits()
+            note = f"{visits.sessions} questions on {visits.connections} connections"
+            rows.append(Row(f"{run}, {layout}, 24 checkouts", received / 1e6, " MB", None, note))
+
+        for layout in LAYOUTS:
+            line.root(layout, f'{config}layout = "{layout}"\n')
+            asked("first run", layout)
+            asked("nothing moved", layout)
+        shutil.rmtree(line.home / "worktrees/oca")
+        asked("a CI job with its stores", "worktrees")
+    return rows
+
+
+def fleet(bench: Measuring, rounds: int = 5) -> list[Row]:
+    """What `tlc up` adds to a play on four machines where all is done, against one of them alone."""
+    if reason := machines.missing() or ("" if machines_of.ansible() else "Ansible is missing"):
+        print(f"fleet: left out: {reason}", file=sys.stderr)
+        return []
+    names = {"one": "dev", "two": "root", "three": "dev", "four": "root"}
+    directory = bench.directory / "fleet"
+    directory.mkdir()
+    with machines_of.fleet(directory, bench.archive, remotes_of(bench, named(4)), names) as them:
+        them.config.write_text(config_of(named(4)))
+        options = [
+            "-v",
+            "-e",
+            json.dumps({"tlc_arguments": ["--skip", "create-venvs", "--skip", "doctor"]}),
+        ]
+        assert (first := them.play(*options)).code == 0, first.said
+        pairs = []
+        for _ in range(rounds):
+            one = them.play(*options, "--limit", "one").seconds()
+            pairs.append((them.play(*options).seconds(), one))
+    four, alone = zip(*pairs, strict=True)
+    return [ratio("tlc's part of a play on 4 machines / on one", four, alone, 2.5)]
 
 
 def occupied(directory: Path) -> int:
@@ -955,11 +1013,13 @@ MEASURES: list[Callable[[Measuring], list[Row]]] = [
     matrix,
     forced,
     worktrees,
+    hosts,
     many,
     environments,
     doctor,
     run,
     status,
+    fleet,
     vcs,
 ]
 

@@ -1860,10 +1860,16 @@ def json_type(value: object) -> str:
     return next(names, "date")
 
 
-def toml_text(value: object) -> str:
-    """Return a TOML value as a person would write it, shortened."""
+def in_quotes(text: object) -> str:
+    """Return a text of the config in quotes, without a login, also where no scheme is before it."""
     import json
 
+    shown = redact(json.dumps(text, ensure_ascii=False))
+    return re.sub(r'"[^/\s:@"]+:(?!//)[^\s"]*@', '"***@', shown)
+
+
+def toml_text(value: object) -> str:
+    """Return a TOML value as a person would write it, shortened."""
     if isinstance(value, TomlFloat) or json_type(value) == "date":
         return str(value)
     if isinstance(value, list):
@@ -1872,21 +1878,19 @@ def toml_text(value: object) -> str:
         pairs = (f"{field_name((key,))} = {toml_text(item)}" for key, item in value.items())
         text = "{" + ", ".join(pairs) + "}"
     else:
-        text = redact(json.dumps(value, ensure_ascii=False))
+        text = in_quotes(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def field_name(path: Path) -> str:
     """Return a path into the config as people write it: repos.oca[2], venvs.python."18.0"."""
-    import json
-
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
         bare = re.fullmatch(r"[A-Za-z0-9_-]+", part)
-        shown = part if bare else redact(json.dumps(part, ensure_ascii=False))
+        shown = part if bare else in_quotes(part)
         text += f".{shown}" if text else shown
     return text or "the file"
 

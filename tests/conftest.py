@@ -129,10 +129,16 @@ class Sandbox:
         )
         return run
 
-    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a run in a session of its own, and do not wait for it; stdin is empty. See interrupt()."""
+    def start(
+        self, *args: str, env: Mapping[str, str] | None = None, limits: str = ""
+    ) -> subprocess.Popen[str]:
+        """Start a run in a session of its own, and do not wait for it; stdin is empty. See interrupt().
+
+        `limits` are lines of the shell's that hold for it: "ulimit -n 9; ".
+        """
+        shell = ["sh", "-c", f'{limits}exec "$@"', "sh"] if limits else []
         return subprocess.Popen(
-            [sys.executable, str(self.archive), *args],
+            [*shell, sys.executable, str(self.archive), *args],
             env={**self.env, **(env or {})},
             cwd=self.home,
             stdin=subprocess.DEVNULL,

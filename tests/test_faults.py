@@ -14,7 +14,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,11 +23,14 @@ from typing import Any
 import pytest
 from conftest import Sandbox, soon
 from life import PLAIN, difference
+from odoo_venv import Tools
 from ports import free_port
+from postgres_server import PostgresServer, forget_role
 from relay import Relay
 from results import statuses
 from ssh_server import SshAccess, SshServer, missing
 from upstream import Upstream
+from workstation import Workstation
 
 pytestmark = pytest.mark.faults
 
@@ -136,32 +138,135 @@ class FaultyWorld:
                 files = {f"{n}.py": f"moved = {self.moves}\n" * 50 for n in range(20)}
                 self.upstream.commit(repository, branch, files)
 
-    def words(self, command: str) -> list[str]:
-        return [sys.executable, str(self.me.archive), "--yes", *command.split()]
-
-    def start(self, command: str, limits: str = "") -> subprocess.Popen[str]:
+    def launch(self, command: str, limits: str = "") -> subprocess.Popen[str]:
         """Start tlc, under limits of the shell's; in a session of its own."""
-        words = ["sh", "-c", f'{limits}exec "$@"', "sh", *self.words(command)]
-        return subprocess.Popen(
-            words,
-            env=self.me.env,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
+        return self.me.start("--yes", *command.split(), limits=limits)
 
     def processes(self) -> list[int]:
         """Return what this world started and still runs."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if f"{MARK}={self.directory}".encode() in (process / "environ").read_bytes():
-                    found.append(int(process.name))
-        return found
+        return started_by(self.directory)
+
+    def begin(self) -> None:
+        """Have all that the config names, and begin to work."""
+        for command in ("init", "pull-repos"):
+            assert self.me.tlc("--yes", command).code == 0
+        self.work()
+
+    def prepare(self, moments: random.Random) -> None:
+        """Have something to do: branches that moved, a checkout that is not there, a directory that is not."""
+        self.move_on()
+        if moments.random() < 0.5:
+            gone = moments.choice([path for path in self.checkouts() if path != self.web])
+            shutil.rmtree(gone)
+        if moments.random() < 0.3:
+            shutil.rmtree(self.me.root / "trobz", ignore_errors=True)
+
+    def unfinished(self) -> str:
+        """Run it again, twice; say what the first run did not complete or the second one changed, "" for nothing."""
+        run = self.me.tlc("--yes", "--json", "pull-repos")
+        again = self.me.tlc("--yes", "--json", "pull-repos")
+        states = {**statuses(run)}
+        kept = states.pop("oca/web@18.0")
+        whole = (run.code, kept) == (0, "kept") and set(states.values()) <= {"changed", "ok"}
+        idle = not again.json()["changed"] and len(states) == 5
+        if whole and idle and self.at_tips():
+            return ""
+        return f"{run.code} {run.err[-600:]}, then {again.err[-300:]}"
+
+    def heal(self) -> None:
+        """Have the others' checkouts anew: the next fault is to find what this one found."""
+        for path in self.checkouts():
+            if path != self.web:
+                shutil.rmtree(path, ignore_errors=True)
+        self.me.tlc("--yes", "pull-repos")
+
+    def at_tips(self) -> bool:
+        """Say whether all checkouts but the person's are as the others have them."""
+        for path in self.checkouts():
+            if path != self.web:
+                branch = path.name if path.parent.name == "odoo" else path.parent.name
+                name = "odoo/odoo" if path.parent.name == "odoo" else f"OCA/{path.name}"
+                tip = self.upstream.tip(name, branch)
+                if self.git("rev-parse", "HEAD", where=path).strip() != tip:
+                    return False
+                if self.git("status", "--porcelain", where=path):
+                    return False
+        return True
+
+
+class ToolsWorld(Workstation):
+    """A machine with environments, uv tools and a role, of which a person changed some."""
+
+    def __init__(self, sandbox: Sandbox, tools: Tools, server: PostgresServer) -> None:
+        super().__init__(sandbox, tools, server)
+        self.env[MARK] = str(self.home)
+        forget_role(server)
+        up = self.up()
+        assert up.code == 0, up.err
+        conf = self.root / "conf/odoo-18.0.conf"
+        conf.write_text(f"{conf.read_text()}workers = 3\n")
+        (self.home / "notes.txt").write_text("mine\n")
+        self.mine = [conf, self.home / "notes.txt", self.config, self.root / "oca/18.0/web/mine.py"]
+        self.mine[-1].write_text("mine = 1\n")
+
+    def launch(self, command: str, limits: str = "") -> subprocess.Popen[str]:
+        return self.sandbox.start("--yes", *command.split(), limits=limits)
+
+    def processes(self) -> list[int]:
+        return started_by(self.home)
+
+    def belongings(self) -> dict[str, Any]:
+        return {str(path): path.read_bytes() for path in self.mine}
+
+    def prepare(self, moments: random.Random) -> None:
+        """Take something away that the next run is to bring."""
+        lacking: list[Callable[[], object]] = [
+            lambda: shutil.rmtree(self.venv, ignore_errors=True),
+            lambda: (self.home / ".local/bin/odoo-v18").unlink(missing_ok=True),
+            self.forget_tools,
+            lambda: forget_role(self.server),
+            lambda: self.server.sql("ALTER ROLE odoo NOCREATEDB PASSWORD 'other'"),
+        ]
+        for take in moments.sample(lacking, 3):
+            with contextlib.suppress(AssertionError, subprocess.CalledProcessError):  # no such role
+                take()
+
+    def forget_tools(self) -> None:
+        """Have no uv tools, as after `uv tool uninstall --all`."""
+        for path in (self.home / ".local/bin").iterdir():
+            if path.is_symlink() and "uv/tools" in os.readlink(path):
+                path.unlink()
+        shutil.rmtree(self.home / ".local/share/uv/tools", ignore_errors=True)
+
+    def unfinished(self) -> str:
+        run, again = self.up("--json"), self.up("--json")
+        left = "" if (self.venv / ".odoo-venv.toml").exists() else "no environment"
+        aside = [path.name for path in self.venv.parent.iterdir() if path != self.venv]
+        if (
+            (run.code, again.code) == (0, 0)
+            and not again.json()["changed"]
+            and not left + str(*aside)
+        ):
+            return ""
+        return f"{run.code} {run.err[-600:]}, then {again.err[-300:]} {left} {aside}"
+
+    def heal(self) -> None:
+        shutil.rmtree(self.venv.parent, ignore_errors=True)
+        self.forget_tools()
+        self.up()
+
+
+def started_by(directory: Path) -> list[int]:
+    """Return the processes in whose environment MARK is that directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={directory}\0".encode() in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+AnyWorld = FaultyWorld | ToolsWorld
 
 
 @dataclass
@@ -174,7 +279,7 @@ class Tally:
     completed: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def check(self, world: FaultyWorld, ended: str, before: dict[str, Any], said: str) -> None:
+    def check(self, world: AnyWorld, ended: str, before: dict[str, Any], said: str) -> None:
         """After a fault: no traceback, no orphan, nothing lost, and the next run completes."""
         self.times += 1
         # Before the first line of tlc's own runs, Python says itself that it was interrupted.
@@ -191,39 +296,13 @@ class Tally:
         if gone:
             self.lost += 1
             found.append(f"lost {gone}")
-        run = world.me.tlc("--yes", "--json", "pull-repos")
-        again = world.me.tlc("--yes", "--json", "pull-repos")
-        states = {**statuses(run)}
-        kept = states.pop("oca/web@18.0")
-        whole = (run.code, kept) == (0, "kept") and set(states.values()) <= {"changed", "ok"}
-        idle = not again.json()["changed"] and len(states) == 5
-        if whole and idle and self.at_tips(world):
-            self.completed += 1
+        if unfinished := world.unfinished():
+            found.append(f"the next run: {unfinished}")
+            world.heal()
         else:
-            found.append(f"the next run: {run.code} {run.err[-600:]}, then {again.err[-300:]}")
-            self.heal(world)
+            self.completed += 1
         if found:
             self.problems.append(f"{ended}: {'; '.join(found)}\n{said[-600:]}")
-
-    def heal(self, world: FaultyWorld) -> None:
-        """Have the others' checkouts anew: the next fault is to find what this one found."""
-        for path in world.checkouts():
-            if path != world.web:
-                shutil.rmtree(path, ignore_errors=True)
-        world.me.tlc("--yes", "pull-repos")
-
-    def at_tips(self, world: FaultyWorld) -> bool:
-        """Say whether all checkouts but the person's are as the others have them."""
-        for path in world.checkouts():
-            if path != world.web:
-                branch = path.name if path.parent.name == "odoo" else path.parent.name
-                name = "odoo/odoo" if path.parent.name == "odoo" else f"OCA/{path.name}"
-                tip = world.upstream.tip(name, branch)
-                if world.git("rev-parse", "HEAD", where=path).strip() != tip:
-                    return False
-                if world.git("status", "--porcelain", where=path):
-                    return False
-        return True
 
     def close(self, record: Callable[[str, object], None]) -> None:
         record("fault", (self.fault, self.times, self.lost, self.completed))
@@ -235,20 +314,15 @@ class Tally:
 def world(request: pytest.FixtureRequest, tmp_path: Path, archive: Path) -> FaultyWorld:
     """A world that is set up, in which the person has begun to work."""
     world = FaultyWorld(tmp_path / "world", archive, request.param)
-    assert world.me.tlc("--yes", "init").code == 0
-    assert world.me.tlc("--yes", "pull-repos").code == 0
-    world.work()
+    world.begin()
     return world
 
 
-def prepare(world: FaultyWorld, moments: random.Random) -> None:
-    """Have something to do: branches that moved, a checkout that is not there, a directory that is not."""
-    world.move_on()
-    if moments.random() < 0.5:
-        gone = moments.choice([path for path in world.checkouts() if path != world.web])
-        shutil.rmtree(gone)
-    if moments.random() < 0.3:
-        shutil.rmtree(world.me.root / "trobz", ignore_errors=True)
+@pytest.fixture
+def tools_world(
+    sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer
+) -> ToolsWorld:
+    return ToolsWorld(sandbox, request.getfixturevalue("tools"), server)
 
 
 # --- killed and interrupted
@@ -264,6 +338,37 @@ SIGNALS = {
 MOMENTS = int(os.environ.get("TLC_TESTS_MOMENTS", "20"))
 
 
+def end(world: AnyWorld, tally: Tally, command: str, name: str, pause: float) -> None:
+    """Start a command, end it after that many seconds, and look at what came of it."""
+    before = world.belongings()
+    process = world.launch(command)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(pause)
+    for number in SIGNALS[name]:
+        if name == "SIGKILL of all":
+            for pid in world.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        elif name.startswith("Ctrl-C") and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # as a terminal does: to all of it
+                os.killpg(process.pid, number)
+        elif process.poll() is None:
+            process.send_signal(number)
+    began = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    ended = f"{command}, {name} after {pause:.3f} s, code {process.returncode}"
+    # A signal before tlc has begun ends it as it ends any program.
+    begun = bool(out + err) and 'File "<frozen' not in err
+    good = {0, 1, 130} if begun else {0, 1, 130, *(-number for number in SIGNALS[name])}
+    if command == "ensure-db-user":
+        good |= {2, 3}
+    if "SIGKILL" not in name and process.returncode not in good:
+        tally.problems.append(f"{ended}: {err[-300:]}")
+    if time.monotonic() - began > 10:
+        tally.problems.append(f"{ended}: it took {time.monotonic() - began:.1f} s to end")
+    tally.check(world, ended, before, out + err)
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 def test_ended_at_any_moment(
     world: FaultyWorld,
@@ -273,34 +378,32 @@ def test_ended_at_any_moment(
 ) -> None:
     tally = Tally(name)
     for _ in range(MOMENTS):
-        prepare(world, moments)
-        before = world.belongings()
-        command = moments.choice(COMMANDS)
-        process = world.start(command)
-        pause = moments.uniform(0, 1.5)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(pause)
-        for number in SIGNALS[name]:
-            if name == "SIGKILL of all":
-                for pid in world.processes():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-            elif name.startswith("Ctrl-C") and process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):  # as a terminal does: to all of it
-                    os.killpg(process.pid, number)
-            elif process.poll() is None:
-                process.send_signal(number)
-        began = time.monotonic()
-        out, err = process.communicate(timeout=60)
-        ended = f"{command}, {name} after {pause:.3f} s, code {process.returncode}"
-        # A signal before tlc has begun ends it as it ends any program.
-        begun = bool(out + err) and 'File "<frozen' not in err
-        good = {0, 1, 130} if begun else {0, 1, 130, *(-number for number in SIGNALS[name])}
-        if "SIGKILL" not in name and process.returncode not in good:
-            tally.problems.append(f"{ended}: {err[-300:]}")
-        if time.monotonic() - began > 10:
-            tally.problems.append(f"{ended}: it took {time.monotonic() - began:.1f} s to end")
-        tally.check(world, ended, before, out + err)
+        world.prepare(moments)
+        end(world, tally, moments.choice(COMMANDS), name, moments.uniform(0, 1.5))
+    tally.close(record_property)
+
+
+# What these take, in seconds, is what the moments are drawn from.
+TOOLS = {
+    "create-venvs": 8.0,
+    "create-venvs --force": 8.0,
+    "ensure-db-user": 1.5,
+    "install-tools": 4.0,
+}
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_tools_ended_at_any_moment(
+    tools_world: ToolsWorld,
+    moments: random.Random,
+    name: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    tally = Tally(f"tools: {name}")
+    for _ in range(MOMENTS // 2 or 1):
+        tools_world.prepare(moments)
+        command = moments.choice([*TOOLS])
+        end(tools_world, tally, command, name, moments.uniform(0, TOOLS[command]))
     tally.close(record_property)
 
 
@@ -333,17 +436,15 @@ def test_the_disk_is_full(
     place.mkdir()
     with mounted(place, "-t", "tmpfs", "-o", "size=24m", "tmpfs"):
         world = FaultyWorld(place, archive, layout)
-        assert world.me.tlc("--yes", "init").code == 0
-        assert world.me.tlc("--yes", "pull-repos").code == 0
-        world.work()
+        world.begin()
         for _ in range(25):
-            prepare(world, moments)
+            world.prepare(moments)
             before = world.belongings()
             free = shutil.disk_usage(place).free
             left = int(moments.choice([moments.uniform(0, 60_000), moments.uniform(0, 900_000)]))
             (place / "filler").write_bytes(b"\0" * max(free - left, 0))
             command = moments.choice(COMMANDS)
-            process = world.start(command)
+            process = world.launch(command)
             out, err = process.communicate(timeout=120)
             ended = f"{command} with {left} bytes left, code {process.returncode}"
             (place / "filler").unlink()
@@ -374,13 +475,13 @@ def test_a_directory_is_read_only(
         if not path.is_dir():
             continue
         for command in ("pull-repos", "init", "doctor configuration repositories --offline --fix"):
-            prepare(world, moments)
+            world.prepare(moments)
             if not path.is_dir():
                 path.mkdir(parents=True)
             before = world.belongings()
             with mounted(path, "--bind", str(path)):
                 subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)
-                process = world.start(command)
+                process = world.launch(command)
                 out, err = process.communicate(timeout=120)
             ended = f"{command} with {place or 'the root'} read-only, code {process.returncode}"
             if process.returncode not in (0, 1):
@@ -405,17 +506,85 @@ def test_a_limit(
 ) -> None:
     tally = Tally(name)
     for _ in range(15):
-        prepare(world, moments)
-        before = world.belongings()
-        command, limit = moments.choice(COMMANDS), LIMITS[name](moments)
-        process = world.start(command, limit)
-        out, err = process.communicate(timeout=120)
-        ended = f"{command} under {limit}code {process.returncode}"
-        # Python itself cannot start under some: then nothing has happened.
-        if process.returncode not in (0, 1) and "tlc" in err and "Fatal Python" not in err:
-            tally.problems.append(f"{ended}: {err[-300:]}")
-        by_python = any(word in err for word in ("Fatal Python", "zipimport", "No module named"))
-        tally.check(world, ended, before, "" if by_python else out + err)
+        world.prepare(moments)
+        limit = LIMITS[name](moments)
+        run_to_its_end(world, tally, moments.choice(COMMANDS), f"under {limit}", limit)()
+    tally.close(record_property)
+
+
+def run_to_its_end(
+    world: AnyWorld, tally: Tally, command: str, under: str, limits: str = ""
+) -> Callable[[], None]:
+    """Run a command under a fault; return what looks at it, once the fault is over."""
+    before = world.belongings()
+    process = world.launch(command, limits)
+    out, err = process.communicate(timeout=240)
+    ended = f"{command} {under}, code {process.returncode}"
+    by_python = any(word in err for word in ("Fatal Python", "zipimport", "No module named"))
+    if process.returncode not in (0, 1, 2, 3) and "tlc" in err and not by_python:
+        tally.problems.append(f"{ended}: {err[-300:]}")
+    return lambda: tally.check(world, ended, before, "" if by_python else out + err)
+
+
+# Where nothing of the person's is hidden by what is mounted there, and which command writes there.
+FULL = {"code/venvs": "create-venvs", ".local/share/uv": "install-tools"}
+READ_ONLY = {**FULL, ".local/bin": "create-venvs", "code/conf": "create-venvs --force"}
+TOOLS_FOR = {"full": FULL, "read-only": READ_ONLY}
+
+
+@needs_root
+@pytest.mark.parametrize("fault", TOOLS_FOR)
+def test_tools_where_nothing_can_be_written(
+    tools_world: ToolsWorld,
+    moments: random.Random,
+    fault: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    tally = Tally(f"tools: {fault} directory")
+    for place, command in TOOLS_FOR[fault].items():
+        tools_world.prepare(moments)
+        path = tools_world.home / place
+        path.mkdir(parents=True, exist_ok=True)
+        room = ("-t", "tmpfs", "-o", "size=600k", "tmpfs") if fault == "full" else ("--bind", path)
+        with mounted(path, *map(str, room)):
+            if fault == "read-only":
+                subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)
+            look = run_to_its_end(tools_world, tally, command, f"with {place} {fault}")
+        look()
+    tally.close(record_property)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_tools_under_a_limit(
+    tools_world: ToolsWorld,
+    moments: random.Random,
+    name: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    tally = Tally(f"tools: {name}")
+    for _ in range(MOMENTS // 4 or 1):
+        tools_world.prepare(moments)
+        limit, command = LIMITS[name](moments), moments.choice([*TOOLS])
+        run_to_its_end(tools_world, tally, command, f"under {limit}", limit)()
+    tally.close(record_property)
+
+
+@pytest.mark.parametrize("count", [2, 10])
+def test_tools_several_at_once(
+    tools_world: ToolsWorld,
+    moments: random.Random,
+    count: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    tally = Tally(f"tools: {count} tlc at once")
+    tools_world.prepare(moments)
+    before = tools_world.belongings()
+    commands = [moments.choice([*TOOLS]) for _ in range(count)]
+    runs = [tools_world.launch(command) for command in commands]
+    said = "".join(out + err for out, err in (run.communicate(timeout=300) for run in runs))
+    if codes := {run.returncode for run in runs} - {0}:
+        tally.problems.append(f"{commands}: {codes}: {said[-900:]}")
+    tally.check(tools_world, " + ".join(commands), before, said)
     tally.close(record_property)
 
 
@@ -448,16 +617,14 @@ def test_the_network(
     world = FaultyWorld(tmp_path / "world", archive, layout, url=False)
     with SshServer(tmp_path / "sshd", world.upstream.directory) as server:
         access = SshAccess(world.me.home, world.me.env, server)
-        assert world.me.tlc("--yes", "init").code == 0
-        assert world.me.tlc("--yes", "pull-repos").code == 0
-        world.work()
+        world.begin()
         for _ in range(4):
-            prepare(world, moments)
+            world.prepare(moments)
             before = world.belongings()
             options = LINES[name](moments)
             with Relay(server.port, **options) as relay:
                 access.configure(relay.port)
-                process = world.start("pull-repos")
+                process = world.launch("pull-repos")
                 out, err = process.communicate(timeout=240)
             access.configure(server.port)
             ended = f"pull-repos over a line with {options}, code {process.returncode}"
@@ -473,7 +640,7 @@ def test_nobody_listens(world: FaultyWorld, record_property: Callable[[str, obje
     before = world.belongings()
     good = (world.me.home / ".gitconfig").read_text()
     world.redirect(f"https://127.0.0.1:{free_port()}/")
-    process = world.start("pull-repos")
+    process = world.launch("pull-repos")
     out, err = process.communicate(timeout=120)
     (world.me.home / ".gitconfig").write_text(good)
     assert process.returncode == 1
@@ -493,10 +660,10 @@ def test_several_at_once(
 ) -> None:
     tally = Tally(f"{count} tlc at once")
     for _ in range(4):
-        prepare(world, moments)
+        world.prepare(moments)
         before = world.belongings()
         commands = [moments.choice(COMMANDS) for _ in range(count)]
-        runs = [world.start(command) for command in commands]
+        runs = [world.launch(command) for command in commands]
         ended = [(run.communicate(timeout=300), run.returncode) for run in runs]
         said = "".join(out + err for (out, err), _ in ended)
         # doctor may find what another is still bringing.
@@ -533,7 +700,7 @@ def test_the_locks_of_others(
         queue = world.me.root / "oca/17.0/queue"
         lock = git_directory(world, queue, common) / name
         lock.write_bytes(b"")
-        process = world.start("pull-repos")
+        process = world.launch("pull-repos")
         out, err = process.communicate(timeout=120)
         ended = f"pull-repos beside {lock.name}, code {process.returncode}"
         if not lock.exists():
@@ -550,12 +717,12 @@ def test_a_clock_that_jumps(
     """All files are of next year, or of the year 1990, as after a wrong clock was put right."""
     tally = Tally("clock")
     for when in (time.time() + 3e7, 6.4e8):
-        prepare(world, moments)
+        world.prepare(moments)
         before = world.belongings()
         for path in [world.me.root, *world.me.root.rglob("*")]:
             with contextlib.suppress(OSError):
                 os.utime(path, (when, when), follow_symlinks=False)
-        process = world.start("pull-repos")
+        process = world.launch("pull-repos")
         out, err = process.communicate(timeout=120)
         if process.returncode:
             tally.problems.append(f"files of {when}: code {process.returncode} {err[-300:]}")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -130,7 +130,12 @@ class Sandbox:
         return run
 
     def start(
-        self, *args: str, env: Mapping[str, str] | None = None, limits: str = ""
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        limits: str = "",
+        stdout: int | IO[str] = subprocess.PIPE,
+        stderr: int | IO[str] = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
         """Start a run in a session of its own, and do not wait for it; stdin is empty. See interrupt().
 
@@ -142,8 +147,8 @@ class Sandbox:
             env={**self.env, **(env or {})},
             cwd=self.home,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             encoding="utf-8",
             errors="replace",
             start_new_session=True,

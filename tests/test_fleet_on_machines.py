@@ -93,7 +93,7 @@ def test_a_fleet_is_set_up_stays_so_and_fails_one_by_one(
 
         two.variables.clear()
         three.relay.set(cut_after=0)
-        four.it.must("mount", "-o", "remount,size=100m", "/home/dev/code")
+        four.it.must("mount", "-o", "remount,size=20g", "/home/dev/code")
         well(machines.play(*ARGUMENTS), {"two", "three", "four"})
         assert len({tips(each) for each in machines}) == 1
 

@@ -132,7 +132,7 @@ def test_links_that_a_repository_brings_lead_no_write_out(
     outside.mkdir()
     (outside / "file").write_text("not theirs\n")
     before = everything(outside)
-    work = github.directory / "OCA/web.work"
+    work = github.work("OCA/web", "18.0")
     for number in range(3):
         link = work / "link"
         if number % 2:

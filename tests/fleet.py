@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 import uv
-from conftest import PROJECT, soon
+from conftest import PROJECT
 from machines import Machine, host_env, machine
 from ports import free_port
 from relay import Relay
@@ -125,8 +125,7 @@ class Member:
         it.write("/etc/ssh/sshd_fleet", SSHD.format(port=self.port, env=env or "LANG=C.UTF-8"))
         it.write("/etc/ssh/keys", public)
         it.must("mkdir", "-p", "/run/sshd")
-        self.sshd = it.popen("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/sshd_fleet", user="root")
-        soon(lambda: "sshd" in str(it.processes()))
+        it.must("/usr/sbin/sshd", "-f", "/etc/ssh/sshd_fleet")
 
     def line(self) -> str:
         """Return its line of the inventory."""

@@ -141,12 +141,13 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 def serve(values):
     login = {'user': values['db_user'], 'password': values['db_password'], 'host': values['db_host'],
-             'port': int(values['db_port'])}
+             'port': int(values['db_port']), 'ssl_context': False}
     name, first = values['db_name'], pg8000.native.Connection(database='postgres', **login)
     if not first.run('SELECT 1 FROM pg_database WHERE datname = :name', name=name):
         first.run('CREATE DATABASE "%s"' % name)
     server = http.server.HTTPServer(('127.0.0.1', int(values['http_port'])), Page)
     server.database = pg8000.native.Connection(database=name, **login)
+    server.database.run('CREATE TABLE IF NOT EXISTS ir_module_module (name varchar)')
     server.serve_forever()
 """
 

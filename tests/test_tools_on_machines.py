@@ -995,33 +995,6 @@ def test_an_answer_in_the_persons_own_language_is_understood(tmp_path: Path, arc
         assert statuses(me.results(code=1, env=german)) == {"tiny": "ok", "nobody-knows": "failed"}
 
 
-# --- everything for real
-
-
-def test_the_whole_default_list_from_the_real_archives(tmp_path: Path, archive: Path) -> None:
-    with machine(tmp_path, "debian-12", packages="python3 npm") as it:
-        me = MachineOwner(it, archive)
-        lay_uv(it)
-        it.write("/usr/lib/postgresql/99/bin/postgres", "", 0o755)  # so that PGDG is not needed
-        tools = ["pyjokes", "pycowsay", "pre-commit", "odoo-venv", "cowsay"]
-        npm = ["rtlcss", "is-odd", "is-even", "is-number", "left-pad"]
-        # The build of wkhtmltopdf is where no package index is.
-        me.config("wkhtmltopdf = false\n", uv=tools, npm=npm)
-        command = [word for word in me.words("--json") if word != "--no-default-packages"]
-        run = it.run(*command, timeout=1200)
-        assert run.code == 0, run.err[-3000:]
-        results = run.json()["results"]
-        assert len(results) > 35
-        assert {each["status"] for each in results} <= {"changed", "ok"}
-        assert it.exists("/usr/lib/postgresql/15/bin/postgres")
-        privileged = it.privileged()
-        started = time.monotonic()
-        run = it.run(*command)
-        print(f"a run with everything there: {time.monotonic() - started:.2f} s")
-        assert (run.code, {each["status"] for each in run.json()["results"]}) == (0, {"ok"})
-        assert it.privileged() == privileged
-
-
 # --- ensure-db-user: who may speak for the administrator
 
 
@@ -1134,6 +1107,11 @@ def test_a_server_that_is_down_is_started(
         privileged = me.it.privileged()
         assert me.it.run("python3", *ENSURE, user=user).code == 0
         assert me.it.privileged() == privileged
+        me.it.must("pg_ctlcluster", version, "main", "stop")
+        doctor = ["/opt/tlc.pyz", "--yes", "doctor", "postgresql", "--fix"]
+        run = me.it.run("python3", *doctor, user=user, timeout=120)
+        assert run.code == 0, run.out + run.err
+        assert roles(me.it, port_of(me)) == "odoo|t|f"
         me.it.must("pg_ctlcluster", version, "main", "stop")
 
 

@@ -711,8 +711,8 @@ class Report:
         )
         say = functools.partial(self.terminal.say, important=important)
         show = self.terminal.show if dry_run else say
-        if view:
-            show(view(self.settings, steps))
+        if view:  # what the command is asked for, as where nothing is planned
+            (say if self.settings.quiet else self.terminal.show)(view(self.settings, steps))
         else:
             for line in self.actions(steps, style, full or dry_run):
                 show(line)
@@ -6291,23 +6291,21 @@ def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
     """Return the result of an odoo-venv that failed: its cause, and what helps."""
     output = f"{done.err}\n{done.out}"
     # Where the old environment has come back only --force builds a new one.
-    force = ("--force",) if version.is_built else ()
-    again = ("tlc", "create-venvs", *force, version.version)
+    again = version.rebuild if version.is_built else version.create
     package = re.search(r"Failed to build [`']([^`'\s]+)", output)
     built = f"{package[1] if package else 'a package'} could not be built:"
     cause = explain(output, VENV_CAUSES, built=built, version=version.version)
     if not cause:
         # It frames its errors: the last line with words is one of them.
         lines = [line for line in done.lines if any(map(str.isalpha, line))]
-        return TaskResult(
-            "failed", lines[-1].strip("│ ") if lines else done.complaint, paste(*again)
-        )
-    fix = cause.fix or paste(*again)
+        return TaskResult("failed", lines[-1].strip("│ ") if lines else done.complaint, again)
+    fix = cause.fix or again
     if cause.helps == INSTALL and (match := re.search(cause.pattern, output)):
         packages = header_package(match[1])
         fix = by_hand(f"find and install the package that has {match[1]}, then run tlc up")
         if packages:
-            fix = install_hint("", packages).then(*again)
+            fix = install_hint("", packages)
+            fix = fix.replace(commands=(*fix.commands, *again.commands))
     return TaskResult("failed", cause.message, fix)
 
 
@@ -7210,15 +7208,8 @@ class DatabaseRole(Resource):
 # Each is a function that returns a CheckResult, or None where there is nothing to say.
 
 # Without these Odoo does not start: package in its requirements.txt -> module
-VITAL_PACKAGES = {
-    "psycopg2": "psycopg2",
-    "lxml": "lxml",
-    "werkzeug": "werkzeug",
-    "babel": "babel",
-    "pillow": "PIL",
-    "jinja2": "jinja2",
-    "passlib": "passlib",
-    "reportlab": "reportlab",
+VITAL_PACKAGES = {"pillow": "PIL"} | {
+    name: name for name in "psycopg2 lxml werkzeug babel jinja2 passlib reportlab".split()
 }
 
 
@@ -7317,9 +7308,8 @@ def check_wkhtmltopdf(runner: Runner) -> CheckResult:
     version = wkhtmltopdf_version(runner)
     if PATCHED in version:
         return ok(version)
-    fix = by_hand(f"get the build for your system from {WKHTMLTOX_PAGE}")
-    if get_os_info().codename in WKHTMLTOX_BUILDS:
-        fix = INSTALL_TOOLS
+    has_build = get_os_info().codename in WKHTMLTOX_BUILDS
+    fix = INSTALL_TOOLS if has_build else by_hand(f"get your system's from {WKHTMLTOX_PAGE}")
     if not version:
         return warn("not installed: Odoo prints no PDF", fix)
     return warn(f"{version}: PDFs have no headers and footers", fix)
@@ -7410,8 +7400,8 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     done = runner.run([python, "-B", "-c", program, *modules], cwd="/")
     if done.ok:
         return ok(f"imports {', '.join(modules)}")
-    fix = paste("tlc", "create-venvs", "--force", version.version)
-    return fail((done.lines or [f"its Python ends with exit code {done.code}"])[-1], fix)
+    wrong = done.lines or [f"its Python ends with exit code {done.code}"]
+    return fail(wrong[-1], version.rebuild)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -7790,6 +7780,8 @@ def filtered_repositories(context: Context) -> list[Repository]:
     filters = [re.sub("[^/]+(?=/)", lambda name: known_organisation(name[0]), f) for f in filters]
     if config.unversioned:
         tell_unversioned(context, config, filters)
+    elif not config.repositories and "command" in context.arguments:
+        context.terminal.say("config.toml names no repositories yet: see [repos].", important=True)
     if not filters:
         return config.repositories
     known = filter_names(config)
@@ -8131,7 +8123,8 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     except ConfigError:
         return {**found, "Connectivity": [ssh]}
     found["Connectivity"] = [ssh] if uses_ssh(config) else []
-    for name in ["psql", *(["npm"] if config.data["tools"]["npm"] else [])]:
+    has_psql = config.data["postgres"]["server"] == "own"
+    for name in ["psql"] * (not has_psql) + ["npm"] * bool(config.data["tools"]["npm"]):
         found["Tools"].append(DoctorCheck(name, of(check_program, runner, name)))
     # A private repository tells whether one has access, a public one whether its owner is right.
     asked: dict[str, list[Repository]] = {}

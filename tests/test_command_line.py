@@ -495,7 +495,7 @@ def test_init_makes_the_tree_shows_it_and_a_second_run_changes_nothing(sandbox: 
         "│   └── a b/         new",
         "└── été/             new",
     ):
-        assert line in first.err
+        assert line in first.out
 
     before = {
         name: state

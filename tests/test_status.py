@@ -186,6 +186,13 @@ def test_without_a_config(sandbox: Sandbox) -> None:
     assert (run.code, f"{sandbox.archive.name} init" in run.err) == (1, True)
 
 
+@pytest.mark.parametrize("command", ["status", "pull-repos"])
+def test_a_config_without_repositories(sandbox: Sandbox, command: str) -> None:
+    sandbox.config('versions = ["18.0"]\n')
+    run = sandbox.tlc("--yes", command)
+    assert (run.code, "names no repositories yet" in run.err) == (0, True)
+
+
 def test_200_repositories_without_a_wait(sandbox: Sandbox) -> None:
     many_checkouts(sandbox, 200)
     started = time.monotonic()

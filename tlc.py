@@ -41,7 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     import selectors
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, Self, TextIO, TypeVar, dataclass_transform
 
     T = TypeVar("T")
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     # Organisation -> an entry of [repos] as text -> the same as a table, and where it stands.
     Entries = dict[str, dict[str, tuple[dict[str, Any], "Source", "Path"]]]
     View = Callable[["Settings", Sequence["Step"]], str]
+    Work = Callable[..., Iterable[str]]
 else:
 
     def dataclass_transform(**_options):
@@ -473,6 +474,15 @@ class Terminal:
             self.shown.write(text.rstrip("\n") + "\n")
             self.shown.flush()  # in a pipe it comes before what is said next
 
+    def show_output(self, name: str, text: str) -> None:
+        """Show what a program printed under a name, byte for byte; see Runner.run()."""
+        with self._lock:
+            self._draw("", [])  # the live display comes back by itself
+            self.show(self.style(name, "bold", self.shown))
+            self.shown.buffer.write(text.encode(errors="surrogateescape"))
+            self.shown.write("" if text.endswith("\n") else "\n")
+            self.shown.flush()
+
     @property
     def shown(self) -> TextIO:
         """The stream that show() writes to."""
@@ -731,9 +741,9 @@ class Report:
         """Yield the lines of a plan: each action, and what it is done to."""
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
-            if step.action:
+            if action := step.action or "keep" * step.found.kept:
                 stage = "" if step.action == LATER_ACTION else step.stage.name
-                actions.setdefault((stage, step.action), []).append(step)
+                actions.setdefault((stage, action), []).append(step)
         if not actions:
             yield "Nothing to do."
         for (_stage, action), group in actions.items():
@@ -741,6 +751,7 @@ class Report:
             shown = group if full else group[:SHOWN]
             for step in shown:
                 yield f"  {step.resource.name}: {step.found.message}"
+                yield from (f"    {line}" for line in step.found.detail.splitlines())
             if len(group) > len(shown):
                 yield f"  ... and {len(group) - len(shown)} more"
 
@@ -1320,6 +1331,7 @@ class Runner:
         holds: Sequence[int] = (),
         at_end: bool = False,
         patience: float = math.inf,
+        pty: bool = False,
     ) -> Completed:
         """Run a program (argv[0]: its full path) in a session of its own, where it cannot ask.
 
@@ -1328,8 +1340,8 @@ class Runner:
         With `terminal` it stays in this session and may ask on the terminal. `holds`: file
         descriptors that it keeps open, so that a lock on them lasts as long as it does. `at_end`:
         even when the run was stopped. `patience`: seconds after which it is ended where it has
-        said nothing at all. Raises Interrupted when the run was stopped, OSError when the program
-        cannot be started.
+        said nothing at all. `pty`: its output is a terminal to it, so that it shows colours. Raises
+        Interrupted when the run was stopped, OSError when the program cannot be started.
         """
         if not at_end:
             self.pause(0)
@@ -1355,7 +1367,7 @@ class Runner:
             "process_group": 0 if by_sudo and not terminal else None,
             "pass_fds": holds,
         }
-        child = Child(argv, stdin, terminal, options, self)
+        child = Child(argv, stdin, terminal, options, self, pty)
         output = child.communicate(each_line if on_line or log_as else None, at_end, patience)
         seconds = time.monotonic() - started
         # Names of files need not be UTF-8; surrogateescape brings them back as they were.
@@ -1431,15 +1443,23 @@ class Child:
         terminal: bool,
         options: Mapping[str, Any],
         runner: Runner,
+        pty: bool,
     ) -> None:
         import subprocess
 
         self.runner, self.terminal = runner, terminal
         pipe = subprocess.PIPE
-        with self._as_input(stdin) as given:
-            self.process = subprocess.Popen(
-                argv, stdin=None if terminal else given, stdout=pipe, stderr=pipe, **options
-            )
+        ours, theirs = os.openpty() if pty else (-1, pipe)
+        try:
+            with self._as_input(stdin) as given:
+                self.process = subprocess.Popen(
+                    argv, stdin=None if terminal else given, stdout=theirs, stderr=pipe, **options
+                )
+        finally:
+            if pty:
+                os.close(theirs)
+        if pty:
+            self.process.stdout = open(ours, "rb", buffering=0)  # noqa: SIM115
 
     def _as_input(self, text: str) -> Any:
         """Return what a child reads `text` from: a file, since a pipe may fill up."""
@@ -1535,7 +1555,10 @@ class Output:
 
     def read(self) -> bool:
         """Take in what is there; return False at the end."""
-        data = os.read(self.stream.fileno(), 65536)
+        try:
+            data = os.read(self.stream.fileno(), 65536)
+        except OSError:  # a terminal that nobody writes to any more
+            data = b""
         self.chunks.append(data)
         if self.on_line:
             *lines, self.begun = re.split(rb"[\r\n]", self.begun + data)
@@ -2412,7 +2435,8 @@ class CheckResult(Record):
 
     `force_action`: what it would do with --force, where that differs. `needs_confirmation`: it
     would replace what a person made, so it is asked about even outside newcomer mode.
-    `tentative`: only the network can tell whether the action has anything to do.
+    `tentative`: only the network can tell whether the action has anything to do. `kept`: it stays
+    as it is for the reason in the message.
     """
 
     status: str
@@ -2423,6 +2447,7 @@ class CheckResult(Record):
     tentative: bool = False
     fix: Fix = NO_FIX
     detail: str = ""
+    kept: bool = False
 
 
 def ok(message: str, **more: Any) -> CheckResult:
@@ -2765,7 +2790,8 @@ def untouched(step: Step, began: bool, dry_run: bool) -> TaskResult:
     This is the one place that says what a run that was interrupted reports.
     """
     if not step.action:
-        status = "failed" if step.found.status == CheckStatus.FAIL else "ok"
+        usual = "kept" if step.found.kept else "ok"
+        status = "failed" if step.found.status == CheckStatus.FAIL else usual
         return TaskResult(status, step.found.message, step.found.fix, step.found.detail)
     if dry_run:
         message = f"{step.action} ({step.found.message})"
@@ -3236,8 +3262,13 @@ class ConfigFile(Resource):
             return missing(f"write {tilde(self.path)}", "not there yet")
         if found == self.text:
             return ok("as the profile has it")
+        import difflib
+
+        pair = found.splitlines(), self.text.splitlines()
+        diff = "\n".join(difflib.unified_diff(*pair, "now", "then", lineterm="", n=1))
+        detail = re.sub(r"(password *= *).*", r"\1...", diff)
         action = f"replace {tilde(self.path)}, keeping the old one beside it"
-        return warn("another one is there", action=action, needs_confirmation=True)
+        return warn("another one is there", action=action, needs_confirmation=True, detail=detail)
 
     def apply(self, task: Task) -> TaskResult:
         if self.read() not in (*self.planned, self.text):
@@ -7266,6 +7297,17 @@ def check_config(path: str) -> CheckResult:
     return ok(f"{odoo}; repositories: {len(config.repositories)}")
 
 
+def check_local_config(path: str) -> CheckResult | None:
+    """Return what config.local.toml says, where there is one: that is in nobody else's config."""
+    if not os.path.exists(path):
+        return None
+    data = parse_toml(read_config(path), path).data
+    paths: list[Path] = []
+    for key, value in data.items():
+        paths += [(key, sub) for sub in value] if isinstance(value, dict) else [(key,)]
+    return ok(f"yours alone: {', '.join(sorted(map(field_name, paths))) or 'nothing'}")
+
+
 def check_path(runner: Runner) -> CheckResult:
     """Return whether the shell finds what is installed into ~/.local/bin, and finds it first."""
     directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
@@ -7478,7 +7520,8 @@ def cli_command(name: str, *examples: str, **more: Any) -> Callable[[Any], Any]:
 def cli_argument(*names: str, **told: Any) -> Callable[[Any], Any]:
     """Give the function of a command an argument, as argparse's add_argument() takes it.
 
-    `choices` are offered by completion and accepted in any case; for others the nearest is named.
+    `choices` are offered by completion and accepted in any case; for others the nearest is named,
+    unless they match the pattern `others`.
     Without `help` it is left out of help and completion.
     """
 
@@ -7500,15 +7543,17 @@ def cli_words(name: str, metavar: str, about: str, **told: Any) -> Callable[[Any
     return cli_argument(name, metavar=metavar, help=about, **more, **told)
 
 
-def pick(kind: str, word: str, known: Iterable[str], *command: str) -> str:
-    """Return the known word that is `word`, in any case.
+def pick(kind: str, word: str, known: Collection[str], *command: str) -> str:
+    """Return the known word that is `word`, in any case where it is not among them as it stands.
 
     Raises UsageError naming the nearest ones; `command`: what stands before the word in its fix.
     """
+    if word in known:
+        return word
     by_lower = {each.lower(): each for each in known}
     if word.lower() in by_lower:
         return by_lower[word.lower()]
-    near = nearest_words(word, by_lower.values())
+    near = nearest_words(word, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
     fix = paste(*command, near[0]) if near and command else NO_FIX
     raise UsageError(f"There is no {kind} {word}; {hint}", fix)
@@ -7550,6 +7595,19 @@ class Context:
                 self.terminal.say(self.terminal.style(warning, "yellow"))
         return self.loaded
 
+    def version(self, version: str) -> OdooVersion:
+        """Return a version of the config. Raises UsageError for any other."""
+        config = self.config()
+        if version not in config.versions:
+            has = ", ".join(config.versions) or "none"
+            fix = by_hand(f'add "{version}" to versions in config.toml, then run tlc up')
+            raise UsageError(f"The config has no version {version}; it has {has}", fix)
+        return OdooVersion(self.settings, config, version)
+
+    def versions(self) -> list[OdooVersion]:
+        """Return all versions of the config."""
+        return [self.version(each) for each in self.config().versions]
+
     def stages_of(self, name: str) -> list[Stage]:
         """Return the stages of a command called without arguments. Raises what it raises."""
         if name not in self.listed:
@@ -7572,14 +7630,15 @@ class Context:
         return Stage(name, resources, width, memos=memos, exclusive=True)
 
 
+BOOTSTRAP = ["git", "gh", "uv", "ssh"]
+
+
 @cli_command("bootstrap", "tlc bootstrap", "tlc bootstrap --only uv", doctor="Tools")
-@cli_words(
-    "--only", "NAME", "only this one: git, gh, uv or ssh", choices=["git", "gh", "uv", "ssh"]
-)
+@cli_words("--only", "NAME", f"only this one: {', '.join(BOOTSTRAP)}", choices=BOOTSTRAP)
 def cmd_bootstrap(context: Context) -> list[Stage]:
     """Install git, gh, uv and GitHub's ssh host key."""
-    runner, wanted = context.runner, context.arguments["only"] or ["git", "gh", "uv", "ssh"]
-    programs = [name for name in ("git", "gh") if name in wanted]
+    runner, wanted = context.runner, context.arguments["only"] or BOOTSTRAP
+    programs = [name for name in BOOTSTRAP[:2] if name in wanted]
     manager = get_os_info().manager
     sources: list[Resource] = []
     resources: list[Resource] = []
@@ -7605,11 +7664,40 @@ def cmd_bootstrap(context: Context) -> list[Stage]:
 PROFILES = ["odoo-minimal", "odoo-dev", "oca-contributor"]  # those of profiles()
 
 
-@cli_command("generate-config", "tlc generate-config odoo-minimal", "tlc generate-config odoo-dev")
-@cli_argument("profile", metavar="PROFILE", choices=PROFILES, help=" or ".join(PROFILES))
+def shared_config(runner: Runner, place: str) -> str:
+    """Return the text of a team's config.toml with its origin: an https address without a login,
+    or a path. Raises UsageError for other addresses, ConfigError where it is wrong."""
+    if "://" not in place:
+        place = os.path.abspath(os.path.expanduser(place))
+        text = read_config(place)
+    elif re.fullmatch(SCRIPT_URL["pattern"], place):
+        text = download(place, runner).decode(errors="replace")
+    else:
+        raise UsageError(f"{redact(place)} is not an https:// address without a login")
+    text = f"# from {place}\n" + re.sub(r"\A\ufeff?(?:# from .*\n)?", "", text)
+    try:
+        parse_config(text)
+    except ConfigError as error:
+        raise ConfigError(f"{place} is no valid config:\n{error.message}") from None
+    return text
+
+
+@cli_command(
+    "generate-config",
+    "tlc generate-config odoo-dev",
+    "tlc generate-config team/config.toml",
+)
+@cli_argument(
+    "profile",
+    metavar="PROFILE|URL|PATH",
+    choices=PROFILES,
+    others=r".*/.*|.*\.toml",
+    help=f"{', '.join(PROFILES)}, or a team's config.toml",
+)
 def cmd_generate_config(context: Context) -> list[Stage]:
-    """Write config.toml from a built-in profile."""
-    text = profiles()[context.arguments["profile"]]
+    """Write config.toml from a built-in profile, or from a team's."""
+    given = context.arguments["profile"]
+    text = profiles().get(given) or shared_config(context.runner, given)
     file = ConfigFile(context.settings.config_path, text, replace=True)
     return [context.stage("config", [file])]
 
@@ -7684,10 +7772,7 @@ def system_packages(
 
 
 @cli_command(
-    "install-tools",
-    "tlc install-tools",
-    "tlc install-tools --no-default-packages",
-    doctor="Tools",
+    "install-tools", "tlc install-tools", "tlc install-tools --no-default-packages", doctor="Tools"
 )
 @cli_flag("--no-default-packages", "only the config's system packages, not tlc's")
 # As the published tlc calls it.
@@ -7777,22 +7862,15 @@ def filtered_repositories(context: Context) -> list[Repository]:
     Raises UsageError naming the nearest, ConfigError for what has no branch without versions.
     """
     config, filters = context.config(), context.arguments["filter"] or []
-    filters = [re.sub("[^/]+(?=/)", lambda name: known_organisation(name[0]), f) for f in filters]
     if config.unversioned:
         tell_unversioned(context, config, filters)
     elif not config.repositories and "command" in context.arguments:
         context.terminal.say("config.toml names no repositories yet: see [repos].", important=True)
     if not filters:
         return config.repositories
-    known = filter_names(config)
-    unknown = [each for each in filters if each not in known]
-    if unknown:
-        near = nearest_words(unknown[0], known)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        fix = paste("tlc", context.arguments["command"], "-f", *near[:1])
-        message = f"No repository of the config is called {unknown[0]}{hint}"
-        raise UsageError(message, fix if near else paste("tlc", "status", note="lists them"))
-    meant = {id(each) for name in filters for each in known[name]}
+    known, before = filter_names(config), ("tlc", context.arguments["command"], "-f")
+    named = [pick("repository", each, known, *before) for each in filters]
+    meant = {id(each) for name in named for each in known[name]}
     return [each for each in config.repositories if id(each) in meant]
 
 
@@ -7921,19 +7999,11 @@ def cmd_ensure_db_user(context: Context) -> list[Stage]:
 @cli_flag("--force", "rebuild complete environments too")
 def cmd_create_venvs(context: Context) -> list[Stage]:
     """Make an environment, launcher and configuration per version."""
-    config, runner, wanted = context.config(), context.runner, context.arguments["versions"] or []
+    config, runner = context.config(), context.runner
     if not config.versions and "command" in context.arguments:
         raise config.lacks_versions("there is no environment to make")
-    for version in wanted:
-        if version not in config.versions:
-            has = f"it has {', '.join(config.versions)}"
-            fix = by_hand(f'add "{version}" to versions in config.toml, then run tlc up')
-            raise UsageError(f"The config has no version {version}; {has}", fix)
-    versions = [
-        OdooVersion(context.settings, config, version)
-        for version in config.versions
-        if version in (wanted or config.versions)
-    ]
+    wanted = {context.version(each).version for each in context.arguments["versions"] or ()}
+    versions = [each for each in context.versions() if not wanted or each.version in wanted]
     scheduler, preset = BuildScheduler(runner, context.jobs), config.data["venvs"]["preset"]
     venvs = [Venv(runner, version, preset, scheduler) for version in versions]
     launchers = [Launcher(runner, each) for each in versions if config.data["create_launcher"]]
@@ -7970,16 +8040,11 @@ def prepare_database(context: Context, version: OdooVersion, words: Sequence[str
 
 def runnable_version(context: Context) -> OdooVersion:
     """Return the version to run. Raises TlcError for what it lacks, with the fix."""
-    config, wanted = context.config(), context.arguments["version"]
-    if wanted not in config.versions:
-        known = ", ".join(config.versions) or "none"
-        fix = edit_file(note=f'versions: add "{wanted}"')
-        raise UsageError(f"The config has no version {wanted}; it has {known}", fix)
-    version = OdooVersion(context.settings, config, wanted)
+    version = context.version(context.arguments["version"])
     if not version.is_there:
-        raise TlcError(f"Odoo {wanted} is not checked out", version.pull)
+        raise TlcError(f"Odoo {version.version} is not checked out", version.pull)
     if not version.is_built:
-        raise TlcError(f"Odoo {wanted} has no environment yet", version.create)
+        raise TlcError(f"Odoo {version.version} has no environment yet", version.create)
     if not os.path.exists(version.settings_file):
         raise TlcError(f"{tilde(version.settings_file)} is missing", version.create)
     return version
@@ -7998,8 +8063,7 @@ def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # n
         return 0
     found = OdooConfiguration(version).check()
     if found.status != CheckStatus.OK:
-        told = context.settings.called(found.fix or version.create)
-        told = told if told.startswith("# ") else f"→ {told}"
+        told = pointed(context.settings.called(found.fix or version.create))
         terminal.say(f"{tilde(version.settings_file)}: {found.message}\n{told}", important=True)
     if version.settings_file in words:
         prepare_database(context, version, words)
@@ -8015,13 +8079,7 @@ def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # n
     os.execve(words[0], words, environ)  # noqa: S606  a person's own program
 
 
-@cli_command(
-    "run",
-    "tlc run 18.0",
-    "tlc run 18.0 shell",
-    help_group="every day",
-    run=run_odoo,
-)
+@cli_command("run", "tlc run 18.0", "tlc run 18.0 shell", help_group="every day", run=run_odoo)
 @cli_argument("version", metavar="VERSION", help="a version of the config")
 @cli_argument("arguments", metavar="ARGUMENT", nargs="...", help="Odoo's own, all of them")
 def cmd_run(context: Context) -> list[Stage]:
@@ -8043,9 +8101,7 @@ GROUPS = (
 
 def start_newest(context: Context) -> Fix:
     """Return the command that starts the newest Odoo that has its environment, or no fix."""
-    config = context.config()
-    versions = [OdooVersion(context.settings, config, each) for each in config.versions]
-    built = [version for version in versions if version.is_built]
+    built = [version for version in context.versions() if version.is_built]
     if not built:
         return NO_FIX
     newest = max(built, key=lambda each: float(each.version.replace("master", "0")))
@@ -8067,7 +8123,7 @@ def summarize(context: Context) -> tuple[str, Fix]:
         return f"No {root}/config.toml yet.", up
     places = [os.path.join(settings.code_root, each.path, ".git") for each in config.repositories]
     cloned = sum(map(os.path.exists, places))
-    versions = [OdooVersion(settings, config, version) for version in config.versions]
+    versions = context.versions()
     built = [each.is_built and os.path.exists(each.settings_file) for each in versions]
     summary = (
         f"{root}: {cloned} of {len(places)} repositories are cloned, "
@@ -8123,6 +8179,8 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     except ConfigError:
         return {**found, "Connectivity": [ssh]}
     found["Connectivity"] = [ssh] if uses_ssh(config) else []
+    local = os.path.join(settings.code_root, LOCAL_CONFIG)
+    found["Configuration"].append(DoctorCheck(LOCAL_CONFIG, of(check_local_config, local)))
     has_psql = config.data["postgres"]["server"] == "own"
     for name in ["psql"] * (not has_psql) + ["npm"] * bool(config.data["tools"]["npm"]):
         found["Tools"].append(DoctorCheck(name, of(check_program, runner, name)))
@@ -8140,11 +8198,11 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     venvs = {each.name: each for each in context.stages_of("create-venvs")[0].resources}
     found["Virtual Environments"] = [
         DoctorCheck(
-            f"import odoo, {version}",
-            of(check_imports, runner, OdooVersion(settings, config, version)),
-            repair=venvs[version],
+            f"import odoo, {each.version}",
+            of(check_imports, runner, each),
+            repair=venvs[each.version],
         )
-        for version in config.versions
+        for each in context.versions()
     ]
     return found
 
@@ -8254,6 +8312,333 @@ def cmd_doctor(context: Context) -> list[Stage]:
     return shown
 
 
+class OrderedOutput:
+    """What programs printed, shown in the order of their names, whoever ends first."""
+
+    def __init__(self, terminal: Terminal, names: Iterable[str]) -> None:
+        self.terminal, self.names, self.lock = terminal, collections.deque(names), threading.Lock()
+        self.ended: dict[str, str] = {}
+
+    def add(self, name: str, text: str) -> None:
+        """Take what the program of a name printed, and show all whose turn has come."""
+        with self.lock:
+            self.ended[name] = text
+            while self.names and self.names[0] in self.ended:
+                if text := self.ended[first := self.names.popleft()]:
+                    self.terminal.show_output(first, text)
+
+
+class ProgramRun(Resource):
+    """A program of the person's in a checkout."""
+
+    kind = "repository"
+
+    def __init__(
+        self, context: Context, repository: Repository, words: Sequence[str], output: OrderedOutput
+    ) -> None:
+        super().__init__(repository.item)
+        self.context, self.words, self.output = context, words, output
+        self.path = os.path.join(context.settings.code_root, repository.path)
+        values = (repository.organisation, repository.name, repository.branch, self.path)
+        names = ("TLC_ORGANISATION", "TLC_REPOSITORY", "TLC_BRANCH", "TLC_PATH")
+        self.env = {"GIT_PAGER": "cat", **dict(zip(names, values, strict=True))}
+
+    def check(self) -> CheckResult:
+        if not os.path.exists(os.path.join(self.path, ".git")):
+            return missing("skip", "not there")
+        return missing(shell(*self.words), tilde(self.path), tentative=True)
+
+    def apply(self, task: Task) -> TaskResult:
+        settings, terminal, shown = self.context.settings, self.context.terminal, ""
+        is_terminal = terminal.stdout.isatty() and terminal.colour[terminal.stdout]
+        try:
+            if self.check().action == "skip":
+                return TaskResult("skipped", "not there", PULL.filled(name=self.name))
+            pty = is_terminal and not settings.json
+            done = self.context.runner.run(self.words, cwd=self.path, env=self.env, pty=pty)
+            printed = done.out.replace("\r\n", "\n") + done.err
+            shown = "" if settings.json or (done.ok and settings.quiet) else printed
+        finally:
+            self.output.add(self.name, shown)
+        detail = printed.encode(errors="surrogateescape").decode(errors="replace")
+        status = "ok" if done.ok else "failed"
+        return TaskResult(status, f"exit code {done.code}", detail=detail if settings.json else "")
+
+
+def run_unasked(context: Context, engine: Engine, stages: list[Stage]) -> int:
+    """Run a command that asks nothing."""
+    engine.settings = engine.settings.replace(newcomer=False)
+    return engine.run(stages)
+
+
+@cli_command(
+    "foreach",
+    "tlc foreach -f oca -- git log -1 --format=%h",
+    "tlc foreach git status --short",
+    help_group="every day",
+    run=run_unasked,
+)
+@FILTER
+@cli_argument("words", metavar="COMMAND", nargs="...", help="a program and its own arguments")
+def cmd_foreach(context: Context) -> list[Stage]:
+    """Run a program in every checkout."""
+    words = list(context.arguments["words"])
+    words = words[words[:1] == ["--"] :]
+    if not words:
+        raise UsageError("tlc foreach needs a program to run", paste("tlc", "foreach", "--help"))
+    if "/" not in words[0]:
+        words[0] = context.runner.which(words[0])
+    repositories = filtered_repositories(context)
+    output = OrderedOutput(context.terminal, [each.item for each in repositories])
+    runs = [ProgramRun(context, each, words, output) for each in repositories]
+    return [Stage("checkouts", runs)]
+
+
+PRUNED = f"{PARTIAL}pruned"  # behind the name of what is on its way out
+# What Python makes by itself beside the files of a checkout: no work of anyone's.
+DERIVED = r"(?:^|/)(?:[^/]*\.egg-info|__pycache__)(?:/|$)|\.pyc$"
+
+
+def counted(names: Iterable[str], what: str) -> Iterator[str]:
+    """Yield how many there are of something, with the names of a few, unless there is none."""
+    if found := sorted(names):
+        yield f"{len(found)} {what}{'s' * (len(found) > 1)} ({named_few(found)})"
+
+
+def git_tells(git: Git, *words: str, stdin: str = "") -> list[str]:
+    """Return what git tells: its lines, or the parts of -z. Raises TlcError where it fails."""
+    out = git.must(*words, stdin=stdin, env=READ_ONLY)
+    return out.split("\0")[:-1] if "-z" in words else out.splitlines()
+
+
+def unpublished_work(git: Git, *starts: str) -> Iterator[str]:
+    """Yield the commits that no remote had, and tlc did not put there. `starts`: of rev-list.
+
+    What was pushed from here, and is in no branch of the remote any more, counts among them.
+    """
+    known = git_tells(git, "for-each-ref", "--format=%(objectname)", "refs/remotes", "refs/tlc/at")
+    for line in git_tells(git, "log", "--walk-reflogs", "--all", "--format=%H %gD %gs"):
+        if re.match(r"\w+ (?:refs/remotes/\S+ (?!update by push)|HEAD\S+ clone: from )", line):
+            known.append(line.partition(" ")[0])
+    without = "".join(f"^{each}\n" for each in dict.fromkeys(known))
+    commits = git_tells(git, "rev-list", "--ignore-missing", "--stdin", *starts, stdin=without)
+    yield from counted((each[:9] for each in commits), "commit")
+
+
+def store_work(git: Git, leaving: Sequence[Pruned] = ()) -> Iterator[str]:
+    """Yield the work in a clone's .git or a store; `leaving`: what else may go."""
+    entries = glob.glob(f"{glob.escape(git.common)}/worktrees/*/gitdir")
+    places = {os.path.dirname(os.path.join(os.path.dirname(at), read_line(at))) for at in entries}
+    own = os.path.realpath(git.common).partition("/.stores/")[0]
+    # What is not there, but was outside, may be on a disk that is not there now.
+    living = {each for each in places if os.path.exists(each) or not each.startswith(f"{own}/")}
+    paths = {os.path.realpath(each.path): each for each in leaving}
+    going = {each for each in living & {*paths} if paths[each].check().action}
+    yield from counted((each for each in living - going if PRUNED not in each), "worktree")
+    yield from ["a stash"] * bool(commit_of(git, "refs/stash"))
+    yield from unpublished_work(git, "--all", "--reflog")
+    hooks = names_in(f"{git.common}/hooks")
+    yield from counted((each for each in hooks if not each.endswith(".sample")), "hook")
+
+
+def index_work(git: Git) -> Iterator[str]:
+    """Yield the work in files that git's status does not tell."""
+    others = git_tells(git, "ls-files", "--others", "-z")
+    yield from counted((each for each in others if not re.search(DERIVED, each)), "untracked file")
+    entries = (each.partition("\t") for each in git_tells(git, "ls-files", "-s", "-v", "-z"))
+    there = [(head, path) for head, _, path in entries if os.path.lexists(f"{git.path}/{path}")]
+    yield from counted((path for head, path in there if re.match("[a-zS]", head)), "hidden change")
+    modules = [path for head, path in there if head[2:8] == "160000"]
+    yield from counted((each for each in modules if names_in(f"{git.path}/{each}")), "submodule")
+
+
+def checkout_work(git: Git, repository: Repository) -> Iterator[str]:
+    """Yield the work in a checkout: more than what an update would lose."""
+    found = look(git, repository)
+    yield from [found.broken] if found.broken else found.work
+    if not (found.broken or found.absent):
+        yield from index_work(git)
+        if found.linked:
+            reflog = git_tells(git, "rev-list", "--walk-reflogs", "HEAD")
+            yield from unpublished_work(git, "HEAD", *reflog)
+        else:
+            yield from ["a worktree of another repository"] if git.is_linked else store_work(git)
+
+
+def venv_work(version: OdooVersion, venv: Venv) -> Iterator[str]:
+    """Yield the work in an environment: packages added, or installed from outside."""
+    if names_in(venv.path) and not (venv.python_of() and venv.built().get("requirements")):
+        yield "odoo-venv did not finish it, so it may be yours"
+    yield from counted(venv.added_by_hand(), "package")
+    site, found = f"{glob.escape(venv.path)}/lib/python*/site-packages", set()
+    for pattern in ("*.pth", "*.egg-link", "*.dist-info/direct_url.json"):
+        for path in glob.glob(f"{site}/{pattern}"):
+            found |= {*re.findall(r"(?m)^/.*|(?<=file://)[^\"#]*", read_text(path))}
+    own = tuple(f"{os.path.realpath(each)}/" for each in (venv.path, version.source))
+    outside = {each for each in found if not f"{os.path.realpath(each)}/".startswith(own)}
+    yield from counted(map(tilde, outside), "outside link")
+
+
+def configuration_work(configuration: OdooConfiguration) -> Iterator[str]:
+    """Yield that a configuration was edited, if it was."""
+    text = read_text(configuration.path)
+    head, _, rest = text.partition("\n")
+    if head != configuration.seal(rest) and not configuration.is_of_first_version(text):
+        yield "you have edited it"
+
+
+def data_work(path: str) -> Iterator[str]:
+    """Yield the files in a data directory of Odoo's, but for its sessions."""
+    names = glob.glob("**", root_dir=path, recursive=True, include_hidden=True)
+    files = (each for each in names if not os.path.isdir(f"{path}/{each}"))
+    yield from counted((each for each in files if not each.startswith("sessions/")), "file")
+
+
+class Pruned(Resource):
+    """Something that tlc made, and that the config no longer names.
+
+    `work` yields, given `about`, what of a person's would be lost: then it is kept. What goes is
+    renamed first, so that the next run goes on where one was cut off.
+    """
+
+    more: Sequence[str] = ()  # files that go with it: an environment's launchers
+
+    def __init__(
+        self, context: Context, kind: str, name: str, path: str, work: Work, *about: Any
+    ) -> None:
+        super().__init__(name)
+        self.root, self.runner = context.settings.code_root, context.runner
+        self.kind, self.path, self.work = kind, path, functools.partial(work, *about)
+        self.aside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}{PRUNED}")
+
+    def check(self) -> CheckResult:
+        there = [each for each in (self.path, self.aside, *self.more) if os.path.lexists(each)]
+        if not there:
+            return ok("")
+        kilobytes = self.runner.run([self.runner.which("du"), "-sk", "--", there[0]]).out.split()
+        size = ", ".join([f"{int((kilobytes or '0')[0]) / 1000:.1f} MB", *map(tilde, there[1:])])
+        links = ["a link of yours"] if os.path.islink(self.path) else []
+        if reasons := "; ".join(links or (self.work() if there[0] == self.path else ())):
+            return warn(f"{size}; {reasons}", kept=True)
+        return warn(size, action="remove", needs_confirmation=True)
+
+    def apply(self, task: Task) -> TaskResult:
+        found = self.check()
+        if found.kept:
+            return TaskResult("kept", found.message)
+        for each in (self.aside, *self.more):
+            self.remove(each)
+        if os.path.lexists(self.path):
+            os.rename(self.path, self.aside)
+            self.remove(self.aside)
+        if os.path.lexists(self.aside):
+            fix = paste("chmod", "-R", "u+rwX", self.aside).then("tlc", "prune")
+            return TaskResult("failed", f"{tilde(self.aside)} cannot be removed", fix)
+        parent = os.path.dirname(self.path)
+        with contextlib.suppress(OSError):  # it is not empty
+            while parent.startswith(f"{self.root}/"):
+                os.rmdir(parent)
+                parent = os.path.dirname(parent)
+        return TaskResult("changed", f"removed, {found.message}")
+
+    def remove(self, path: str) -> None:
+        """Remove what is on its way out; a worktree out of its store too."""
+        git = Git(self.runner, path)
+        if git.is_linked and os.path.isdir(git.common):
+            store = git.at(git.common)
+            store.run("worktree", "repair", path)
+            store.run("worktree", "remove", "--force", "--", path)
+        remove(path)
+
+
+def names_in(directory: str) -> list[str]:
+    """Return what is in a directory, if it is one; what is on its way out by its former name."""
+    with contextlib.suppress(OSError):
+        names = sorted(os.listdir(directory))
+        return [*dict.fromkeys(re.sub(rf"^\.(.*){PRUNED}$", r"\1", name) for name in names)]
+    return []
+
+
+def checkouts_in(directory: str, depth: int = 4) -> Iterator[str]:
+    """Yield the checkouts in a directory, and those on their way out; no link is followed."""
+    for name in names_in(directory):
+        path = os.path.join(directory, name)
+        if os.path.lexists(f"{path}/.git") or not os.path.lexists(path):
+            yield path
+        elif depth and name[0] != "." and not os.path.islink(path):
+            yield from checkouts_in(path, depth - 1)
+
+
+def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pruned]:
+    """Yield the checkouts of the config's organisations, but for those it has `named`."""
+    config, root = context.config(), context.settings.code_root
+    never = (*(each.path for each in named), "trobz", *config.data["init_dirs"])
+    for organisation, entries in config.data["repos"].items():
+        urls = {each["name"]: each["url"] for each in entries if "url" in each}
+        owner = GITHUB_NAMES.get(organisation, organisation)
+        for place in checkouts_in(os.path.join(root, organisation)):
+            path = os.path.relpath(place, root)
+            _, *parts = path.split("/")
+            name = parts.pop(0 if organisation == "odoo" else -1)
+            if not parts or any(f"{path}/".startswith(f"{each.rstrip('/')}/") for each in never):
+                continue
+            url = urls.get(name) or GITHUB_URLS["ssh"].format(owner=owner, name=name)
+            it = Repository(organisation, name, "/".join(parts), path, url, 1)
+            git = Git(context.runner, place, it, f"{root}/.stores/{organisation}/{name}.git")
+            if not os.path.lexists(place) or git.origin_is(git.origin()):
+                yield Pruned(context, "repository", it.item, place, checkout_work, git, it)
+
+
+def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
+    """Yield what versions have besides checkouts: those the config does not name, or `wanted`."""
+    config, root = context.config(), context.settings.code_root
+    launchers: dict[str, list[str]] = {}
+    for path in glob.glob(os.path.expanduser("~/.local/bin/odoo-v*")):
+        start = re.escape(os.path.realpath(f"{root}/venvs"))
+        if match := re.search(rf'(?m)^VENV_DIR="{start}/(.*)"$', read_text(path)):
+            launchers.setdefault(match[1], []).append(path)
+    names = {*launchers, *names_in(f"{root}/venvs"), *names_in(f"{root}/conf/data")}
+    names |= {re.sub(r"^odoo-(.*)\.conf$", r"\1", name) for name in names_in(f"{root}/conf")}
+    kept = [each for each in config.versions if each not in wanted]
+    for name in sorted(names.difference(kept)):
+        if re.fullmatch(VERSION["pattern"], name):
+            context.terminal.say(f"tlc drops no database: odoo-{name}, if there, stays.")
+            it = OdooVersion(context.settings, config, name)
+            venv = Venv(context.runner, it, "", BuildScheduler(context.runner, 1))
+            pruned = Pruned(context, "venv", name, venv.path, venv_work, it, venv)
+            pruned.more = launchers.get(name, ())
+            file, data = OdooConfiguration(it), f"conf/data/{name}"
+            place = os.path.join(root, data)
+            yield pruned
+            yield Pruned(context, "configuration", file.name, file.path, configuration_work, file)
+            yield Pruned(context, "data directory", data, place, data_work, place)
+
+
+@cli_command("prune", "tlc prune --dry-run", "tlc prune 16.0", help_group="every day")
+@cli_words("versions", "VERSION", "all of these versions too, though the config names them")
+def cmd_prune(context: Context) -> list[Stage]:
+    """Remove what the config no longer names, but never your work."""
+    config, wanted = context.config(), context.arguments["versions"] or []
+    for name in wanted:
+        if not re.fullmatch(VERSION["pattern"], name):
+            raise UsageError(f"{name} is no version, such as 17.0 or master")
+    named = [each for each in config.repositories if each.branch not in wanted]
+    checkouts, stores = [*left_checkouts(context, named)], []
+    needed = {f"{each.organisation}/{each.name}.git" for each in named}
+    for organisation in config.data["repos"]:
+        for name in names_in(f"{context.settings.code_root}/.stores/{organisation}"):
+            item = f"{organisation}/{name}"
+            git = Git(context.runner, f"{context.settings.code_root}/.stores/{item}")
+            if name.endswith(".git") and item not in needed:
+                stores.append(Pruned(context, "store", item, git.path, store_work, git, checkouts))
+    # One after the other: they are few, and the worktrees of a store go one by one.
+    return [
+        context.stage("checkouts", checkouts, width=1),
+        context.stage("stores", stores, width=1),
+        context.stage("versions", [*left_versions(context, wanted)], width=1),
+    ]
+
+
 def view_status(settings: Settings, steps: Sequence[Step]) -> str:
     """Return one line for each repository; the closing block has those missing in great number."""
     there = [step for step in steps if step.found.message != NOT_THERE]
@@ -8271,11 +8656,9 @@ def cmd_status(context: Context) -> list[Stage]:
     return [Stage("status", [CheckoutStatus(root, each, runner) for each in repositories])]
 
 
+@cli_command("edit-config", "tlc edit-config", help_group="")
 def edit_config(context: Context) -> str:
-    """Open config.toml in the person's editor, then check it.
-
-    Raises ConfigError where it is wrong or missing.
-    """
+    """Edit config.toml and check it, as tlc config edit."""
     settings, runner, path = context.settings, context.runner, context.settings.config_path
     if not os.path.exists(path):
         load_config(path)
@@ -8299,15 +8682,9 @@ def cmd_config(context: Context) -> str:
     import json
 
     if context.arguments["what"] == "edit":
-        return edit_config(context)
+        return str(edit_config(context))
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tlc's config.toml"}
     return json.dumps({**head, **SCHEMA}, indent=2)
-
-
-@cli_command("edit-config", "tlc edit-config", help_group="")
-def cmd_edit_config(context: Context) -> str:
-    """Edit config.toml and check it, as tlc config edit."""
-    return edit_config(context)
 
 
 # What bash and zsh are told; @names@ and @cases@ are filled by cmd_completion().
@@ -8363,29 +8740,22 @@ class Completion(Record):
     listing: str = ""
 
 
-def words_of_config(config: Config) -> dict[str, list[str]]:
-    """Return the words that a config adds to completion, by the argument that takes them."""
-    names = [name for name in filter_names(config) if name[-1] != "/"]
-    return {"filter": names, "versions": config.versions}
-
-
 def keep_words(context: Context) -> None:
     """Keep the words of the config where the completion scripts look for them at each Tab."""
     with contextlib.suppress(ConfigError, OSError):
-        for name, words in words_of_config(context.config()).items():
-            path = os.path.join(context.settings.state_dir, "completion", name)
+        config = context.config()
+        names = [name for name in filter_names(config) if name[-1] != "/"]
+        for listing, words in {"filter": names, "versions": config.versions}.items():
+            path = os.path.join(context.settings.state_dir, "completion", listing)
             text = "".join(f"{word}\n" for word in words)
             if not os.path.exists(path) or read_text(path) != text:
                 write_file(path, text)
 
 
-def list_completions(context: Context) -> list[Completion]:
-    """Return all that can be completed, by the registry and as the config is now."""
-    values: dict[str, Sequence[str]] = {"groups": [group.replace(" ", "-") for group in GROUPS]}
-    own: dict[str, list[str]] = {"filter": [], "versions": []}
-    with contextlib.suppress(ConfigError):
-        own = words_of_config(context.config())
-    values |= own
+def list_completions() -> list[Completion]:
+    """Return all that can be completed, by the registry."""
+    values = {"groups": [group.replace(" ", "-") for group in GROUPS]}
+    listings = {"filter": "filter", "version": "versions", "versions": "versions"}
     shown = [each.name for each in COMMANDS.values() if each.help_group]
     found = [Completion("", (), shown)]
     options = [("*", each) for each in GLOBAL_OPTIONS.items()]
@@ -8393,12 +8763,12 @@ def list_completions(context: Context) -> list[Completion]:
     asking = {"action": "help", "help": "show help"}
     options.append(("", (("-h", "--help", "--version"), asking)))
     for name, (names, told) in options:
-        last = "versions" if names == ("version",) else names[-1].lstrip("-")
+        last = names[-1].lstrip("-")
         flags = names if names[0][0] == "-" else ()
-        words = told.get("choices") or values.get(last, [])
         if (flags and not told.get("help")) or told.get("nargs") == "...":
             continue  # another name of an option, or another program's arguments
-        takes_word, listing = told.get("action") in (None, "append"), last if last in own else ""
+        words, listing = told.get("choices") or values.get(last, []), listings.get(last, "")
+        takes_word = told.get("action", "append") == "append"
         found.append(Completion(name, flags, words, takes_word, listing))
     return found
 
@@ -8407,25 +8777,22 @@ def list_completions(context: Context) -> list[Completion]:
 @cli_argument("shell", choices=list(COMPLETIONS), help="bash, zsh or fish")
 def cmd_completion(context: Context) -> str:
     """Print a completion script for bash, zsh or fish."""
-    kind, found = context.arguments["shell"], list_completions(context)
+    kind, found = context.arguments["shell"], list_completions()
+    keep_words(context)
     place, script = COMPLETIONS[kind]
     head = f"# tlc's completion for {kind}. To have it: tlc completion {kind} > {place}\n"
     if kind == "fish":
         return head + script + "".join(map(fish_completion, found))
-    cases = [
-        f'    {each.command}:{flag}) words="{" ".join(each.words)}" list={each.listing} ;;'
-        for each in found
-        for flag in each.flags
-        if each.words or each.listing
-    ]
-    flags = dict.fromkeys(["*", *COMMANDS, ""], "")
-    plain = {each.command: each for each in found if not each.flags}
+    cases, plain, flags = [], {}, dict.fromkeys(["*", *COMMANDS, ""], "")
     for each in found:
-        flags[each.command] += " ".join(["", *each.flags])
+        words = f'words="{" ".join(each.words)}" list={each.listing}'
+        flags[each.command] += "".join(f" {flag}" for flag in each.flags)
+        if not each.flags:
+            plain[each.command] = words
+        elif each.words or each.listing:
+            cases += [f"    {each.command}:{flag}) {words} ;;" for flag in each.flags]
     for name in [*COMMANDS, ""]:
-        at = plain.get(name, Completion(name, (), []))
-        words = f'words="{" ".join(at.words)}" list={at.listing} options="{flags[name]}"'
-        cases.append(f"    {name}:*) {words} ;;")
+        cases.append(f'    {name}:*) {plain.get(name, "")} options="{flags[name]}" ;;')
     filled = {
         "@names@": "|".join(f":{name}" for name in COMMANDS),
         "@globals@": flags["*"],
@@ -8447,7 +8814,7 @@ def fish_completion(each: Completion) -> str:
     if each.listing:
         state = '(test -n "$XDG_STATE_HOME"; and echo $XDG_STATE_HOME; or echo ~/.local/state)'
         path = f"{state}/tlc/completion/{each.listing}"
-        words = f'(cat {path} 2>/dev/null; or string split " " "{words}")'
+        words = f"(cat {path} 2>/dev/null)"
     offered = (" -x" if each.flags and each.takes_word else "") + f" -a '{words}'" * bool(words)
     return f"complete -c tlc{where}{flags}{offered}\n"
 
@@ -8544,11 +8911,13 @@ def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
 
         def add(self, names: tuple[str, ...], told: dict[str, Any]) -> None:
             if "choices" in told:  # argparse would refuse other letters, and name none that is near
-                kind = told.get("metavar", names[-1]).lower()
+                kind = told.get("metavar", names[-1]).partition("|")[0].lower()
                 before = [*self.prog.split(), *(names[:1] if names[0][0] == "-" else ())]
                 told = {"metavar": "|".join(told["choices"]), **told}
-                known = told.pop("choices")
-                told["type"] = lambda word: pick(kind, word, known, *before)
+                known, others = told.pop("choices"), re.compile(told.pop("others", "(?!)"))
+                told["type"] = lambda word: (
+                    word if others.fullmatch(word) else pick(kind, word, known, *before)
+                )
             self.add_argument(*names, **{"help": argparse.SUPPRESS, **told})
 
     plain = argparse.RawDescriptionHelpFormatter

@@ -975,11 +975,10 @@ def run(bench: Measuring, rounds: int = 21) -> list[Row]:
     return [Row("run, before Odoo has taken over", median(added), " s", 0.15)]
 
 
-def status(bench: Measuring, count: int = 200, rounds: int = 5) -> list[Row]:
-    """A line for each of 200 checkouts."""
-    env = bench.environment("status")
+def cloned(bench: Measuring, env: Mapping[str, str], count: int) -> Path:
+    """Make a code root with so many checkouts of OCA's, at 17.0; return it."""
     root = Path(env["HOME"], "code")
-    url = upstream(bench.directory / "status.git", env).as_uri()
+    url = upstream(bench.directory / f"{Path(env['HOME']).name}.git", env).as_uri()
     place = root / "oca" / "17.0"
     place.mkdir(parents=True)
     for name in named(count):
@@ -987,6 +986,27 @@ def status(bench: Measuring, count: int = 200, rounds: int = 5) -> list[Row]:
             ["git", "clone", "--quiet", "--depth=1", url, str(place / name)], env=env, check=True
         )
     (root / "config.toml").write_text(config_of(named(count)))
+    return root
+
+
+def foreach(bench: Measuring, count: int = 200, rounds: int = 5) -> list[Row]:
+    """A quick program in each of 200 checkouts, against xargs."""
+    env = bench.environment("foreach")
+    root = cloned(bench, env, count)
+    words = ["git", "rev-parse", "HEAD"]
+    by_tlc = [bench.python, str(bench.archive), "foreach", "-j4", "--", *words]
+    by_xargs = at_once(f"git -C {root}/oca/17.0/{{}} rev-parse HEAD", named(count))
+    times: dict[int, list[float]] = {0: [], 1: []}
+    for _ in range(rounds):
+        for number, command in enumerate((by_tlc, by_xargs)):
+            times[number].append(timed(command, env, root).seconds)
+    return [ratio(f"foreach over {count} / xargs -P4", times[0], times[1], 1.3)]
+
+
+def status(bench: Measuring, count: int = 200, rounds: int = 5) -> list[Row]:
+    """A line for each of 200 checkouts."""
+    env = bench.environment("status")
+    root = cloned(bench, env, count)
     command = [bench.python, str(bench.archive), "status"]
     lines = subprocess.run(
         command, env=env, check=True, capture_output=True, text=True
@@ -1020,6 +1040,7 @@ MEASURES: list[Callable[[Measuring], list[Row]]] = [
     run,
     status,
     fleet,
+    foreach,
     vcs,
 ]
 

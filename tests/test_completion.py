@@ -151,6 +151,9 @@ LINES: dict[str, set[str]] = {
     "tlc create-venvs ": {"17.0", "18.0"},
     "tlc create-venvs 17.0 18": {"18.0"},
     "tlc run ": {"17.0", "18.0"},
+    "tlc foreach -f we": {"web", "web@17.0", "web@18.0"},
+    "tlc foreach --filter oca/web@17": {"oca/web@17.0"},
+    "tlc prune ": {"17.0", "18.0"},
     "tlc generate-config ": set(tlc.profiles()),
     "tlc generate-config oca": {"oca-contributor"},
     "tlc up --only ": STAGES,
@@ -177,6 +180,7 @@ OPTIONS = {
     "tlc pull-repos --": {"--force", "--filter", "--json", "--dry-run", "--lock", "--full-history"},
     "tlc freeze --": {"--filter", "--json"},
     "tlc doctor --": {"--offline", "--fix", "--json"},
+    "tlc foreach --": {"--filter", "--jobs", "--json", "--dry-run"},
     "tlc up --s": {"--skip"},
     "tlc install-tools --no-d": {"--no-default-packages"},
 }

@@ -8328,24 +8328,21 @@ class OrderedOutput:
                     self.terminal.show_output(first, text)
 
 
-class ProgramRun(Resource):
+class ProgramRun(Place):
     """A program of the person's in a checkout."""
-
-    kind = "repository"
 
     def __init__(
         self, context: Context, repository: Repository, words: Sequence[str], output: OrderedOutput
     ) -> None:
-        super().__init__(repository.item)
+        super().__init__(context.settings.code_root, repository, context.runner)
         self.context, self.words, self.output = context, words, output
-        self.path = os.path.join(context.settings.code_root, repository.path)
         values = (repository.organisation, repository.name, repository.branch, self.path)
         names = ("TLC_ORGANISATION", "TLC_REPOSITORY", "TLC_BRANCH", "TLC_PATH")
         self.env = {"GIT_PAGER": "cat", **dict(zip(names, values, strict=True))}
 
     def check(self) -> CheckResult:
         if not os.path.exists(os.path.join(self.path, ".git")):
-            return missing("skip", "not there")
+            return missing("skip", NOT_THERE)
         return missing(shell(*self.words), tilde(self.path), tentative=True)
 
     def apply(self, task: Task) -> TaskResult:
@@ -8353,7 +8350,7 @@ class ProgramRun(Resource):
         is_terminal = terminal.stdout.isatty() and terminal.colour[terminal.stdout]
         try:
             if self.check().action == "skip":
-                return TaskResult("skipped", "not there", PULL.filled(name=self.name))
+                return TaskResult("skipped", NOT_THERE, self.git.fix(PULL))
             pty = is_terminal and not settings.json
             done = self.context.runner.run(self.words, cwd=self.path, env=self.env, pty=pty)
             printed = done.out.replace("\r\n", "\n") + done.err
@@ -8394,6 +8391,7 @@ def cmd_foreach(context: Context) -> list[Stage]:
     return [Stage("checkouts", runs)]
 
 
+NO_REPOSITORY = Repository("", "", "", "", "", 0)  # where it does not matter which
 PRUNED = f"{PARTIAL}pruned"  # behind the name of what is on its way out
 # What Python makes by itself beside the files of a checkout: no work of anyone's.
 DERIVED = r"(?:^|/)(?:[^/]*\.egg-info|__pycache__)(?:/|$)|\.pyc$"
@@ -8452,9 +8450,9 @@ def index_work(git: Git) -> Iterator[str]:
     yield from counted((each for each in modules if names_in(f"{git.path}/{each}")), "submodule")
 
 
-def checkout_work(git: Git, repository: Repository) -> Iterator[str]:
+def checkout_work(git: Git) -> Iterator[str]:
     """Yield the work in a checkout: more than what an update would lose."""
-    found = look(git, repository)
+    found = look(git)
     yield from [found.broken] if found.broken else found.work
     if not (found.broken or found.absent):
         yield from index_work(git)
@@ -8543,9 +8541,9 @@ class Pruned(Resource):
 
     def remove(self, path: str) -> None:
         """Remove what is on its way out; a worktree out of its store too."""
-        git = Git(self.runner, path)
+        git = Git(self.runner, path, NO_REPOSITORY)
         if git.is_linked and os.path.isdir(git.common):
-            store = git.at(git.common)
+            store = git.replace(path=git.common)
             store.run("worktree", "repair", path)
             store.run("worktree", "remove", "--force", "--", path)
         remove(path)
@@ -8584,9 +8582,9 @@ def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pr
                 continue
             url = urls.get(name) or GITHUB_URLS["ssh"].format(owner=owner, name=name)
             it = Repository(organisation, name, "/".join(parts), path, url, 1)
-            git = Git(context.runner, place, it, f"{root}/.stores/{organisation}/{name}.git")
+            git = Place(root, it, context.runner).git
             if not os.path.lexists(place) or git.origin_is(git.origin()):
-                yield Pruned(context, "repository", it.item, place, checkout_work, git, it)
+                yield Pruned(context, "repository", it.item, place, checkout_work, git)
 
 
 def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
@@ -8628,9 +8626,10 @@ def cmd_prune(context: Context) -> list[Stage]:
     for organisation in config.data["repos"]:
         for name in names_in(f"{context.settings.code_root}/.stores/{organisation}"):
             item = f"{organisation}/{name}"
-            git = Git(context.runner, f"{context.settings.code_root}/.stores/{item}")
+            store = f"{context.settings.code_root}/.stores/{item}"
+            git = Git(context.runner, store, NO_REPOSITORY)
             if name.endswith(".git") and item not in needed:
-                stores.append(Pruned(context, "store", item, git.path, store_work, git, checkouts))
+                stores.append(Pruned(context, "store", item, store, store_work, git, checkouts))
     # One after the other: they are few, and the worktrees of a store go one by one.
     return [
         context.stage("checkouts", checkouts, width=1),

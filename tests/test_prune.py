@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -365,6 +368,30 @@ def test_cut_off_anywhere_the_next_run_completes(sandbox: Sandbox, layout: str) 
     me.declare("17.0", "18.0")
     me.pull()
     assert all("clean" in line for line in me.tlc("status").out.splitlines())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_killed_at_any_moment_the_next_run_completes(
+    sandbox: Sandbox, layout: str, moments: random.Random
+) -> None:
+    me = Team(sandbox, layout, *(f"one-{number}" for number in range(6)))
+    mine = written("notes")(me, "one-3")
+    me.declare("18.0")
+    for _ in range(4):
+        process = me.start("--yes", "prune")
+        time.sleep(moments.uniform(0.1, 1.5))
+        process.kill()
+        process.communicate()
+    time.sleep(1)  # git's children outlive a run that is killed
+    run = me.yes("prune")
+    assert run.code == 0, run.err
+    assert os.listdir(me.root / "oca/17.0") == ["one-3"]
+    assert Path(mine).read_text() == "mine\n"
+    me.declare("17.0", "18.0")
+    me.pull()
+    assert [line for line in me.tlc("status").out.splitlines() if "clean" not in line] == [
+        line for line in me.tlc("status", "-f", "one-3").out.splitlines() if "untracked" in line
+    ]
 
 
 def test_it_asks_first_whatever_the_mode(sandbox: Sandbox) -> None:

@@ -3375,6 +3375,7 @@ OTHER_ORIGIN = Fix(
 )
 NAME_BRANCHES = edit_file('name the branches it has, as in ["queue", ["17.0"]]')
 NOT_INSTALLED = r"(?m): (?:line )?\d+: (\S+): (?:command )?not found$"
+DAMAGED = "git's files are damaged"
 NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
 
 # What git 2.39, OpenSSH 9.2 or the other side say when git fails. The names: see Git.names.
@@ -3414,7 +3415,7 @@ GIT_CAUSES = (
     Cause(r"object file \S+ is empty|loose object \S+ .*is corrupt|[Ff]ailed to traverse parents"
           "|[Cc]ould not read [0-9a-f]{40}|unable to read tree|bad object HEAD"
           r"|bad tree object|shallow (?:file|list)|does not have .* commits?",
-          "git's files are damaged", MOVE_AWAY),
+          DAMAGED, MOVE_AWAY),
     Cause("would be overwritten|would lose untracked", "the update would overwrite files",
           helps=LOCKED),
     Cause(r"Unable to create '([^'\n]+\.lock)'", "another git process is at work there, or was"
@@ -3519,7 +3520,7 @@ class SshConnections:
             if host.opener:
                 host.opener.join()  # not for long, see ssh_options(), nor where the run was stopped
         if self.directory:
-            # A host must be named, but the socket alone says which connection is meant.
+            # A host must be named; the socket says which connection is meant.
             command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
             for socket in glob.glob(os.path.join(self.directory, "*")):
                 self.runner.run([*command, f"ControlPath={socket}"], at_end=True)
@@ -3763,7 +3764,7 @@ class Git(Record):
     ) -> Completed:
         """Run a command that may write. Its progress goes to `task`; `patience`: see Runner."""
         terminal = task is not None and task.terminal
-        # A checkout whose .git is broken must not be taken for a part of a repository around it.
+        # A checkout whose .git is broken is no part of a repository around it.
         above = os.path.dirname(os.path.realpath(self.path))
         prompts = {} if terminal else NO_PROMPTS
         done = self.runner.run(
@@ -3833,6 +3834,9 @@ class Git(Record):
 
     def explain(self, done: Completed) -> Cause:
         cause = explain(done.err, GIT_CAUSES, **self.names) or Cause("", own_words(done))
+        if cause.message == DAMAGED and self.is_linked:  # so are all worktrees of its store
+            store = f"{tilde(self.store)} and its worktrees"
+            return cause.replace(fix=by_hand(f"save your work, move {store} away, run tlc up"))
         if cause.pattern == NOT_INSTALLED:
             return cause.replace(fix=install_hint(cause.fix.by_hand))
         return cause
@@ -4719,7 +4723,7 @@ class Checkout(Place):
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[str]:
-        """Yield a path on the same disk to build at: a killed run's git may still write to its."""
+        """Yield a path to build at, beside its place; a killed run's git may still write to its."""
         parent, name = os.path.split(self.path)
         for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}{PARTIAL}*")):
             remove(left)
@@ -4822,7 +4826,7 @@ class Worktree(Checkout):
 
 
 class FrozenCheckout(Place):
-    """The commit that a checkout is at, for a lock file; as of the last fetch."""
+    """The commit of a checkout, for a lock file."""
 
     def check(self) -> CheckResult:
         git, found = self.git, look(self.git)
@@ -4842,7 +4846,7 @@ class FrozenCheckout(Place):
 
 
 class ForkRemote(Resource):
-    """The remote for `git push`: a person's own copy of a repository at GitHub."""
+    """The remote for `git push`: a person's own copy at GitHub."""
 
     kind = "fork"
     needed_programs = ("git",)
@@ -4901,12 +4905,12 @@ class ForkRemote(Resource):
 
 
 class UnknownCheckout(Resource):
-    """A checkout that a lock file names and the config does not have."""
+    """A checkout that a lock file alone names."""
 
     kind = "repository"
 
     def check(self) -> CheckResult:
-        return fail("the lock names it, the config does not have it", edit_file())
+        return fail("the config does not have it", edit_file())
 
 
 class CheckoutStatus(Place):

@@ -1288,6 +1288,26 @@ def test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix(
     assert [*web.parent.glob("web*/notes.txt")]
 
 
+@pytest.mark.parametrize("layout", ["worktrees"])
+def test_what_a_power_cut_took_from_a_store_is_said_of_the_store(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    store = sandbox.root / ".stores/oca/web.git"
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
+    for each in (store / "objects").rglob("??/*"):
+        each.chmod(0o644)
+        each.write_bytes(b"")
+    run = pull(sandbox, "-f", WEB)
+    said = result_of(run, WEB)
+    assert run.code == 1 and "damaged" in said["message"]
+    assert said["fix"].startswith("# save your work, move ~/code/.stores/oca/web.git and")
+    # Done as it says, all is well; moving the checkout alone would not have helped.
+    store.rename(store.with_suffix(".old"))
+    web.rename(web.with_suffix(".old"))
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+    assert git(web, "rev-parse", "HEAD").strip() == upstream.tip("OCA/web", "17.0")
+
+
 def test_a_submodule_that_is_ignored_is_kept_all_the_same(
     sandbox: Sandbox, upstream: Upstream
 ) -> None:

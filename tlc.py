@@ -6345,10 +6345,8 @@ def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
 
 
 class Venv(Resource):
-    """The virtual environment of an Odoo version.
-
-    An environment holds its own path, so it is built in its place; the old one waits aside until
-    then, and comes back when the new one fails. A mark says that a build has begun.
+    """The virtual environment of an Odoo version, which holds its own path: it is built in its
+    place, while the old one waits aside. A mark says that a build has begun.
     """
 
     kind = "venv"
@@ -6440,7 +6438,7 @@ class Venv(Resource):
         return [wish for wish, own in lacking if own], [wish for wish, own in lacking if not own]
 
     def added_by_hand(self) -> list[str]:
-        """Return the packages in it that odoo-venv did not put there."""
+        """Return the packages that odoo-venv did not put there."""
         known = [*self.built().get("requirements", {}), "pip", "wheel", "setuptools", "uv"]
         places = glob.glob(f"{glob.escape(self.path)}/lib/python*/site-packages/*.dist-info")
         names = {os.path.basename(place).partition("-")[0] for place in places}
@@ -6509,7 +6507,7 @@ class Venv(Resource):
 
 
 class Launcher(Resource):
-    """odoo-venv's launcher of a version, a script for the user to change: it is written once."""
+    """odoo-venv's launcher of a version, for the user to change: it is written once."""
 
     kind = "launcher"
     needed_programs = ("uv",)
@@ -6735,9 +6733,8 @@ def port_is_free(port: int) -> bool:
 
 
 class OwnServer:
-    """A PostgreSQL of the code root's: the programs of a wheel, a cluster in .postgres/, no root.
-
-    The cluster is run by the major version that its PG_VERSION names.
+    """A PostgreSQL of the code root's: a cluster in .postgres/, and the programs of a wheel, of the
+    major version that the cluster's PG_VERSION names.
     """
 
     def __init__(self, settings: Settings, runner: Runner, port: int) -> None:
@@ -6755,7 +6752,7 @@ class OwnServer:
 
     @property
     def has_cluster(self) -> bool:
-        """Return whether there is a cluster: it is renamed into place when it is complete."""
+        """Return whether there is a cluster."""
         return os.path.exists(f"{self.data}/PG_VERSION")
 
     @property
@@ -6879,13 +6876,11 @@ class Database:
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     def lets_role_in(self) -> bool:
-        """Return whether the role logs in, or will once `run` has started the code root's server.
-
-        Another machine's server is not asked, which may take long.
-        """
-        if self.own or not self.is_here:
-            return not self.own or self.own.has_cluster
-        return self.runner.has("psql") and self.as_role("SELECT 1").ok
+        """Return whether the role logs in; `run` starts a server of the code root's."""
+        if self.own:
+            return self.own.has_cluster
+        # Another machine may take long to answer.
+        return not self.is_here or (self.runner.has("psql") and self.as_role("SELECT 1").ok)
 
     def which(self, program: str) -> str:
         """Return the path of one of PostgreSQL's programs. Raises ExecutableNotFoundError."""
@@ -6900,7 +6895,7 @@ class Database:
                 port = path.rpartition(".")[2]
                 ready = [self.which("pg_isready"), "-q", "-h", directory, "-p", port]
                 found += [port] if port.isdigit() and self.runner.run(ready).ok else []
-        return found
+        return sorted(found, key=int)
 
     def as_role(self, script: str) -> Completed:
         """Run a script as the role, over TCP. Its name and password are in no argument list."""
@@ -7022,16 +7017,14 @@ class DatabaseServer(Resource):
             return fail("PostgreSQL does not answer", edit_file(note="[postgres] host and port"))
         # Debian keeps the servers off PATH.
         if not (runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
-            may_install = os.geteuid() == 0 or runner.has("sudo")
-            own = edit_file('[postgres] server = "own"')
-            fix = install_hint("postgres") if may_install else own
+            own, may = edit_file('[postgres] server = "own"'), runner.has("sudo")
+            fix = install_hint("postgres") if may or os.geteuid() == 0 else own
             return fail("no PostgreSQL server is installed", fix)
         sockets, port = database.sockets(), str(database.port)
         if port in sockets:
-            fix = by_hand("add localhost to listen_addresses in postgresql.conf, then restart it")
-            return fail(f"PostgreSQL runs, but does not listen on {database.host}", fix)
-        if sockets:
-            other = min(sockets, key=int)
+            fix = by_hand("add localhost to listen_addresses in postgresql.conf, and restart it")
+            return fail(f"PostgreSQL does not listen on {database.host}", fix)
+        for other in sockets:
             fix = edit_file(f"[postgres] port = {other}")
             return fail(f"PostgreSQL runs at port {other}, not {port}", fix)
         if place not in ("", *SOCKET_DIRECTORIES):  # not this machine's own server, it seems
@@ -7320,9 +7313,8 @@ def check_path(runner: Runner) -> CheckResult:
     names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     # A person's own programs may hide behind others on purpose.
     ours = [name for name in names if re.match(r"(?:tlc|uv|odoo-venv)$|odoo-v", name)]
-    first = {name: str(shutil.which(name, path=path)) for name in ours}
-    hidden = [found for name, found in first.items() if found != os.path.join(directory, name)]
-    if hidden:
+    first = [str(shutil.which(name, path=path)) for name in ours]
+    if hidden := [found for found in first if os.path.dirname(found) != directory]:
         return warn(f"others come first on PATH: {', '.join(map(tilde, hidden))}", ADD_TO_PATH)
     return ok("on PATH")
 
@@ -7342,8 +7334,7 @@ def check_headers(runner: Runner) -> CheckResult:
     if not done.ok:
         return warn("the C compiler does not work", paste("cc", "--version"))
     # The preprocessor puts blanks into sasl/sasl.h.
-    lacking = [line.replace(" ", "").removeprefix("missing") for line in done.out.split("\n")]
-    if lacking := [name for name in lacking if name]:
+    if lacking := [name.replace(" ", "") for name in re.findall("missing (.+)", done.out)]:
         fix = install_hint("", *map(header_package, lacking))
         return warn(f"missing headers: {', '.join(lacking)}", fix)
     return ok(f"cc, and {len(headers)} headers")
@@ -7412,25 +7403,22 @@ def check_program(runner: Runner, name: str) -> CheckResult:
     return ok(runner.version_of(name))
 
 
-def check_access(git: Git) -> CheckResult | None:
+def check_access(git: Git) -> CheckResult:
     """Return whether a repository of an organisation can be read, without cloning it."""
     done = ask_remote(git, git.repository.url, [], UNWATCHED_TASK, shared=True).done
-    refusal = functools.partial(login_refused, git.runner)
-    return ok("can be read") if done.ok else refusal(git.explain(done), git.fix(ASK_BY_HAND))
+    if done.ok:
+        return ok("can be read")
+    return login_refused(git.runner, git.explain(done), git.fix(ASK_BY_HAND))
 
 
 def check_any_access(doors: Sequence[Git]) -> CheckResult | None:
-    """Return whether one of an organisation's repositories can be read, else why the first cannot.
-
-    The first may be misspelt; each that is missing is named among the repositories.
-    """
-    first = None
+    """Return whether one of an organisation's repositories can be read, else why not the first."""
+    found = []
     for git in doors:
-        found = check_access(git)
-        if found and found.status == CheckStatus.OK:
-            return found
-        first = first or found
-    return first
+        found.append(check_access(git))
+        if found[-1].status == CheckStatus.OK:
+            return found[-1]
+    return next(iter(found), None)
 
 
 def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:

@@ -7421,6 +7421,14 @@ def check_any_access(doors: Sequence[Git]) -> CheckResult | None:
     return next(iter(found), None)
 
 
+def check_leftovers(code_root: str, versions: Sequence[str]) -> CheckResult | None:
+    """Return which versions have an environment here and are not in the config; None for none."""
+    there = set(map(os.path.basename, glob.glob(f"{glob.escape(code_root)}/venvs/*")))
+    left = sorted(there & {*ODOO_NEEDS} - {*versions})
+    wrong = f"not in the config any more: {', '.join(left)}"
+    return warn(wrong, paste("tlc", "prune", "--dry-run")) if left else None
+
+
 def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     """Return whether an environment imports Odoo and its VITAL_PACKAGES; None without one."""
     python = os.path.join(version.venv, "bin", "python")
@@ -8196,6 +8204,8 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
         )
         for each in context.versions()
     ]
+    left = of(check_leftovers, settings.code_root, config.versions)
+    found["Virtual Environments"].append(DoctorCheck("other versions", left))
     return found
 
 

@@ -183,6 +183,16 @@ def test_no_config(sandbox: Sandbox) -> None:
     assert found["Tools", "git"]["status"] == "OK"
 
 
+def test_an_environment_of_a_version_that_the_config_no_longer_names(sandbox: Sandbox) -> None:
+    sandbox.config('versions = ["18.0"]\n')
+    for name in ("16.0", "18.0", "mine"):
+        (sandbox.root / "venvs" / name).mkdir(parents=True)
+    found = findings(sandbox.tlc("doctor", "virtual-environments", "--json"))
+    left = found["Virtual Environments", "other versions"]
+    assert (left["status"], left["message"]) == ("WARN", "not in the config any more: 16.0")
+    assert left["fix"].endswith(" prune --dry-run")
+
+
 def test_a_version_that_odoo_never_had(sandbox: Sandbox) -> None:
     sandbox.config('versions = ["18.0", "99.0", "17.5"]\n')
     found = findings(sandbox.tlc("doctor", "Configuration", "--json"))

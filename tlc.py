@@ -6708,17 +6708,15 @@ LOGIN_CAUSES = (
 
 def port_holder(port: int) -> str:
     """Return who listens on a TCP port of this machine, as far as this person may know."""
-    # A listening socket's line (proc(5)): its user in the fourth column from there, then its inode.
-    listens = re.search(
-        rf":{port:04X} \S+ 0A(?: +\S+){{3}} +(\d+) +\d+ +(\d+)",
-        read_text("/proc/net/tcp") + read_text("/proc/net/tcp6"),
-    )
+    sockets = read_text("/proc/net/tcp") + read_text("/proc/net/tcp6")
+    # The state of one that listens, and its inode: proc(5).
+    listens = re.search(rf":{port:04X} \S+ 0A(?: +\S+){{5}} +(\d+)", sockets)
     for path in glob.glob("/proc/[0-9]*/fd/*") if listens else []:
         with contextlib.suppress(OSError):
-            if listens and os.readlink(path) == f"socket:[{listens[2]}]":
+            if listens and os.readlink(path) == f"socket:[{listens[1]}]":
                 process = path.split("/")[2]
                 return f"{read_text(f'/proc/{process}/comm').strip()}, process {process}"
-    return f"a program of user {listens[1]}" if listens else "another program"
+    return "another program"
 
 
 def port_is_free(port: int) -> bool:

@@ -7894,7 +7894,8 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
         named = [each for each in repositories if each.item in commits]
         repositories = [each.replace(commit=commits[each.item]) for each in named]
         known = {each.item for each in context.config().repositories}
-        unknown = [UnknownCheckout(each) for each in commits if each not in known]
+        if not context.arguments["filter"]:
+            unknown = [UnknownCheckout(each) for each in commits if each not in known]
     kind, owner = Worktree if git["layout"] == "worktrees" else Checkout, git["fork"]
     pull = PullRun(runner, repositories, context.jobs)
     context.stack.enter_context(pull.connections)

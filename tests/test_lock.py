@@ -203,6 +203,7 @@ def test_what_the_remote_does_not_give_and_what_the_config_lacks_fail_by_name(te
     assert "config does not have it" in result_of(run, "oca/gone@17.0")["message"]
     assert not (team.theirs.root / "oca/17.0/web").exists()
     assert statuses(team.locked(team.mine, code=1))[WEB] == "failed"
+    assert statuses(team.locked(team.mine, "-f", ITEMS[1])) == {ITEMS[1]: "ok"}
     # What the file does not name is not touched.
     team.move()
     team.lock.write_text(f"{lines[2]}\n")

@@ -7552,7 +7552,7 @@ def pick(kind: str, word: str, known: Collection[str], *command: str) -> str:
     if word.lower() in by_lower:
         return by_lower[word.lower()]
     near = nearest_words(word, known)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {listed([*known])}"
     fix = paste(*command, near[0]) if near and command else NO_FIX
     raise UsageError(f"There is no {kind} {word}; {hint}", fix)
 
@@ -7680,11 +7680,7 @@ def shared_config(runner: Runner, place: str) -> str:
     return text
 
 
-@cli_command(
-    "generate-config",
-    "tlc generate-config odoo-dev",
-    "tlc generate-config team/config.toml",
-)
+@cli_command("generate-config", "tlc generate-config odoo-dev", "tlc generate-config a/team.toml")
 @cli_argument(
     "profile",
     metavar="PROFILE|URL|PATH",
@@ -8021,14 +8017,15 @@ def prepare_database(context: Context, version: OdooVersion, words: Sequence[str
     settings, runner = context.settings, context.runner
     database = Database(settings, runner, version.config)
     ours = version.database if version.database in words else ""
-    done = database.as_role(DATABASE_LOOK.format(name=psql_literal(ours)))
+    script = DATABASE_LOOK.format(name=psql_literal(ours))
+    done = database.as_role(script)
     if not done.ok and database.own and not database.own.port_now():
         if not database.own.has_cluster or os.geteuid() == 0:
             raise TlcError("PostgreSQL is not set up", ENSURE)
         context.terminal.say("Starting PostgreSQL.")
         with code_root_lock(settings.code_root, runner, context.terminal):
             database.own.start()
-        done = database.as_role(DATABASE_LOOK.format(name=psql_literal(ours)))
+        done = database.as_role(script)
     if not done.ok:
         raise TlcError(DatabaseRole(database).login_cause(done), ENSURE)
     initialises = any(re.match(r"-i|--init(?:=|$)", word) for word in words)
@@ -8458,6 +8455,7 @@ def checkout_work(git: Git) -> Iterator[str]:
     if not (found.broken or found.absent):
         yield from index_work(git)
         if found.linked:
+            yield from ["locked (git worktree lock)"] * os.path.exists(f"{git.directory}/locked")
             reflog = git_tells(git, "rev-list", "--walk-reflogs", "HEAD")
             yield from unpublished_work(git, "HEAD", *reflog)
         else:
@@ -8726,20 +8724,6 @@ COMPLETIONS = {
 }
 
 
-class Completion(Record):
-    """Words that are offered: behind one of `flags` of `command`, or without flags at their place.
-
-    `command`: "" before there is one, "*" anywhere. `takes_word`: whether the flags take a word.
-    `listing`: where tlc keeps these words as the config is by now, see keep_words().
-    """
-
-    command: str
-    flags: tuple[str, ...]
-    words: Sequence[str]
-    takes_word: bool = False
-    listing: str = ""
-
-
 def keep_words(context: Context) -> None:
     """Keep the words of the config where the completion scripts look for them at each Tab."""
     with contextlib.suppress(ConfigError, OSError):
@@ -8752,50 +8736,49 @@ def keep_words(context: Context) -> None:
                 write_file(path, text)
 
 
-def list_completions() -> list[Completion]:
-    """Return all that can be completed, by the registry."""
+def list_completions() -> Iterator[tuple[str, Sequence[str], str, str, bool]]:
+    """Yield what can be completed: command, flags (none: an argument), words, listing, takes word.
+
+    The command is "" before there is one, and "*" anywhere. The listing has the words of the config
+    as it is by now, see keep_words().
+    """
     values = {"groups": [group.replace(" ", "-") for group in GROUPS]}
     listings = {"filter": "filter", "version": "versions", "versions": "versions"}
-    shown = [each.name for each in COMMANDS.values() if each.help_group]
-    found = [Completion("", (), shown)]
+    yield "", (), " ".join(each.name for each in COMMANDS.values() if each.help_group), "", False
     options = [("*", each) for each in GLOBAL_OPTIONS.items()]
     options += [(each.name, argument) for each in COMMANDS.values() for argument in each.arguments]
     asking = {"action": "help", "help": "show help"}
-    options.append(("", (("-h", "--help", "--version"), asking)))
-    for name, (names, told) in options:
-        last = names[-1].lstrip("-")
-        flags = names if names[0][0] == "-" else ()
+    for name, (names, told) in [*options, ("", (("-h", "--help", "--version"), asking))]:
+        last, flags = names[-1].lstrip("-"), names if names[0][0] == "-" else ()
         if (flags and not told.get("help")) or told.get("nargs") == "...":
             continue  # another name of an option, or another program's arguments
-        words, listing = told.get("choices") or values.get(last, []), listings.get(last, "")
-        takes_word = told.get("action", "append") == "append"
-        found.append(Completion(name, flags, words, takes_word, listing))
-    return found
+        words = " ".join(told.get("choices") or values.get(last, []))
+        yield name, flags, words, listings.get(last, ""), told.get("action", "append") == "append"
 
 
 @cli_command("completion", "tlc completion bash", "tlc completion fish", help_group="tlc itself")
 @cli_argument("shell", choices=list(COMPLETIONS), help="bash, zsh or fish")
 def cmd_completion(context: Context) -> str:
     """Print a completion script for bash, zsh or fish."""
-    kind, found = context.arguments["shell"], list_completions()
+    kind = context.arguments["shell"]
     keep_words(context)
     place, script = COMPLETIONS[kind]
     head = f"# tlc's completion for {kind}. To have it: tlc completion {kind} > {place}\n"
     if kind == "fish":
-        return head + script + "".join(map(fish_completion, found))
-    cases, plain, flags = [], {}, dict.fromkeys(["*", *COMMANDS, ""], "")
-    for each in found:
-        words = f'words="{" ".join(each.words)}" list={each.listing}'
-        flags[each.command] += "".join(f" {flag}" for flag in each.flags)
-        if not each.flags:
-            plain[each.command] = words
-        elif each.words or each.listing:
-            cases += [f"    {each.command}:{flag}) {words} ;;" for flag in each.flags]
+        return head + script + "".join(fish_completion(*each) for each in list_completions())
+    cases, plain, options = [], {}, dict.fromkeys(["*", *COMMANDS, ""], "")
+    for command, flags, words, listing, _ in list_completions():
+        offered = f'words="{words}" list={listing}'
+        options[command] += "".join(f" {flag}" for flag in flags)
+        if not flags:
+            plain[command] = offered
+        elif words or listing:
+            cases += [f"    {command}:{flag}) {offered} ;;" for flag in flags]
     for name in [*COMMANDS, ""]:
-        cases.append(f'    {name}:*) {plain.get(name, "")} options="{flags[name]}" ;;')
+        cases.append(f'    {name}:*) {plain.get(name, "")} options="{options[name]}" ;;')
     filled = {
         "@names@": "|".join(f":{name}" for name in COMMANDS),
-        "@globals@": flags["*"],
+        "@globals@": options["*"],
         "@cases@": "\n".join(cases),
     }
     for place, text in filled.items():
@@ -8803,20 +8786,18 @@ def cmd_completion(context: Context) -> str:
     return ("#compdef tlc\n" if kind == "zsh" else "") + head + script
 
 
-def fish_completion(each: Completion) -> str:
-    """Return the line of fish's script for these words."""
-    seen = f"__fish_seen_subcommand_from {each.command or ' '.join(COMMANDS)}"
-    where = {"*": "", "": f" -n 'not {seen}'"}.get(each.command, f" -n '{seen}'")
-    flags = "".join(
-        f" -l {flag[2:]}" if flag[1] == "-" else f" -s {flag[1:]}" for flag in each.flags
-    )
-    words = " ".join(each.words)
-    if each.listing:
+def fish_completion(
+    command: str, flags: Sequence[str], words: str, listing: str, takes_word: bool
+) -> str:
+    """Return the line of fish's script for what can be completed."""
+    seen = f"__fish_seen_subcommand_from {command or ' '.join(COMMANDS)}"
+    where = {"*": "", "": f" -n 'not {seen}'"}.get(command, f" -n '{seen}'")
+    named = "".join(f" -l {flag[2:]}" if flag[1] == "-" else f" -s {flag[1:]}" for flag in flags)
+    if listing:
         state = '(test -n "$XDG_STATE_HOME"; and echo $XDG_STATE_HOME; or echo ~/.local/state)'
-        path = f"{state}/tlc/completion/{each.listing}"
-        words = f"(cat {path} 2>/dev/null)"
-    offered = (" -x" if each.flags and each.takes_word else "") + f" -a '{words}'" * bool(words)
-    return f"complete -c tlc{where}{flags}{offered}\n"
+        words = f"(cat {state}/tlc/completion/{listing} 2>/dev/null)"
+    offered = (" -x" if flags and takes_word else "") + f" -a '{words}'" * bool(words)
+    return f"complete -c tlc{where}{named}{offered}\n"
 
 
 def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> int:

@@ -289,6 +289,14 @@ def test_a_store_with_work_stays(sandbox: Sandbox, name: str) -> None:
     assert place.exists() if isinstance(place, Path) else me.holds(name, place)
 
 
+def test_a_worktree_that_is_locked_stays(sandbox: Sandbox) -> None:
+    me = Team(sandbox, "worktrees", "one")
+    me.git("one", "worktree", "lock", str(me.at("one")))
+    me.declare("18.0")
+    assert statuses(me.yes("prune")) == {"oca/one@17.0": "kept"}
+    assert me.at("one").is_dir()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_version_that_comes_back_is_whole(sandbox: Sandbox, layout: str) -> None:
     me = Team(sandbox, layout, "one", "two")

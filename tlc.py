@@ -747,7 +747,9 @@ class Report:
         if not actions:
             yield "Nothing to do."
         for (_stage, action), group in actions.items():
-            yield style(action + (f" ({len(group)})" if len(group) > 1 else ""), "bold")
+            size = type(group[0].resource).size_of_batch([step.resource for step in group])
+            count = f" ({len(group)})" if len(group) > 1 else ""
+            yield style(action + count, "bold") + (f": {size}" if size else "")
             shown = group if full else group[:SHOWN]
             for step in shown:
                 yield f"  {step.resource.name}: {step.found.message}"
@@ -980,11 +982,12 @@ def raise_file_limit() -> None:
 class Manager(Record):
     """A package manager.
 
-    `install`: the command as a person types it; `options`: what tlc adds to that; `root`: True
-    where it must run as root. `query` lists what is installed, in words that are `present`, or is
-    asked about names and names those that are not, in words that are `absent`. `unknown`: its
-    message for a name it does not know; `busy`: that another one is at work; `unlock`: the fix
-    where that lasts. `update` fetches its lists, where no file is like the pattern `lists`.
+    `install`: the command as a person types it; `options`: what tlc adds to that, `lean` where no
+    more than is needed is wanted; `root`: True where it must run as root. `query` lists what is
+    installed, in words that are `present`, or is asked about names and names those that are not,
+    in words that are `absent`. `unknown`: its message for a name it does not know; `busy`: that
+    another one is at work; `unlock`: the fix where that lasts. `update` fetches its lists, where no
+    file is like the pattern `lists`.
     """
 
     install: tuple[str, ...]
@@ -992,6 +995,7 @@ class Manager(Record):
     unknown: str
     busy: str
     options: tuple[str, ...] = ()
+    lean: tuple[str, ...] = ()
     present: str = ""
     absent: str = ""
     update: tuple[str, ...] = ()
@@ -999,9 +1003,9 @@ class Manager(Record):
     unlock: Fix = NO_FIX
     root: bool = True
 
-    def installing(self, names: Sequence[str]) -> list[str]:
-        """Return the command that installs packages."""
-        return [*self.install, *self.options, "--", *names]
+    def installing(self, names: Sequence[str], lean: bool = False) -> list[str]:
+        """Return the command that installs packages; `lean`: no more than they need."""
+        return [*self.install, *(self.lean if lean else ()), *self.options, "--", *names]
 
 
 DPKG_QUERY = "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n"
@@ -1015,6 +1019,7 @@ MANAGERS = {
             "-oDpkg::Options::=--force-confdef",
             "-oDpkg::Options::=--force-confold",
         ),
+        lean=("--no-install-recommends",),
         query=("dpkg-query", "-W", "-f", DPKG_QUERY),
         present=r"(?m)^installed (.*)$",
         unknown=r"Unable to locate package (\S+)"
@@ -1331,17 +1336,19 @@ class Runner:
         holds: Sequence[int] = (),
         at_end: bool = False,
         patience: float = math.inf,
+        until: Callable[[], bool] = lambda: False,
+        echo: bool = False,
         pty: bool = False,
     ) -> Completed:
         """Run a program (argv[0]: its full path) in a session of its own, where it cannot ask.
 
         `env` is added to the environment; `stdin` is its input; `user` runs it, if another one.
         `on_line` gets each line of its output as it comes; with `log_as`, a name, so does the log.
-        With `terminal` it stays in this session and may ask on the terminal. `holds`: file
-        descriptors that it keeps open, so that a lock on them lasts as long as it does. `at_end`:
-        even when the run was stopped. `patience`: seconds after which it is ended where it has
-        said nothing at all. `pty`: its output is a terminal to it, so that it shows colours. Raises
-        Interrupted when the run was stopped, OSError when the program cannot be started.
+        With `terminal` it stays in this session and may ask there; with `echo` it is seen there.
+        `holds`: file descriptors that it keeps open, and so a lock on them. `at_end`: even when
+        the run was stopped. It is ended where it says nothing for `patience` seconds, or `until`
+        is true. `pty`: its output is a terminal to it, so that it shows colours. Raises
+        Interrupted when the run was stopped, OSError when it cannot be started.
         """
         if not at_end:
             self.pause(0)
@@ -1368,11 +1375,11 @@ class Runner:
             "pass_fds": holds,
         }
         child = Child(argv, stdin, terminal, options, self, pty)
-        output = child.communicate(each_line if on_line or log_as else None, at_end, patience)
-        seconds = time.monotonic() - started
+        tell = each_line if on_line or log_as else None
+        output = child.communicate(tell, at_end, patience, until, echo)
         # Names of files need not be UTF-8; surrogateescape brings them back as they were.
         out, err = (data.decode(errors="surrogateescape") for data in output)
-        done = Completed(argv, child.process.returncode, out, err, seconds)
+        done = Completed(argv, child.process.returncode, out, err, time.monotonic() - started)
         self._record(done, quoted, log_as)
         if not at_end:
             self.pause(0)
@@ -1448,6 +1455,7 @@ class Child:
         import subprocess
 
         self.runner, self.terminal = runner, terminal
+        self.before = group_members() if terminal else set()
         pipe = subprocess.PIPE
         ours, theirs = os.openpty() if pty else (-1, pipe)
         try:
@@ -1473,7 +1481,12 @@ class Child:
         return file
 
     def communicate(
-        self, on_line: Callable[[str], None] | None, at_end: bool, patience: float
+        self,
+        on_line: Callable[[str], None] | None,
+        at_end: bool,
+        patience: float,
+        until: Callable[[], bool],
+        echo: bool,
     ) -> tuple[bytes, bytes]:
         """Return its output and messages once it has ended; `at_end`: not ended with the run.
 
@@ -1482,7 +1495,8 @@ class Child:
         """
         import selectors
 
-        output = (Output(self.process.stdout, on_line), Output(self.process.stderr, on_line))
+        streams = (self.process.stdout, self.process.stderr)
+        output = [Output(stream, on_line, echo) for stream in streams]
         signalled = False
         deadline = time.monotonic() + patience
         with selectors.DefaultSelector() as selector:
@@ -1492,10 +1506,12 @@ class Child:
                 if time.monotonic() > deadline:
                     deadline = math.inf
                     self._end_if_silent(output)
+                if until():
+                    self.signal("SIGTERM", False)
                 if self.runner.stopped_at is not None and not at_end:
                     self.signal("SIGKILL" if self.runner.overdue else "SIGTERM", signalled)
                     signalled = True
-        if signalled:
+        if signalled or (self.terminal and self.runner.stopped_at is not None):
             self.signal("SIGKILL", False)  # what the group still holds
         return output[0].close(), output[1].close()
 
@@ -1531,7 +1547,10 @@ class Child:
             return
         number = getattr(signal, name)
         try:
-            if self.terminal:  # it is in our own process group
+            if self.terminal:  # it is in our own process group, with all that it started
+                for each in group_members() - self.before - {self.process.pid}:
+                    with contextlib.suppress(OSError):
+                        os.kill(each, number)
                 self.process.send_signal(number)
             else:
                 os.killpg(self.process.pid, number)
@@ -1545,11 +1564,21 @@ class Child:
             subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
+def group_members() -> set[int]:
+    """Return the processes of our own process group; none where there is no /proc."""
+    found = set()
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        with contextlib.suppress(OSError, ValueError):
+            if os.getpgid(int(name)) == os.getpgrp():
+                found.add(int(name))
+    return found
+
+
 class Output:
     """One stream of a child: what came, and each line of it told to `on_line` as it comes."""
 
-    def __init__(self, stream: Any, on_line: Callable[[str], None] | None) -> None:
-        self.stream, self.on_line = stream, on_line
+    def __init__(self, stream: Any, on_line: Callable[[str], None] | None, echo: bool) -> None:
+        self.stream, self.on_line, self.echo = stream, on_line, echo
         self.chunks: list[bytes] = []
         self.begun = b""  # the beginning of a line that is still to end
 
@@ -1560,6 +1589,8 @@ class Output:
         except OSError:  # a terminal that nobody writes to any more
             data = b""
         self.chunks.append(data)
+        if self.echo:
+            os.write(2, data)
         if self.on_line:
             *lines, self.begun = re.split(rb"[\r\n]", self.begun + data)
             self._tell(lines)
@@ -2542,6 +2573,11 @@ class Resource:
         """Return those of apply_batch()."""
         return [each for resource in resources for each in resource.privileged()]
 
+    @classmethod
+    def size_of_batch(cls, resources: Sequence[Self]) -> str:
+        """Return how much apply_batch() fetches and writes, for the plan; "" where unknown."""
+        return ""
+
 
 class Memo:
     """A look that many checks share, such as the list of installed packages."""
@@ -2663,10 +2699,12 @@ class Privilege:
     def __exit__(self, *_exception: object) -> None:
         self.ended.set()  # the refreshing; the ticket itself is the person's and stays
 
-    def obtain(self, terminal: Terminal, commands: Sequence[Privileged]) -> None:
+    def obtain(
+        self, terminal: Terminal, commands: Sequence[Privileged], needed: Sequence[Privileged]
+    ) -> None:
         """Make sure that `commands` will be allowed; ask once, and only on a terminal.
 
-        Raises SudoError with the commands to run by hand.
+        Raises SudoError with those that are `needed`, to run by hand.
         """
         import pwd
 
@@ -2683,11 +2721,11 @@ class Privilege:
                     self.runner.run([self.runner.which("sudo"), "-v"], terminal=True)
                 if not self.allows(user):
                     message = "sudo was refused, or needs a password and there is no terminal."
-                    raise SudoError(message, Fix(tuple(commands), joiner="\n"))
+                    raise SudoError(message, Fix(tuple(needed), joiner="\n"))
         except ExecutableNotFoundError as error:
             by_root = tuple(
                 Privileged("", (*prefix, *each.argv), each.note)
-                for each in commands
+                for each in needed
                 for prefix in [() if each.user == "root" else ("runuser", "-u", each.user, "--")]
             )
             wrong = f"{error.message} Without it, as root:"
@@ -2759,6 +2797,16 @@ def privileged_commands(steps: Sequence[Step]) -> list[Privileged]:
     groups = [[step.resource for step in group] for group in batches(steps)]
     found = [each for group in groups for each in type(group[0]).privileged_batch(group)]
     return list({each.render(): each for each in found}.values())
+
+
+def results_without_sudo(refused: SudoError, group: Sequence[Step]) -> list[TaskResult]:
+    """Return the results where sudo was refused: what one can work without is no failure."""
+    fix = Fix(tuple(privileged_commands(group)), joiner="\n")
+    failed, skipped = (
+        TaskResult("failed", refused.message, fix),
+        TaskResult("skipped", refused.message),
+    )
+    return [skipped if step.resource.optional else failed for step in group]
 
 
 def look_ahead(steps: dict[Stage, Sequence[Step]]) -> dict[Stage, Sequence[Step]]:
@@ -3023,13 +3071,14 @@ class Engine(Inspector):
         # What needs a stage that may not come about asks for nothing beforehand.
         unsure = {step.stage.name for step in todo if step.action == LATER_ACTION}
         sure = [step for step in todo if not unsure & set(step.stage.needs)]
-        commands = privileged_commands(sure)
-        if not commands:
+        needed = privileged_commands([each for each in sure if not each.resource.optional])
+        if not (commands := privileged_commands(sure)):
             return
         try:
-            self.stack.enter_context(Privilege(self.runner)).obtain(self.terminal, commands)
+            sudo = self.stack.enter_context(Privilege(self.runner))
+            sudo.obtain(self.terminal, commands, needed)
         except SudoError as error:
-            if all(privileged_commands(group) for group in batches(todo)):
+            if needed and all(privileged_commands(group) for group in batches(todo)):
                 raise
             self.sudo_refused = error
 
@@ -3114,8 +3163,8 @@ class Engine(Inspector):
         task = Task(self.force, terminal, functools.partial(progress.update, name))
 
         def work() -> Sequence[TaskResult]:
-            if self.sudo_refused and (commands := privileged_commands(group)):
-                raise SudoError(self.sudo_refused.message, Fix(tuple(commands), joiner="\n"))
+            if self.sudo_refused and privileged_commands(group):
+                return results_without_sudo(self.sudo_refused, group)
             results = type(resources[0]).apply_batch(resources, task)
             if len(results) != len(resources):
                 raise AssertionError(f"{len(results)} results for {len(resources)} resources")
@@ -4948,6 +4997,12 @@ class CheckoutStatus(Place):
 
 DOWNLOAD_LIMIT = 10_000_000  # bytes; an installer script or a key is far smaller
 DOWNLOAD_TIME = 60.0  # seconds in all
+TOO_MUCH = "{} is larger than {:,} bytes, or far slower than usual"
+# What fetches a script, into a file. curl follows redirects, wget would follow them to http.
+FETCHERS = {
+    "curl": "-fsSL --netrc --proto =https --connect-timeout 15 -o",
+    "wget": "--no-config -nv -S --max-redirect=0 --timeout=15 --tries=1 -O",
+}
 LOCK_WAIT = 600  # seconds to wait for another package manager; upgrading a system takes minutes
 
 INSTALL_TOOLS = paste("tlc", "install-tools")
@@ -4963,11 +5018,11 @@ UV_INSTALLER = "https://astral.sh/uv/install.sh"
 # release knows: Debian renames some from release to release.
 DEFAULT_PACKAGES = {
     "apt-get": (
-        "git gcc build-essential pkg-config libsasl2-dev libldap2-dev|libldap-dev libssl-dev "
-        "libffi-dev libxml2-dev libxslt1-dev|libxslt-dev zlib1g-dev libjpeg-dev libpq-dev "
-        "libsass-dev libgeos-dev libxmlsec1-dev libxmlsec1-openssl libzbar0|libzbar0t64 "
-        "libzbar-dev libcairo2 libcups2-dev fontconfig graphviz ghostscript "
-        "gsfonts|fonts-urw-base35 poppler-utils postgresql postgresql-client"
+        "git ca-certificates openssh-client gcc build-essential pkg-config libsasl2-dev "
+        "libldap2-dev|libldap-dev libssl-dev libffi-dev libxml2-dev libxslt1-dev|libxslt-dev "
+        "zlib1g-dev libjpeg-dev libpq-dev libsass-dev libgeos-dev libxmlsec1-dev "
+        "libxmlsec1-openssl libzbar0|libzbar0t64 libzbar-dev libcairo2 libcups2-dev fontconfig "
+        "graphviz ghostscript gsfonts|fonts-urw-base35 poppler-utils postgresql postgresql-client"
     ),
     "dnf": (
         "git gcc gcc-c++ make openldap-devel cyrus-sasl-devel openssl-devel libffi-devel "
@@ -4985,18 +5040,11 @@ DEFAULT_PACKAGES = {
 
 # What a package manager says when it cannot install; none of it is one package's fault. Tried
 # with apt 2.2 to 3.0, npm 11, pacman 6 and dnf 4.
-NO_INDEX = "the package index cannot be reached"
-ONCE_ONLINE = INSTALL_TOOLS.noted("once the network is back")
 INSTALL_CAUSES = (
     Cause(
-        r"Conflicting values set for option Signed-By",
+        r"Conflicting values set for option Signed-By(?: regarding source (\S+))?",
         "two apt sources for one archive name different keys",
-        paste("grep", "-r", "Signed-By", "/etc/apt/sources.list.d"),
-    ),
-    Cause(
-        r"dpkg was interrupted",
-        "an installation was cut off",
-        paste_as("root", "dpkg", "--configure", "-a"),
+        by_hand("remove one of the files in /etc/apt/sources.list.d that name {0}"),
     ),
     Cause(
         r"Unmet dependencies\. Try",
@@ -5019,15 +5067,10 @@ INSTALL_CAUSES = (
         paste_as("root", "pacman", "-Syu"),
     ),
     Cause(
-        r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error",
-        NO_INDEX,
-        ONCE_ONLINE,
-    ),
-    Cause(
-        r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download metadata"
-        r"|error sending request",
-        NO_INDEX,
-        ONCE_ONLINE,
+        r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error"
+        r"|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download|error sending request",
+        "the package index cannot be reached",
+        INSTALL_TOOLS.noted("once the network is back"),
     ),
 )
 UNKNOWN_PACKAGE = TaskResult(
@@ -5037,18 +5080,17 @@ UNKNOWN_PACKAGE = TaskResult(
 # apt sources tlc can add -> the parts of deb822 (sources.list(5)), and their keys' fingerprints.
 # PGDG: https://wiki.postgresql.org/wiki/Apt; paths as its script apt.postgresql.org.sh has them.
 PGDG = {
-    "host": "apt.postgresql.org",
     "uri": "https://apt.postgresql.org/pub/repos/apt",
     "suite": "{codename}-pgdg",
     "key_url": "https://www.postgresql.org/media/keys/ACCC4CF8.asc",
     "key_path": "/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc",
     "path": "/etc/apt/sources.list.d/pgdg.sources",
     "fingerprints": "B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8",
+    "command": "install-tools",
 }
 # GitHub CLI: https://github.com/cli/cli/blob/trunk/docs/install_linux.md; its key of 2022 has
 # ended, the second is its successor.
 GITHUB_CLI = {
-    "host": "cli.github.com",
     "uri": "https://cli.github.com/packages",
     "suite": "stable",
     "key_url": "https://cli.github.com/packages/githubcli-archive-keyring.gpg",
@@ -5056,6 +5098,7 @@ GITHUB_CLI = {
     "path": "/etc/apt/sources.list.d/github-cli.sources",
     "fingerprints": "2C6106201985B60E6C7AC87323F3D4EA75716059"
     " 7F38BBB59D064DBCB3D84D725612B36462313325",
+    "command": "bootstrap --only gh",
 }
 
 # wkhtmltopdf with patched Qt, as its project has packaged it last: release of Debian or Ubuntu ->
@@ -5063,9 +5106,7 @@ GITHUB_CLI = {
 # Dockerfiles have alike, Odoo's own among them.
 PATCHED = "with patched qt"
 WKHTMLTOX_PAGE = "https://github.com/wkhtmltopdf/packaging/releases"
-WKHTMLTOX_URL = f"{WKHTMLTOX_PAGE}/download"
-WKHTMLTOX_PACKAGE = "wkhtmltox"
-WKHTMLTOX_RELEASE = "0.12.6.1-3"
+WKHTMLTOX_URL = f"{WKHTMLTOX_PAGE}/download/0.12.6.1-3"
 WKHTMLTOX_BUILDS = {
     "bookworm": "bookworm",
     "trixie": "bookworm",
@@ -5084,56 +5125,96 @@ WKHTMLTOX_CHECKSUMS = {
 GITHUB_KEY = (
     "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 )
-GITHUB_FINGERPRINTS = (
+GITHUB_FINGERPRINTS = {
     "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",  # Ed25519
     "SHA256:p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",  # ECDSA
     "SHA256:uNiVztksCsDhcc0u9e8BujQXVUpKZIDTMczCvj3tD2s",  # RSA
-)
+}
 
 
 def download(url: str, runner: Runner, limit: int = DOWNLOAD_LIMIT) -> bytes:
     """Return what is at an https address; each redirect must lead to https too.
 
     `limit`: of its bytes, and of the time, with DOWNLOAD_TIME for DOWNLOAD_LIMIT.
-    Not by curl or wget: a bare machine has neither, and wget follows a redirect to http.
     Raises TlcError, Interrupted.
     """
     import http.client
-    import urllib.error
     import urllib.request
 
     class HttpsOnly(urllib.request.HTTPRedirectHandler):
-        def redirect_request(
-            self, request: Any, file: Any, code: int, message: str, headers: Any, to: str
-        ) -> Any:
-            if not to.lower().startswith("https://"):
-                raise TlcError(f"{url} leads to {to}, which is not https")
-            return super().redirect_request(request, file, code, message, headers, to)
+        def redirect_request(self, request: Any, *told: Any) -> Any:
+            need_https(told[-1])
+            return super().redirect_request(request, *told)
 
-    if not url.lower().startswith("https://"):
-        raise TlcError(f"{url} is not an https:// address")
-    seconds, size, chunks = DOWNLOAD_TIME * limit / DOWNLOAD_LIMIT, 0, []
-    deadline = time.monotonic() + seconds
-    by_curl = paste("curl", "-fsSL", url)
+    need_https(url)
+    content, deadline = bytearray(), time.monotonic() + DOWNLOAD_TIME * limit / DOWNLOAD_LIMIT
     try:
         with urllib.request.build_opener(HttpsOnly).open(url, timeout=15) as response:
             while chunk := response.read1(65536):
-                chunks.append(chunk)
-                size += len(chunk)
+                content += chunk
                 runner.pause(0)
-                if size > limit or time.monotonic() > deadline:
-                    limits = f"{limit:,} bytes, or slower than {seconds:.0f} s"
-                    raise TlcError(f"{url} is larger than {limits}")
+                if len(content) > limit or time.monotonic() > deadline:
+                    raise TlcError(TOO_MUCH.format(url, limit))
             if response.length:  # bytes still to come
-                raise TlcError(f"{url} was cut off", by_curl)
-    except urllib.error.HTTPError as error:
-        raise TlcError(f"{url}: {error.code} {error.reason}", by_curl) from None
-    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+                raise TlcError(f"{url} was cut off")
+    except (http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        reason = getattr(reason, "strerror", None) or reason
-        fix = by_curl.noted("says more")
-        raise TlcError(f"{url} cannot be fetched: {reason}", fix) from None
-    return b"".join(chunks)
+        reason = str(error) if hasattr(error, "code") else getattr(reason, "strerror", reason)
+        raise TlcError(f"{url} cannot be fetched: {reason}") from None
+    return bytes(content)
+
+
+def need_https(url: str) -> None:
+    """Raise TlcError where an address is not https."""
+    if not url.lower().startswith("https://"):
+        raise TlcError(f"not https: {url}")
+
+
+def fetch(url: str, directory: str, runner: Runner) -> str:
+    """Return the file with a script that is fetched by curl, else by wget, else as by download().
+
+    Some hosts refuse Python's user agent, or ask for a login. Raises TlcError, Interrupted.
+    """
+    import urllib.parse
+
+    path, at = os.path.join(directory, "script.sh"), url
+    program = next(filter(runner.has, FETCHERS), "")
+    deadline = time.monotonic() + DOWNLOAD_TIME
+    if not program:
+        with open(path, "wb") as file:
+            file.write(download(url, runner))
+        return path
+
+    def too_much() -> bool:
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+        return size > DOWNLOAD_LIMIT or time.monotonic() > deadline
+
+    for _ in range(10):
+        need_https(at)
+        words = [runner.which(program), *FETCHERS[program].split(), path, "--", at]
+        done = runner.run(words, until=too_much)
+        if too_much():
+            raise TlcError(TOO_MUCH.format(url, DOWNLOAD_LIMIT))
+        if done.ok:
+            return path
+        if not (moved := re.findall(r"(?mi)^ +Location: (\S+)", done.err)):
+            break
+        at = urllib.parse.urljoin(at, moved[-1])
+    said = [line for line in done.err.splitlines() if line[:1].strip()]  # headers are indented
+    wrong = said[-1] if said else f"{program} ended with exit code {done.code}"
+    raise TlcError(f"{url} cannot be fetched: {wrong}")
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[str]:
+    """Hold a temporary directory, which is removed whatever happens."""
+    import tempfile
+
+    directory = tempfile.mkdtemp(prefix="tlc-")
+    try:
+        yield directory
+    finally:
+        remove(directory)
 
 
 def read_text(path: str) -> str:
@@ -5146,8 +5227,7 @@ def read_text(path: str) -> str:
 def unarmoured(keys: bytes) -> list[bytes]:
     """Return the blocks of an OpenPGP file, armoured (RFC 4880, 6.2) or not, in binary.
 
-    Raises ValueError for a text that is more than armoured public keys: apt might find a key
-    where this does not.
+    Raises ValueError for more than armoured public keys: apt might find a key where this does not.
     """
     import base64
 
@@ -5173,18 +5253,15 @@ def packets(data: bytes) -> Iterator[tuple[int, bytes]]:
             kind, size, head = tag & 0x3F, octet, 2
             if octet == 255:
                 size, head = int.from_bytes(data[at + 2 : at + 6], "big"), 6
-            elif octet >= 224:
-                raise ValueError("a packet of partial lengths")
             elif octet >= 192:
                 size, head = (octet - 192) * 256 + data[at + 2] + 192, 3
         else:
-            if tag & 3 == 3:
-                raise ValueError("a packet of indeterminate length")
             kind, head = tag >> 2 & 0xF, 1 + (1 << (tag & 3))
             size = int.from_bytes(data[at + 1 : at + head], "big")
         packet = data[at + head : at + head + size]
-        if len(packet) != size:
-            raise ValueError("it is cut off")
+        # 224 to 254 begin a packet of partial lengths; 3 is a length that is not told.
+        if len(packet) != size or (224 <= octet < 255 if tag & 0x40 else tag & 3 == 3):
+            raise ValueError("it is cut off, or of no known length")
         yield kind, packet
         at += head + size
 
@@ -5286,8 +5363,7 @@ class Packages:
         """
         environ = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
         environ["HOMEBREW_NO_AUTO_UPDATE"] = "1"
-        deadline = time.monotonic() + LOCK_WAIT
-        waiting = ""
+        deadline, waiting = time.monotonic() + LOCK_WAIT, ""
         while True:
             done = self.runner.run(
                 [self.runner.which(words[0]), *words[1:]],
@@ -5321,17 +5397,29 @@ class Packages:
         # expression.
         words = (self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names)
         known = set(re.findall(r"(?m)^Package: (\S+)$", self.runner.run(words).out))
-
-        def is_known(name: str) -> bool:
-            return bare_name(name).partition(":")[0] in known  # libpq5:amd64
-
-        found = {}
+        found: dict[str, str] = {}
         for spec in specs:
-            name = next(filter(is_known, spec.split("|")), spec.partition("|")[0])
+            bare = {name: bare_name(name) for name in spec.split("|")}
+            there = [name for name in bare if bare[name].partition(":")[0] in known]  # libpq5:amd64
             # A name that only others provide is known to `install` alone.
-            if is_known(name) or not set(".+") & set(bare_name(name)):
-                found[spec] = name
+            there += [name for name in bare if not set(".+") & set(bare[name])]
+            if there:
+                found[spec] = there[0]
         return found
+
+    def size(self, specs: Sequence[str]) -> str:
+        """Return what apt's simulation says of an installation; "" where it cannot tell."""
+        if self.name != "apt-get":
+            return ""
+        names = self.known_names(specs).values()
+        words = ["install", "--assume-no", "-oDebug::NoLocking=1", *self.manager.lean, "--", *names]
+        done = self.runner.run([self.runner.which("apt-get"), *words], env={"LC_ALL": "C.UTF-8"})
+        told = (
+            r"(\d+) newly installed[\s\S]*Need to get ([\d.,]+ \w+)"
+            r"[\s\S]*After this operation, ([\d.,]+ \w+) of additional"
+        )
+        match = re.search(told, done.out)
+        return "{} in all, {} to download, {} on disk".format(*match.groups()) if match else ""
 
 
 class SystemPackage(Resource):
@@ -5339,6 +5427,7 @@ class SystemPackage(Resource):
 
     kind = "package"
     batch = "all"
+    lean = True
     fix: Fix = INSTALL_TOOLS
 
     def __init__(self, name: str, packages: Packages) -> None:
@@ -5359,7 +5448,7 @@ class SystemPackage(Resource):
         names = packages.known_names([resource.package for resource in resources])
 
         def install(some: Sequence[str]) -> Completed:
-            return packages.run(manager.installing(some), task)
+            return packages.run(manager.installing(some, cls.lean), task)
 
         results = install_together(list(names.values()), install, manager.unknown)
         if any(result.status == "failed" for result in results.values()):
@@ -5374,35 +5463,42 @@ class SystemPackage(Resource):
     def privileged_batch(cls, resources: Sequence[Self]) -> list[Privileged]:
         packages = resources[0].packages
         names = [resource.package.partition("|")[0] for resource in resources]
-        install = packages.manager.installing(names)
+        install = packages.manager.installing(names, cls.lean)
         return packages.privileged(*packages.preparations, install)
+
+    @classmethod
+    def size_of_batch(cls, resources: Sequence[Self]) -> str:
+        return resources[0].packages.size([resource.package for resource in resources])
 
 
 class Program(SystemPackage):
-    """A program to be on PATH, from the system's packages. `optional`: tlc works without."""
+    """A program to be on PATH, from the system's packages. `note`: see give_up(); "": needed."""
 
     kind = "program"
+    lean = False  # git is of little use without ssh and certificates
 
-    def __init__(self, name: str, packages: Packages, optional: bool = False) -> None:
+    def __init__(self, name: str, packages: Packages, note: str = "") -> None:
         super().__init__(name, packages)
-        self.optional, self.fix = optional, paste("tlc", "bootstrap", "--only", name)
+        self.note, self.optional = note, bool(note)
+        self.fix = try_again(note, "tlc", "bootstrap", "--only", name)
         self.package = program_package(name)
 
     def check(self) -> CheckResult:
         try:
             return ok(self.packages.runner.version_of(self.name))
         except ExecutableNotFoundError as error:
-            status = CheckStatus.WARN if self.optional else CheckStatus.FAIL
-            return CheckResult(status, error.message, "install programs")
+            if tried := read_text(self.note):
+                return warn(f"{error.message} It was not to be had: {tried}")
+            return missing("install programs", error.message)
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
         results = super().apply_batch(resources, task)
         return [
-            result.replace(status="skipped", fix=NO_FIX)
-            if resource.optional and result.status == "failed"
+            give_up(each.note, result.message)
+            if each.optional and result.status == "failed"
             else result
-            for resource, result in zip(resources, results, strict=True)
+            for each, result in zip(resources, results, strict=True)
         ]
 
 
@@ -5414,33 +5510,23 @@ class PatchedWkhtmltopdf(Resource):
 
     kind = "package"
     in_doctor = False  # which looks at any system's
-    fix: Fix = INSTALL_TOOLS
+    optional = True
 
-    def __init__(self, packages: Packages) -> None:
+    def __init__(self, packages: Packages, note: str) -> None:
         super().__init__("wkhtmltopdf")
-        self.packages = packages
-
-    @functools.cached_property
-    def build(self) -> str:
-        """The build for this machine, such as "bookworm_amd64", "" where there is none."""
-        import platform
-
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
-        build = f"{WKHTMLTOX_BUILDS.get(get_os_info().codename, '')}_{machine}"
-        return build if build in WKHTMLTOX_CHECKSUMS else ""
+        self.packages, self.note = packages, note
 
     def check(self) -> CheckResult:
         found = wkhtmltopdf_version(self.packages.runner)
         if PATCHED in found:
             return ok(found)
         message = f"{found or 'not installed'}: PDFs of Odoo's need one with patched Qt"
-        if not self.build:
-            return warn(message, by_hand(f"get the build for your system from {WKHTMLTOX_PAGE}"))
-        return warn(message, action="install wkhtmltopdf with patched Qt")
+        action = "" if os.path.exists(self.note) else "install wkhtmltopdf with patched Qt"
+        return warn(message, action=action)
 
     def install_command(self, directory: str) -> list[str]:
         """Return the command that installs the package in a directory."""
-        name = f"wkhtmltox_{WKHTMLTOX_RELEASE}.{self.build}.deb"
+        name = f"wkhtmltox_0.12.6.1-3.{wkhtmltox_build()}.deb"
         return self.packages.manager.installing([os.path.join(directory, name)])
 
     def privileged(self) -> list[Privileged]:
@@ -5449,37 +5535,44 @@ class PatchedWkhtmltopdf(Resource):
 
     def apply(self, task: Task) -> TaskResult:
         import hashlib
-        import tempfile
 
         packages, runner = self.packages, self.packages.runner
-        name = os.path.basename(self.install_command("")[-1])
+        name = self.install_command("")[-1]
         task.report("fetching")
         try:
-            content = download(f"{WKHTMLTOX_URL}/{WKHTMLTOX_RELEASE}/{name}", runner, 50_000_000)
+            content = download(f"{WKHTMLTOX_URL}/{name}", runner, 50_000_000)
         except TlcError as error:
-            return TaskResult("skipped", error.message, error.fix)
-        wanted = WKHTMLTOX_CHECKSUMS[self.build]
+            return give_up(self.note, error.message)
+        wanted = WKHTMLTOX_CHECKSUMS[wkhtmltox_build()]
         kind = "sha256" if len(wanted) == 64 else "sha1"
         if hashlib.new(kind, content, usedforsecurity=False).hexdigest() != wanted:
             return TaskResult("failed", f"not installed: checksum mismatch of {name}")
-        with tempfile.TemporaryDirectory(prefix="tlc-") as directory:
+        with scratch() as directory:
             os.chmod(directory, 0o755)  # noqa: S103  apt reads it as a user of its own
             *_, path = words = self.install_command(directory)
             with open(path, "wb") as file:
                 file.write(content)
             asked = (runner.which("dpkg-deb"), "--field", path, "Package")
-            if runner.run(asked).out.strip() != WKHTMLTOX_PACKAGE:
+            if runner.run(asked).out.strip() != "wkhtmltox":
                 return TaskResult("failed", f"not installed: {name} holds another package")
-            for each in packages.preparations:
-                packages.run(each, task)
-            done = packages.run(words, task)
+            for each in (*packages.preparations, words):
+                done = packages.run(each, task)
         if not done.ok:
             # One that was unpacked and not set up would stop each call of apt-get.
-            query = (runner.which("dpkg-query"), "-W", "-f", "${db:Status-Status}")
-            if runner.run([*query, WKHTMLTOX_PACKAGE]).out not in ("", "not-installed"):
-                packages.run(["dpkg", "--purge", WKHTMLTOX_PACKAGE], task)
-            return install_failure(done).replace(status="skipped")
+            query = (runner.which("dpkg-query"), "-W", "-f", "${db:Status-Status}", "wkhtmltox")
+            if runner.run(query).out not in ("", "not-installed"):
+                packages.run(["dpkg", "--purge", "wkhtmltox"], task)
+            return give_up(self.note, f"apt refuses it: {install_failure(done).message}")
         return TaskResult("changed", wkhtmltopdf_version(runner) or "installed")
+
+
+def wkhtmltox_build() -> str:
+    """Return the build for this machine, such as "bookworm_amd64", "" where there is none."""
+    import platform
+
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
+    build = f"{WKHTMLTOX_BUILDS.get(get_os_info().codename, '')}_{machine}"
+    return build if build in WKHTMLTOX_CHECKSUMS else ""
 
 
 def wkhtmltopdf_version(runner: Runner) -> str:
@@ -5487,6 +5580,17 @@ def wkhtmltopdf_version(runner: Runner) -> str:
     if not runner.has("wkhtmltopdf"):
         return ""
     return runner.run([runner.which("wkhtmltopdf"), "--version"]).out.strip()
+
+
+def give_up(note: str, why: str) -> TaskResult:
+    """Return the result for what can be done without; a note has later runs not try again."""
+    write_file(note, why)
+    return TaskResult("skipped", why)
+
+
+def try_again(note: str, *words: str) -> Fix:
+    """Return the fix that tries again, by a command, what a note of give_up() is about."""
+    return paste("rm", note).then(*words) if os.path.exists(note) else paste(*words)
 
 
 class UnknownSystem(Resource):
@@ -5511,6 +5615,7 @@ class AptSource(Resource):
     """
 
     kind = "apt source"
+    optional = True
 
     def __init__(
         self,
@@ -5518,10 +5623,11 @@ class AptSource(Resource):
         source: Mapping[str, str],
         packages: Packages,
         not_needed: Callable[[], str],
-        fix: Fix,
+        note: str,
     ) -> None:
         super().__init__(name)
-        self.source, self.packages, self.not_needed, self.fix = source, packages, not_needed, fix
+        self.source, self.packages, self.not_needed = source, packages, not_needed
+        self.note, self.fix = note, try_again(note, "tlc", *source["command"].split())
 
     def check(self) -> CheckResult:
         if place := self.configured():
@@ -5530,60 +5636,46 @@ class AptSource(Resource):
             return ok(f"not needed: {reason}")
         if not get_os_info().codename:
             return warn("not added: os-release names no release of Debian or Ubuntu")
-        return warn("not configured", action="add the apt source")
+        tried = read_text(self.note)
+        action = "" if tried else "add the apt source"
+        return warn(tried or f"not configured: {self.source['uri']}", action=action)
 
     def configured(self) -> str:
         """Return the file that names the archive already, "" for none.
 
         Two sources for one archive that name different keys stop apt altogether.
         """
+        host = self.source["uri"].split("/")[2]
+        named = rf"(?m)^[^#\n]*{re.escape(host)}"
         places = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
-        for place in places:
-            if place.endswith((".list", ".sources")) and os.path.isfile(place):  # as apt does
-                with open(place, encoding="utf-8", errors="replace") as file:
-                    if any(self.source["host"] in line.partition("#")[0] for line in file):
-                        return place
-        return ""
+        read = (place for place in places if place.endswith((".list", ".sources")))  # as apt does
+        return next((place for place in read if re.search(named, read_text(place))), "")
 
     def commands(self, directory: str) -> list[list[str]]:
         """Return the commands that add it, with the files to install in `directory`."""
-        files = [self.source["key_path"], self.source["path"]]
-        copies = [os.path.join(directory, os.path.basename(file)) for file in files]
+        files = (self.source["key_path"], self.source["path"])
         # Of this source alone: another one that is down is not this one's fault. A host that
         # cannot be reached is no error to apt otherwise.
         options = (
-            f"Dir::Etc::SourceList={self.source['path']}",
-            "Dir::Etc::SourceParts=-",
-            "APT::Get::List-Cleanup=0",
-            "APT::Update::Error-Mode=any",
+            f"-oDir::Etc::SourceList={files[1]} -oDir::Etc::SourceParts=- "
+            "-oAPT::Get::List-Cleanup=0 -oAPT::Update::Error-Mode=any"
         )
-        return [
-            *(
-                ["install", "-D", "-m", "644", each, file]
-                for each, file in zip(copies, files, strict=True)
-            ),
-            ["apt-get", "update", *(word for option in options for word in ("-o", option))],
-        ]
+        install = ("install", "-D", "-m", "644")
+        copies = [[*install, os.path.join(directory, os.path.basename(f)), f] for f in files]
+        return [*copies, ["apt-get", "update", *options.split()]]
 
     def privileged(self) -> list[Privileged]:
-        key, source, update = self.packages.privileged(*self.commands(""))
-        # The files' contents, for who must do it by hand.
-        fields = "; ".join(f"{name}: {value}" for name, value in self.fields().items())
-        where = f"from {self.source['key_url']}"
-        return [key.replace(note=where), source.replace(note=fields), update]
+        return self.packages.privileged(*self.commands(""))
 
-    def fields(self) -> dict[str, str]:
+    def text(self) -> str:
         """Return the source in the words of sources.list(5)."""
-        runner = self.packages.runner
-        machine = [runner.which("dpkg"), "--print-architecture"] if runner.has("dpkg") else []
-        return {
-            "Types": "deb",
-            "URIs": self.source["uri"],
-            "Suites": self.source["suite"].format(codename=get_os_info().codename),
-            "Components": "main",
-            "Architectures": runner.run(machine).out.strip() if machine else "",
-            "Signed-By": self.source["key_path"],
-        }
+        asked = [self.packages.runner.which("dpkg"), "--print-architecture"]
+        return (
+            f"Types: deb\nURIs: {self.source['uri']}\n"
+            f"Suites: {self.source['suite'].format(codename=get_os_info().codename)}\n"
+            f"Components: main\nArchitectures: {self.packages.runner.run(asked).out.strip()}\n"
+            f"Signed-By: {self.source['key_path']}\n"
+        )
 
     def fetch_key(self) -> bytes:
         """Return the signing key. Raises TlcError where it is none of the published ones."""
@@ -5598,42 +5690,28 @@ class AptSource(Resource):
         return key
 
     def apply(self, task: Task) -> TaskResult:
-        import tempfile
-
-        serves = "using the distribution's packages"
+        runner, serves = self.packages.runner, "using the distribution's packages"
         try:
             key = self.fetch_key()
         except TlcError as error:
-            return TaskResult("skipped", f"{error}; {serves}")
-        text = "".join(f"{name}: {value}\n" for name, value in self.fields().items())
-        files = {self.source["key_path"]: key, self.source["path"]: text.encode()}
-        with tempfile.TemporaryDirectory(prefix="tlc-") as directory:
+            return give_up(self.note, f"{error}; {serves}")
+        files = {self.source["key_path"]: key, self.source["path"]: self.text().encode()}
+        ours = [path for path in files if not os.path.exists(path)]
+        rejected = "interrupted"
+        with scratch() as directory:
             for path, content in files.items():
                 with open(os.path.join(directory, os.path.basename(path)), "wb") as file:
                     file.write(content)
-            ours = [path for path in files if not os.path.exists(path)]
-            rejected = self.add(directory, ours, task)
+            try:
+                done = (self.packages.run(words, task) for words in self.commands(directory))
+                rejected = next((each.complaint for each in done if not each.ok), "")
+            finally:
+                if rejected:
+                    runner.run([runner.which("rm"), "-f", *ours], user="root", at_end=True)
         if rejected:
             wrong = f"apt rejected the source ({rejected}), so it was removed; {serves}"
-            return TaskResult("skipped", wrong)
+            return give_up(self.note, wrong)
         return TaskResult("changed", f"added: {self.source['path']}")
-
-    def add(self, directory: str, ours: Sequence[str], task: Task) -> str:
-        """Install the files and fetch the lists; return apt's complaint, "" for none.
-
-        `ours`: the files that are removed again where that fails or is interrupted.
-        """
-        runner, added = self.packages.runner, False
-        try:
-            for words in self.commands(directory):
-                done = self.packages.run(words, task)
-                if not done.ok:
-                    return done.complaint
-            added = True
-            return ""
-        finally:
-            if not added:
-                runner.run([runner.which("rm"), "-f", *ours], user="root", at_end=True)
 
 
 class Uv(Resource):
@@ -5652,17 +5730,16 @@ class Uv(Resource):
         try:
             return ok(self.runner.version_of("uv"))
         except ExecutableNotFoundError as error:
-            package = self.venv_package()
-            needs = f", which needs {package}" if package else ""
-            fallback = f" (fallback if {UV_INSTALLER} is unreachable: uv's wheel{needs})"
-            action = f"install uv into {tilde(self.directory)}"
-            return missing(action, error.message + fallback)
+            action = f"install uv into {tilde(self.directory)}, from astral.sh, else from PyPI"
+            return missing(action, error.message)
 
     def apply(self, task: Task) -> TaskResult:
+        run = functools.partial(self.runner.run, on_line=task.report, log_as="uv")
+        environ = {"UV_INSTALL_DIR": self.directory, "UV_NO_MODIFY_PATH": "1"}
         try:
-            script = download(UV_INSTALLER, self.runner)
-            environ = {"UV_INSTALL_DIR": self.directory, "UV_NO_MODIFY_PATH": "1"}
-            done = run_script(script, self.runner, task, "uv", environ)
+            with scratch() as directory:
+                script = fetch(UV_INSTALLER, directory, self.runner)
+                done = run(["/bin/sh", script], env=environ, cwd=directory)
             if done.ok and self.runner.has("uv"):
                 return self.result("")
             why = f"its installer ended with exit code {done.code}"
@@ -5678,7 +5755,7 @@ class Uv(Resource):
         os.makedirs(os.path.dirname(self.venv), mode=0o700, exist_ok=True)
         for words in ([sys.executable, "-m", "venv", "--clear", self.venv], pip):
             # pip.conf may say otherwise, for the person's own installations.
-            done = self.runner.run(words, env={"PIP_USER": "0"}, on_line=task.report, log_as="uv")
+            done = run(words, env={"PIP_USER": "0"})
             if not done.ok:
                 remove(self.venv)
                 fix = by_hand(f"install uv, see {UV_INSTALLER}")
@@ -5709,11 +5786,9 @@ class Uv(Resource):
         """Return the package of what Debian leaves out of its Python, "" where that is there."""
         import importlib.util
 
-        if importlib.util.find_spec("ensurepip"):
-            return ""
-        if not self.packages or self.packages.name != "apt-get":
-            return ""
-        return "python{}.{}-venv".format(*sys.version_info)
+        is_debian = self.packages and self.packages.name == "apt-get"
+        lacks_it = is_debian and not importlib.util.find_spec("ensurepip")
+        return "python{}.{}-venv".format(*sys.version_info) if lacks_it else ""
 
 
 class HostKey(Resource):
@@ -5729,55 +5804,46 @@ class HostKey(Resource):
     def __init__(self, runner: Runner) -> None:
         super().__init__(GITHUB_HOST)
         self.runner = runner
-        self.directory = os.path.expanduser("~/.ssh")
-        self.path = os.path.join(self.directory, "known_hosts")
+        self.path = os.path.expanduser("~/.ssh/known_hosts")
 
     def check(self) -> CheckResult:
-        found = self.fingerprints(self.path)
-        if strange := set(found) - set(GITHUB_FINGERPRINTS):
+        if strange := self.trusted(self.path) - GITHUB_FINGERPRINTS:
             fix = paste("ssh-keygen", "-R", GITHUB_HOST).then("tlc", "bootstrap", "--only", "ssh")
             keys = ", ".join(sorted(strange))
             head = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today"
             return fail(f"{head}: {keys}", fix)
-        if not found and not self.known_elsewhere():
+        if not self.is_known():
             return missing(f"add GitHub's key to {tilde(self.path)}", "not known here")
-        if os.path.isdir(self.directory) and os.stat(self.directory).st_mode & 0o077:
-            return missing("close it to others", f"{tilde(self.directory)} is open to others")
         return ok("known")
 
-    def known_elsewhere(self) -> bool:
-        """Return whether GitHub's key is in another file that ssh reads (ssh_config(5))."""
-        if not self.runner.has("ssh"):
-            return False
-        told = self.runner.run([self.runner.which("ssh"), "-G", GITHUB_HOST]).out
-        lines = re.findall(r"(?m)^(?:user|global)knownhostsfile (.*)$", told)
-        paths = [os.path.expanduser(path) for line in lines for path in line.split()]
-        found = [each for path in paths for each in self.fingerprints(path)]
-        return bool(set(found) & set(GITHUB_FINGERPRINTS))
+    def is_known(self) -> bool:
+        """Return whether GitHub's key is in any file that ssh reads (ssh_config(5))."""
+        paths = [self.path]
+        if self.runner.has("ssh"):
+            told = self.runner.run([self.runner.which("ssh"), "-G", GITHUB_HOST]).out
+            lines = re.findall(r"(?m)^(?:user|global)knownhostsfile (.*)$", told)
+            paths += [os.path.expanduser(path) for line in lines for path in line.split()]
+        return any(self.trusted(path) & GITHUB_FINGERPRINTS for path in paths)
 
-    def fingerprints(self, path: str) -> list[str]:
+    def trusted(self, path: str) -> set[str]:
         """Return the fingerprints of the keys that a file trusts for GitHub."""
         if not os.path.exists(path):
-            return []
+            return set()
         if not self.runner.has("ssh-keygen"):
-            return [GITHUB_FINGERPRINTS[0]] if GITHUB_KEY in read_text(path) else []
+            return GITHUB_FINGERPRINTS if GITHUB_KEY in read_text(path) else set()
         words = (self.runner.which("ssh-keygen"), "-l", "-F", GITHUB_HOST, "-f", path)
         # "# Host github.com found: line 1", or "line 1 REVOKED", and a line with the fingerprint
         trusted = r"(?m)^# .* line \d+ (?:CA)?\n\S+ \S+ (SHA256:\S+)"
-        return re.findall(trusted, self.runner.run(words).out)
+        return set(re.findall(trusted, self.runner.run(words).out))
 
     def apply(self, task: Task) -> TaskResult:
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        os.chmod(self.directory, 0o700)
-        if self.fingerprints(self.path) or self.known_elsewhere():
-            return TaskResult("changed", f"{tilde(self.directory)} closed to others")
-        before = ""
-        if os.path.exists(self.path):
-            with open(self.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-                before = file.read()
-        if before and not before.endswith("\n"):
-            before += "\n"
-        write_file(self.path, f"{before}{GITHUB_KEY}\n", mode=0o600)
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        before = b""
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
+            before = file.read()
+        gap = "\n" if before and not before.endswith(b"\n") else ""
+        text = before.decode(errors="surrogateescape") + gap
+        write_file(self.path, f"{text}{GITHUB_KEY}\n", mode=0o600)
         return TaskResult("changed", f"added to {tilde(self.path)}")
 
 
@@ -5792,12 +5858,11 @@ def archive_version(archive: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
             text = opened.read("tlc.py").decode()
+        [version] = re.findall(r'(?m)^__version__ = "([\d.]+)"', text)
+        return str(version)
     except (zipfile.BadZipFile, LookupError, ValueError) as error:
-        raise TlcError(f"not updated: the release is no archive of tlc ({error})") from None
-    match = re.search(r'(?m)^__version__ = "([\d.]+)"', text)
-    if not match:
-        raise TlcError("not updated: the release names no version")
-    return match[1]
+        wrong = f"not updated: the release is no archive of tlc, or names no version: {error}"
+        raise TlcError(wrong) from None
 
 
 def version_number(version: str) -> list[int]:
@@ -5830,20 +5895,21 @@ class OwnArchive(Resource):
             fix = paste("uv", "tool", "upgrade", "tlc", note="or pipx upgrade tlc")
             return fail("this tlc was installed by a package manager, which updates it", fix)
         if not os.access(directory, os.W_OK):
-            fix = paste("ls", "-ld", directory)
+            fix = by_hand(f"who may write to {directory} can update it: tlc self-update")
             return fail(f"{tilde(self.path)} cannot be replaced by you", fix)
         return ok(f"{__version__}, {tilde(self.path)}", action="replace it by the newest release")
 
     def check_online(self) -> CheckResult | None:
         version = archive_version(self.fetch())
-        if version_number(version) <= version_number(__version__):
-            return ok(self.newest(version))
+        if newest := self.newest(version):
+            return ok(newest)
         return warn(f"{version} is out, this is {__version__}", paste("tlc", "self-update"))
 
     def newest(self, version: str) -> str:
-        """Return the message where the release, of that version, is not newer than this tlc."""
-        older = version_number(version) < version_number(__version__)
-        return f"{__version__} is {f'newer than the release, {version}' if older else 'the newest'}"
+        """Return the message where a release is not newer than this tlc, "" where it is."""
+        theirs, ours = version_number(version), version_number(__version__)
+        how = f"newer than the release, {version}" if theirs < ours else "the newest"
+        return f"{__version__} is {how}" if theirs <= ours else ""
 
     def fetch(self) -> bytes:
         """Return the newest release, its checksum verified. Raises TlcError, Interrupted."""
@@ -5852,23 +5918,22 @@ class OwnArchive(Resource):
         promised = download(f"{self.url}/tlc.pyz.sha256", self.runner).decode(errors="replace")
         archive = download(f"{self.url}/tlc.pyz", self.runner)
         if hashlib.sha256(archive).hexdigest() not in promised.split()[:1]:
-            raise TlcError("not updated: checksum mismatch", paste("tlc", "self-update"))
+            raise TlcError("not updated: checksum mismatch")
         return archive
 
     def apply(self, task: Task) -> TaskResult:
         task.report("fetching")
         archive = self.fetch()
         version = archive_version(archive)
-        if version_number(version) <= version_number(__version__):
-            return TaskResult("ok", self.newest(version))
+        if newest := self.newest(version):
+            return TaskResult("ok", newest)
         # The lines before the archive name the Python that this machine has.
         with open(self.path, "rb") as file:
             start = file.read().partition(ZIP_MARK)[0]
-        content = start + ZIP_MARK + archive.partition(ZIP_MARK)[2]
         beside = f"{self.path}.{os.getpid()}.tmp"
         try:
             with open(beside, "xb") as file:
-                file.write(content)
+                file.write(start + ZIP_MARK + archive.partition(ZIP_MARK)[2])
                 os.fchmod(file.fileno(), os.stat(self.path).st_mode)
                 os.fsync(file.fileno())
             done = self.runner.run([sys.executable, beside, "--help"])
@@ -5878,33 +5943,14 @@ class OwnArchive(Resource):
             os.replace(beside, self.path)
         finally:
             remove(beside)
-        with open(self.path, "rb") as file:
-            if file.read() != content:
-                return TaskResult("failed", f"{tilde(self.path)} is not as it was written")
         return TaskResult("changed", f"now {version}, was {__version__}")
-
-
-def run_script(
-    script: bytes, runner: Runner, task: Task, name: str, environ: Mapping[str, str] | None = None
-) -> Completed:
-    """Run a script with /bin/sh in a directory of its own, which is removed whatever happens."""
-    import tempfile
-
-    directory = tempfile.mkdtemp(prefix="tlc-")
-    try:
-        path = os.path.join(directory, "script.sh")
-        with open(path, "wb") as file:
-            file.write(script)
-        words = ["/bin/sh", path]
-        return runner.run(words, env=environ, cwd=directory, on_line=task.report, log_as=name)
-    finally:
-        remove(directory)
 
 
 class Script(Resource):
     """An installer script from the network; run once for each address and checksum."""
 
     kind = "script"
+    on_terminal = True  # it may ask, or call sudo
     fix: Fix = INSTALL_TOOLS
 
     def __init__(self, runner: Runner, state_dir: str, url: str, name: str, sha256: str) -> None:
@@ -5916,27 +5962,38 @@ class Script(Resource):
         self.stamp_file = os.path.join(state_dir, "scripts", key)
 
     def check(self) -> CheckResult:
+        where = "" if self.name == self.url else f"{self.url}, "
+        known = f"{where}{'with its' if self.sha256 else 'without a'} sha256"
         if os.path.exists(self.stamp_file):
-            return ok(f"has run; to run it again: rm {pasted(self.stamp_file)}")
-        how = "" if self.sha256 else " (it has no sha256)"
-        return missing("run the script", f"has not run here{how}")
+            return ok(f"has run: {known}", force_action="run scripts again")
+        return missing("run scripts, each once", f"has not run: {known}")
 
     def apply(self, task: Task) -> TaskResult:
         import hashlib
 
         task.report("fetching")
-        script = download(self.url, self.runner)
-        found = hashlib.sha256(script).hexdigest()
-        show = paste("curl", "-fsSL", self.url)
-        if self.sha256 and found != self.sha256:
-            return TaskResult("failed", f"not run: its sha256 is {found}", show.noted("read it"))
-        done = run_script(script, self.runner, task, self.name)
+        with scratch() as directory:
+            path = fetch(self.url, directory, self.runner)
+            with open(path, "rb") as file:
+                found = hashlib.sha256(file.read()).hexdigest()
+            if self.sha256 not in ("", found):
+                fix = by_hand(f"read {self.url}; if it is right, write that into config.toml")
+                return TaskResult("failed", f"not run: its sha256 is {found}", fix)
+            done = self.runner.run(
+                ["/bin/sh", path],
+                cwd=directory,
+                on_line=task.report,
+                log_as=self.name,
+                terminal=task.terminal,
+                echo=task.terminal,
+            )
         if not done.ok:
-            fix = show.noted("read it; the log has all it said")
+            fix = by_hand(f"read what it said, above or in the log, and the script: {self.url}")
             wrong = f"it ended with exit code {done.code}"
             return TaskResult("failed", wrong, fix, "\n".join(done.lines[-10:]))
         write_file(self.stamp_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {found} {self.url}\n")
-        return TaskResult("changed", "has run")
+        again = by_hand("scripts run once; tlc install-tools --force runs all of them again")
+        return TaskResult("changed", "has run", again)
 
 
 class Npm:
@@ -5951,38 +6008,25 @@ class Npm:
         """Return the names of the packages in both prefixes; set `prefix`, to install to."""
         self.prefix = ()
         root, names = self.list_prefix()
-        modules = os.path.join(root, "node_modules")
-        while not os.path.exists(modules):  # npm makes the rest
-            modules = os.path.dirname(modules)
-        if not os.access(modules, os.W_OK):
+        while not os.path.exists(root):  # npm makes the rest
+            root = os.path.dirname(root)
+        if not os.access(root, os.W_OK):
             self.prefix = ("--prefix", os.path.expanduser("~/.local"))
             names |= self.list_prefix()[1]
         return names
 
     def list_prefix(self) -> tuple[str, set[str]]:
         """Return where the packages of the prefix are, and their names. Raises TlcError."""
-        import tempfile
-
-        npm = self.runner.which("npm")
-        options = ("npm_config_json", "npm_config_long", "npm_config_update_notifier")
         # Logs and the like go to a cache of its own: a look leaves nothing behind.
-        with tempfile.TemporaryDirectory(prefix="tlc-") as cache:
-            environ = {**dict.fromkeys(options, "false"), "npm_config_cache": cache}
-
-            def paths_of(*words: str) -> list[str]:
-                # It exits with 1 over peer dependencies, and lists all the same; a wrapper may
-                # say more.
-                done = self.runner.run([npm, *words, "--global", *self.prefix], env=environ)
-                return [line for line in done.out.splitlines() if os.path.isabs(line)]
-
-            found = paths_of("ls", "--depth=0", "--parseable")
-            # Where the prefix does not exist yet there is nothing to list.
-            found = found or [os.path.dirname(root) for root in paths_of("root")]
-        if not found:
-            fix = paste("npm", "root", "--global")
+        with scratch() as cache:
+            environ = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
+            words = [self.runner.which("npm"), "root", "--global", *self.prefix]
+            said = self.runner.run(words, env=environ).out.splitlines()
+        root = next(filter(os.path.isabs, reversed(said)), "")  # a wrapper may say more
+        if not root:
+            fix = by_hand("repair npm: npm root --global must print a directory")
             raise TlcError("npm does not say where its packages are", fix)
-        root, *paths = found
-        return root, {os.path.relpath(path, os.path.join(root, "node_modules")) for path in paths}
+        return root, {*glob.glob("[!@.]*", root_dir=root), *glob.glob("@*/*", root_dir=root)}
 
     def install(self, names: Sequence[str], task: Task) -> Completed:
         """Install packages in one call: several at once into one prefix get in each other's way."""
@@ -6037,11 +6081,10 @@ class UvTool(Resource):
     def __init__(self, spec: str, runner: Runner, installed: Memo) -> None:
         super().__init__(spec)
         self.runner, self.installed = runner, installed
-        match = re.fullmatch(r"([\w.-]+)(?:\[([^\]]*)\])?(.*)", spec)
-        name, extras, versions = match.groups() if match else (spec, "", "")
+        [(name, extras, versions)] = re.findall(r"^([\w.-]+)(?:\[([^\]]*)\])?(.*)$", spec)
         self.tool = re.sub(r"[-_.]+", "-", name).lower()
         versions = "" if versions == "@latest" else versions.replace("@", "==")  # uv lists it so
-        self.extras, self.versions = extras or "", versions or PINNED_VERSIONS.get(self.tool, "")
+        self.extras, self.versions = extras, versions or PINNED_VERSIONS.get(self.tool, "")
 
     @staticmethod
     def list_installed(runner: Runner) -> dict[str, tuple[str, str]]:
@@ -7338,13 +7381,14 @@ def check_headers(runner: Runner) -> CheckResult:
     return ok(f"cc, and {len(headers)} headers")
 
 
-def check_wkhtmltopdf(runner: Runner) -> CheckResult:
+def check_wkhtmltopdf(runner: Runner, note: str) -> CheckResult:
     """Return whether wkhtmltopdf is there, with the patched Qt that headers and footers need."""
     version = wkhtmltopdf_version(runner)
     if PATCHED in version:
         return ok(version)
-    has_build = get_os_info().codename in WKHTMLTOX_BUILDS
-    fix = INSTALL_TOOLS if has_build else by_hand(f"get your system's from {WKHTMLTOX_PAGE}")
+    fix = by_hand(f"get your system's from {WKHTMLTOX_PAGE}")
+    if wkhtmltox_build():
+        fix = try_again(note, "tlc", "install-tools")
     if not version:
         return warn("not installed: Odoo prints no PDF", fix)
     return warn(f"{version}: PDFs have no headers and footers", fix)
@@ -7621,6 +7665,10 @@ class Context:
             self.listed[name] = [] if isinstance(stages, str) else stages
         return self.listed[name]
 
+    def note(self, name: str) -> str:
+        """Return the file that says that something was not to be had, see give_up()."""
+        return os.path.join(self.settings.state_dir, "tried", name)
+
     def stage(
         self, name: str, resources: Sequence[Resource], *memos: Memo, width: int = 0
     ) -> Stage:
@@ -7643,11 +7691,11 @@ def cmd_bootstrap(context: Context) -> list[Stage]:
     packages: Packages | None = None
     if manager:
         packages = Packages(runner, manager, [program_package(name) for name in ("git", "gh")])
-        resources = [Program(name, packages, optional=name == "gh") for name in programs]
+        note = context.note("gh")
+        resources = [Program(name, packages, note * (name == "gh")) for name in programs]
         if manager == "apt-get" and "gh" in wanted:
             has_gh: Callable[[], str] = lambda: "gh is there" * runner.has("gh")  # noqa: E731
-            fix = Program("gh", packages).fix
-            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, fix)]
+            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, f"{note}-source")]
     elif lacking := [name for name in programs if not runner.has(name)]:
         resources = [UnknownSystem(lacking)]
     if "uv" in wanted:
@@ -7768,6 +7816,7 @@ def system_packages(
 @cli_command(
     "install-tools", "tlc install-tools", "tlc install-tools --no-default-packages", doctor="Tools"
 )
+@cli_flag("--force", "run scripts again that have run")
 @cli_flag("--no-default-packages", "only the config's system packages, not tlc's")
 # As the published tlc calls it.
 @cli_argument(
@@ -7783,8 +7832,9 @@ def cmd_install_tools(context: Context) -> list[Stage]:
     """Install scripts, system packages, npm packages and uv tools."""
     config, runner, manager = context.config(), context.runner, get_os_info().manager
     tools, only_own = config.data["tools"], context.arguments["no_default_packages"]
-    patched = manager == "apt-get" and tools["wkhtmltopdf"] and not only_own
-    names = system_packages(tools, runner, only_own, patched)
+    patched = tools["wkhtmltopdf"] and not only_own and bool(wkhtmltox_build())
+    note = context.note("wkhtmltopdf")
+    names = system_packages(tools, runner, only_own, patched and not os.path.exists(note))
     npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.list_installed, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
@@ -7795,13 +7845,14 @@ def cmd_install_tools(context: Context) -> list[Stage]:
         system = [SystemPackage(name, packages) for name in names]
         if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
             enough = functools.partial(enough_postgresql, runner, config.versions)
-            pgdg = [AptSource("PGDG", PGDG, packages, enough, INSTALL_TOOLS)]
+            pgdg = [AptSource("PGDG", PGDG, packages, enough, context.note("PGDG"))]
     state = context.settings.state_dir
     scripts = [
         Script(runner, state, each["url"], each.get("name", ""), each.get("sha256", ""))
         for each in tools["script"]
     ]
     npm_packages = [NpmPackage(name, npm) for name in tools["npm"]]
+    pdf = [PatchedWkhtmltopdf(packages, note)] if patched else []
     return [
         context.stage("PGDG", pgdg),
         # In their order: one may need what another brought.
@@ -7811,7 +7862,7 @@ def cmd_install_tools(context: Context) -> list[Stage]:
         context.stage(
             "uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools
         ),
-        context.stage("PDF", [PatchedWkhtmltopdf(packages)] if patched else []),
+        context.stage("PDF", pdf),
     ]
 
 
@@ -8165,7 +8216,7 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
         "Tools": [
             DoctorCheck("~/.local/bin", of(check_path, runner)),
             DoctorCheck("C compiler", of(check_headers, runner)),
-            DoctorCheck("wkhtmltopdf", of(check_wkhtmltopdf, runner)),
+            DoctorCheck("wkhtmltopdf", of(check_wkhtmltopdf, runner, context.note("wkhtmltopdf"))),
             DoctorCheck("disk", of(check_disk, settings.code_root)),
         ],
     }

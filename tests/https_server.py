@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import random
 import ssl
@@ -33,13 +34,20 @@ subjectAltName = {names}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a path answers: a body, or a redirect to `location`. It pauses in the middle, and may be cut off there."""
+    """What a path answers: a body, or a redirect to `location`. It pauses in the middle, and may be cut off there.
+
+    `login`: "user:password" that has to be given. `refuses`: with what a client's name begins that gets nothing.
+    `endless`: the body comes again and again, and its length is not told.
+    """
 
     body: bytes | str = b""
     status: int = 200
     location: str = ""
     pause: float = 0
     cut: bool = False
+    login: str = ""
+    refuses: str = ""
+    endless: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,14 +86,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.server.web.requests.append(Request(self.server.scheme, host, path, self.command))
         answer = self.server.web.answer(host, path)
+        login = "Basic " + base64.b64encode(answer.login.encode()).decode()
+        if answer.login and self.headers.get("Authorization") != login:
+            answer = Answer("log in first\n", 401)
+        if answer.refuses and self.headers.get("User-Agent", "").startswith(answer.refuses):
+            answer = Answer("go away\n", 403)
         body = answer.body.encode() if isinstance(answer.body, str) else answer.body
         self.send_response(answer.status)
-        self.send_header("Content-Length", str(len(body)))
+        if answer.status == 401:
+            self.send_header("WWW-Authenticate", 'Basic realm="scripts"')
+        if not answer.endless:
+            self.send_header("Content-Length", str(len(body)))
         if answer.location:
             self.send_header("Location", answer.location)
         self.end_headers()
         if self.command == "HEAD":
             return
+        while answer.endless:
+            self.wfile.write(body)
         half = len(body) // 2
         self.wfile.write(body[:half])
         self.wfile.flush()

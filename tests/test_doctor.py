@@ -336,11 +336,6 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
     ),
     "no host key": (without(".ssh/known_hosts"), ("Connectivity", "github.com"), "FAIL not known"),
     "wrong host key": (other_host_key, ("Connectivity", "github.com"), "FAIL .*not GitHub's"),
-    "open .ssh": (
-        lambda machine: (machine.home / ".ssh").chmod(0o755),
-        ("Connectivity", "github.com"),
-        "FAIL .*open",
-    ),
     "uv tool missing": (no_tool, ("Tools", "odoo-venv"), "WARN not installed"),
     "no role": (sql("DROP ROLE odoo"), ("PostgreSQL", "odoo"), "FAIL .*does not exist"),
     "role without CREATEDB": (

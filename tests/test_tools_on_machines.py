@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 import shutil
 import signal
@@ -62,6 +63,7 @@ class MachineOwner(MachineUser):
     def __init__(self, it: Machine, archive: Path, user: str = "dev") -> None:
         super().__init__(it, user)
         self.python = "python3.11" if it.name == "debian-11" else "python3"
+        self.defaults = False  # whether it installs what tlc installs by default, too
         it.write("/opt/tlc.pyz", archive.read_bytes())
 
     def config(self, text: str = "", **tools: list[str]) -> None:
@@ -72,19 +74,13 @@ class MachineOwner(MachineUser):
         )
 
     def words(self, *args: str) -> list[str]:
-        return [
-            self.python,
-            "/opt/tlc.pyz",
-            "--yes",
-            "install-tools",
-            "--no-default-packages",
-            *args,
-        ]
+        only = [] if self.defaults else ["--no-default-packages"]
+        return [self.python, "/opt/tlc.pyz", "--yes", "install-tools", *only, *args]
 
     def install(
         self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 120
     ) -> Run:
-        """Run install-tools with only the config's packages."""
+        """Run install-tools, with only the config's packages unless `defaults` is set."""
         return self.run(*self.words(*args), env=env, timeout=timeout, leaves="tlc-*")
 
     def results(
@@ -156,7 +152,7 @@ def test_a_bare_debian_is_set_up_and_stays_so(kind: str, tmp_path: Path, archive
         commands = [line.strip() for line in plan.out.splitlines() if "sudo " in line]
         assert [re.sub(r"-o ?\S+ ", "", command) for command in commands] == [
             "sudo apt-get update",
-            "sudo apt-get install -y -- tiny other+more",
+            "sudo apt-get install -y --no-install-recommends -- tiny other+more",
         ]
         assert statuses(me.results("--dry-run")) == {"tiny": "planned", "other+more": "planned"}
 
@@ -183,6 +179,19 @@ def test_a_bare_debian_is_set_up_and_stays_so(kind: str, tmp_path: Path, archive
             "nobody.knows": unknown,
         }
         assert me.it.exists("/usr/share/offered/new")
+
+
+def test_the_plan_says_how_many_packages_and_how_large(tmp_path: Path, archive: Path) -> None:
+    with owner(tmp_path, archive, sudo="refused") as me:
+        me.it.offer("tiny", "other")
+        offer(me.it, "large", depends="tiny, other")
+        me.config(system_packages=["large"])
+        heading = r"(?m)^install system packages(.*)$"
+        assert re.findall(heading, me.install("--dry-run").out) == [""], "the lists are empty"
+        me.it.must("apt-get", "-q", "update")
+        [told] = re.findall(heading, me.install("--dry-run").out)
+        assert re.fullmatch(r": 3 in all, \S+ k?B to download, \S+ k?B on disk", told), told
+        assert me.it.privileged() == []
 
 
 def test_root_needs_no_sudo(tmp_path: Path, archive: Path) -> None:
@@ -285,15 +294,20 @@ class Pgdg:
         self.archive = AptArchive(directory / "archive", self.key, suite)
         self.archive.add("postgresql", "17.0-1.pgdg")
         self.archive.publish()
-        source = directory / "source"
-        source.mkdir()
-        shutil.copy(PROJECT / "build.py", source)
-        text = (PROJECT / "tlc.py").read_text()
-        assert FINGERPRINT in text
-        (source / "tlc.py").write_text(text.replace(FINGERPRINT, self.key.fingerprint))
-        self.tlc = source / "tlc.pyz"
-        build = [sys.executable, str(source / "build.py"), "--output", str(self.tlc)]
-        subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+        self.tlc = changed_tlc(directory, FINGERPRINT, self.key.fingerprint)
+
+
+def changed_tlc(directory: Path, old: str, new: str) -> Path:
+    """Build a tlc that has another text in place of one."""
+    source = directory / "source"
+    source.mkdir()
+    shutil.copy(PROJECT / "build.py", source)
+    text = (PROJECT / "tlc.py").read_text()
+    assert old in text
+    (source / "tlc.py").write_text(text.replace(old, new))
+    build = [sys.executable, str(source / "build.py"), "--output", str(source / "tlc.pyz")]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    return source / "tlc.pyz"
 
 
 @pytest.fixture(scope="module")
@@ -475,6 +489,32 @@ def test_pgdg_where_os_release_names_no_release(tmp_path: Path, pgdg: Pgdg) -> N
         assert not any(map(me.it.exists, PGDG_FILES))
 
 
+def test_pgdg_that_cannot_be_had_is_tried_once(tmp_path: Path, pgdg: Pgdg) -> None:
+    with at_pgdg(tmp_path, pgdg) as (me, web):
+        key = web.files.pop(PGDG_KEY)
+        assert me.results()["PGDG"][0] == "skipped"
+        privileged, count = me.it.privileged(), len(web.requests)
+        assert me.results()["PGDG"][0] == "ok"
+        assert "PGDG" not in me.install().err
+        assert (me.it.privileged(), len(web.requests)) == (privileged, count)
+        web.files[PGDG_KEY] = key
+        fix, env = doctors_fix(me, "PGDG"), {"NEWCOMER_MODE": "no"}
+        pasted = me.run("sh", "-c", fix, env=env, timeout=120, leaves="tlc-*")
+        assert any(map(me.it.exists, PGDG_FILES)), fix + pasted.err
+
+
+def test_pgdg_without_sudo_is_no_failure(tmp_path: Path, pgdg: Pgdg) -> None:
+    with at_pgdg(tmp_path, pgdg, sudo="refused") as (me, _):
+        run = me.install("--json")
+        assert run.code == 1
+        fix = run.json()["error"]["fix"]
+        assert "apt-get install -y --no-install-recommends" in fix
+        assert "install -D" not in fix, "a file that only tlc has"
+        me.it.must("apt-get", "-q", "update")
+        me.it.must("apt-get", "-q", "install", "-y", "tiny", "postgresql")
+        assert me.results()["PGDG"][0] == "skipped"
+
+
 @pytest.mark.parametrize("user", ["root", "dev"])
 def test_pgdg_is_taken_out_again_when_interrupted(user: str, tmp_path: Path, pgdg: Pgdg) -> None:
     with at_pgdg(tmp_path, pgdg, user=user) as (me, web):
@@ -542,18 +582,6 @@ def test_scripts_run_in_their_order_and_once(tmp_path: Path, archive: Path) -> N
         count = len(web.requests)
         assert [*statuses(me.results()).values()] == ["ok"] * 3
         assert len(web.requests) == count
-
-
-def test_a_script_runs_again_where_its_stamp_is_removed_as_printed(
-    tmp_path: Path, archive: Path
-) -> None:
-    with scripts(tmp_path, archive, {"/first": "echo first >>~/ran\n"}) as (me, _):
-        me.config(script("/first", name="the first"))
-        assert statuses(me.results()) == {"the first": "changed"}
-        stamp = me.results()["the first"][1].rpartition("rm ")[2]
-        me.it.must("rm", stamp.replace("~", "/home/dev"))
-        assert statuses(me.results()) == {"the first": "changed"}
-        assert me.it.read("/home/dev/ran") == "first\nfirst\n"
 
 
 # What is wrong with a script -> how it is served, what else the config says of it, what tlc says.
@@ -626,6 +654,84 @@ def test_a_script_is_interrupted_with_all_it_started(
         assert not me.it.exists("/usr/share/offered/tiny")
         web.files = {"/slow": "true\n"}
         assert statuses(me.results()) == {"slow": "changed", "tiny": "changed"}
+
+
+# --- wkhtmltopdf with patched Qt
+
+DEB = "wkhtmltox_0.12.6.1-3.bookworm_amd64.deb"
+DEB_PATH = f"github.com/wkhtmltopdf/packaging/releases/download/0.12.6.1-3/{DEB}"
+DEB_SHA256 = "98ba0d157b50d36f23bd0dedf4c0aa28c7b0c50fcdcdc54aa5b6bbba81a3941d"
+WKHTMLTOPDF = "#!/bin/sh\necho 'wkhtmltopdf 0.12.6.1 (with patched qt)'\n"
+
+
+@contextmanager
+def at_packaging(directory: Path, **more: Any) -> Iterator[tuple[MachineOwner, HttpsServer, bytes]]:
+    """A person at a machine that has all other packages, a server, and the .deb for which tlc has the checksum."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the test's package is for amd64")
+    built = AptArchive(directory / "packaging", Key("packaging"), "x")
+    files = {"/usr/local/bin/wkhtmltopdf": WKHTMLTOPDF}
+    built.add("wkhtmltox", "1:0.12.6.1-3", files=files, **more)
+    [path] = built.pool.iterdir()
+    deb = path.read_bytes()
+    tlc = changed_tlc(directory, DEB_SHA256, hashlib.sha256(deb).hexdigest())
+    with HttpsServer(directory / "web", "github.com") as web, owner(directory, tlc) as me:
+        reach(me.it, web)
+        me.it.write("/usr/lib/postgresql/99/bin/postgres", "", 0o755)  # so that PGDG is not needed
+        me.config(system_packages=["wkhtmltopdf"])
+        me.defaults = True
+        planned = me.install("--json", "--dry-run").json()["results"]
+        names = [each["name"] for each in planned if each["kind"] == "package"]
+        assert names.count("wkhtmltopdf") == 1
+        me.it.offer(*(name for name in names if name != "wkhtmltopdf"))
+        yield me, web, deb
+
+
+def doctors_fix(me: MachineOwner, name: str) -> str:
+    found = me.run(*me.words()[:2], "--json", "doctor", "Tools", "--offline").json()["results"]
+    return next(str(each["fix"]) for each in found if each["name"] == name)
+
+
+def test_wkhtmltopdf_with_patched_qt(tmp_path: Path) -> None:
+    with at_packaging(tmp_path) as (me, web, deb):
+        results = me.results(timeout=300)
+        assert results["wkhtmltopdf"][0] == "skipped"
+        assert "404" in results["wkhtmltopdf"][1]
+        assert set(statuses(results).values()) == {"changed", "ok", "skipped"}
+
+        privileged, count = me.it.privileged(), len(web.requests)
+        assert set(statuses(me.results()).values()) == {"ok"}, "it is not tried again"
+        assert "sudo" not in me.install("--dry-run").out
+        assert (me.it.privileged(), len(web.requests)) == (privileged, count)
+
+        web.files[DEB_PATH] = deb[:-1] + b"!"
+        fix, env = doctors_fix(me, "wkhtmltopdf"), {"NEWCOMER_MODE": "no"}
+        pasted = me.run("sh", "-c", fix, env=env, timeout=120, leaves="tlc-*")
+        assert pasted.code == 1
+        assert "checksum mismatch" in pasted.err, fix + pasted.err
+        assert not me.it.exists("/usr/local/bin/wkhtmltopdf")
+
+        web.files[DEB_PATH] = deb
+        assert me.results()["wkhtmltopdf"] == ("changed", "wkhtmltopdf 0.12.6.1 (with patched qt)")
+        assert version_of(me.it, "wkhtmltox") == "1:0.12.6.1-3"
+        privileged = me.it.privileged()
+        assert set(statuses(me.results()).values()) == {"ok"}
+        assert me.it.privileged() == privileged
+
+
+@pytest.mark.parametrize("why", ["postinst", "depends"])
+def test_wkhtmltopdf_that_apt_refuses_is_taken_out_again(why: str, tmp_path: Path) -> None:
+    more = {"postinst": "exit 1"} if why == "postinst" else {"depends": "nowhere"}
+    with at_packaging(tmp_path, **more) as (me, web, deb):
+        web.files[DEB_PATH] = deb
+        results = me.results(timeout=300)
+        assert results["wkhtmltopdf"][0] == "skipped"
+        assert "apt refuses it" in results["wkhtmltopdf"][1]
+        assert me.it.must("dpkg", "--audit") == ""
+        assert not me.it.exists("/usr/local/bin/wkhtmltopdf")
+        privileged = me.it.privileged()
+        assert set(statuses(me.results()).values()) == {"ok"}
+        assert me.it.privileged() == privileged
 
 
 # --- Ctrl-C in the middle of apt
@@ -867,6 +973,54 @@ def test_npm_and_uv_are_missing(tmp_path: Path, archive: Path) -> None:
         ), run.err
 
 
+def fix_of(me: MachineOwner, name: str, code: int = 1) -> str:
+    """Return the fix that install-tools prints for something."""
+    run = me.install("--json")
+    assert run.code == code, run.out + run.err
+    return next(str(each["fix"]) for each in run.json()["results"] if each["name"] == name)
+
+
+def test_npm_is_installed_by_the_printed_fix(tmp_path: Path, archive: Path) -> None:
+    """A tiny one: only that it is found is told here."""
+    with owner(tmp_path, archive) as me:
+        me.config(npm=["rtlcss"])
+        fix = fix_of(me, "rtlcss")
+        modules = "/home/dev/.local/lib/node_modules"
+        npm = f'#!/bin/sh\n[ "$1" != install ] || mkdir -p {modules}/rtlcss\necho {modules}\n'
+        me.it.offer("npm", files={"/usr/bin/npm": npm})
+        me.it.must("apt-get", "-q", "update")
+        assert me.run("sh", "-c", fix).code == 0, fix
+        assert statuses(me.results()) == {"rtlcss": "changed"}
+
+
+def test_a_package_that_lacks_what_it_needs_is_completed_by_the_printed_fix(
+    tmp_path: Path, archive: Path
+) -> None:
+    with owner(tmp_path, archive) as me:
+        me.it.offer("tiny", "needed")
+        offer(me.it, "lonely", depends="needed")
+        me.it.must("dpkg", "--unpack", "/srv/packages/pool/lonely_1.0_all.deb")
+        me.config(system_packages=["tiny"])
+        fix = fix_of(me, "tiny")
+        pasted = me.run("sh", "-c", fix, input="y\n")
+        assert pasted.code == 0, fix + pasted.err
+        assert statuses(me.results()) == {"tiny": "changed"}
+        assert me.it.exists("/usr/share/offered/needed")
+
+
+def test_a_program_in_the_way_of_a_uv_tool_gives_way_by_the_printed_fix(
+    tmp_path: Path, archive: Path
+) -> None:
+    with owner(tmp_path, archive) as me:
+        lay_uv(me.it)
+        me.it.write("/home/dev/.local/bin/pyjoke", "#!/bin/sh\n", 0o755)
+        me.config(uv=["pyjokes"])
+        fix = fix_of(me, "pyjokes")
+        pasted = me.run("sh", "-c", fix, timeout=120)
+        assert pasted.code == 0, fix + pasted.err
+        assert statuses(me.results()) == {"pyjokes": "ok"}
+
+
 def test_a_script_and_a_package_bring_what_later_stages_need(tmp_path: Path, archive: Path) -> None:
     with owner(tmp_path, archive) as me, HttpsServer(tmp_path / "web", SCRIPTS) as web:
         reach(me.it, web)
@@ -979,6 +1133,40 @@ def test_another_distribution(kind: str, tmp_path: Path, archive: Path) -> None:
         assert run.code == 0, run.err + me.log()
         assert holder.wait().code == 0
         assert me.it.exists("/usr/share/offered/newer")
+
+
+def test_a_lock_that_a_killed_pacman_left_goes_by_the_printed_fix(tmp_path: Path) -> None:
+    tlc = changed_tlc(tmp_path, "LOCK_WAIT = 600", "LOCK_WAIT = 1")
+    with owner(tmp_path, tlc, "arch") as me:
+        me.it.offer("tiny")
+        me.config(system_packages=["tiny"])
+        me.it.write("/var/lib/pacman/db.lck", "")
+        fix = fix_of(me, "tiny")
+        assert me.run("sh", "-c", fix).code == 0, fix
+        assert statuses(me.results()) == {"tiny": "changed"}
+
+
+def test_lists_older_than_the_mirror_are_renewed_by_the_printed_fix(
+    tmp_path: Path, archive: Path
+) -> None:
+    mirror = "mirror.example.com"
+    with owner(tmp_path, archive, "arch") as me, HttpsServer(tmp_path / "web", mirror) as web:
+        me.it.resolve(web.address, mirror)
+        me.it.offer("tiny")
+        me.it.must("cp", "-a", "/var/lib/pacman/sync", "/root/sync")
+        me.it.offer("tiny", version="2.0")
+        me.it.must("sh", "-c", "rm -r /var/lib/pacman/sync /srv/packages/tiny-1.0*")
+        me.it.must("mv", "/root/sync", "/var/lib/pacman/sync")
+        web.files = {"/packages": me.it.path / "srv/packages"}
+        conf = me.it.read("/etc/pacman.conf")
+        there = conf.replace("file:///srv/packages", f"http://{mirror}/packages")
+        me.it.write("/etc/pacman.conf", there)
+        me.config(system_packages=["tiny"])
+        fix = fix_of(me, "tiny")
+        pasted = me.run("sh", "-c", fix, input="y\n")
+        assert pasted.code == 0, fix + pasted.err
+        assert statuses(me.results()) == {"tiny": "changed"}
+        assert "tiny 2.0" in me.it.must("pacman", "-Q", "tiny")
 
 
 def test_an_answer_in_the_persons_own_language_is_understood(tmp_path: Path, archive: Path) -> None:

@@ -507,11 +507,12 @@ def test_what_it_installs_updates_itself(
     def publish(release: bytes) -> None:
         me.web.files |= {"/v9/tlc.pyz": release, "/v9/tlc.pyz.sha256": sha256_file(release)}
 
-    def update() -> tuple[int, str]:
-        with me.popen(str(me.tlc), "--yes", "--json", "self-update") as it:
+    def update(*words: str) -> tuple[int, str]:
+        with me.popen(*(words or (str(me.tlc), "--yes", "--json", "self-update"))) as it:
             out, err = it.communicate("", timeout=60)
         assert out, err
-        return it.returncode, json.loads(out)["results"][0]["status"]
+        [result] = json.loads(out)["results"]
+        return it.returncode, result["fix"] or result["status"]
 
     (tmp_path / place).mkdir(exist_ok=True)
     (me.bin / "python3").rename(tmp_path / place / "python3")
@@ -522,7 +523,8 @@ def test_what_it_installs_updates_itself(
     assert update() == (0, "ok")
     assert me.tlc.read_bytes() == before
     publish(me.release)
-    assert update() == (0, "changed")
+    code, fix = update(str(me.tlc), "--json", "self-update", "--check")
+    assert update("/bin/sh", "-c", f"{fix} --yes --json") == (0, "changed"), (code, fix)
     with me.popen(str(me.tlc), "--version", PATH="/usr/bin:/bin") as it:
         assert it.communicate("", timeout=20)[0] == "tlc 9.9\n"
     assert before.startswith(me.tlc.read_bytes().partition(b"PK")[0])

@@ -1,0 +1,159 @@
+"""The rule that fixes fix: a command that tlc prints as a fix has a story in which it is pasted, as it was printed.
+
+The templates are collected from the source: the outermost call of paste(), paste_as() and then(), each. What has no
+story says why. In a story the outcome is looked at after the pasting; that is the story's own assertion.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from conftest import PROJECT
+
+HERE = Path(__file__).parent
+ACCOUNT = "# needs an account at GitHub, or uv's own releases"
+LOOKS = "# shows where to look; what is to be done there only the person can know"
+ELSEWHERE = "# of a system, or an installation of tlc, that is not at hand here"
+WORDS = "# the words of the command line again, or the next command: test_command_line.py has them"
+OPEN = "# has no story yet"
+FEW = 16  # templates without a story; there may only be fewer
+
+DOCTOR = "test_doctor.py::test_broken_named_and_mended"
+TOOLS = "test_tools_on_machines.py::"
+REPOSITORIES = "test_repositories.py::"
+BACKUP = f"{REPOSITORIES}test_work_is_kept_and_with_force_comes_back"
+STASHED = "test_git_at_work.py::test_what_a_rebase_has_stashed_comes_back_weeks_later"
+ORPHAN = f"{REPOSITORIES}test_an_orphan_branch_moves_away_by_the_printed_fix_with_what_is_staged"
+MOVED = f"{REPOSITORIES}test_a_code_root_that_was_moved_is_repaired_by_the_printed_command_and_loses_nothing"
+OWNER = f"{REPOSITORIES}test_what_belongs_to_another_user_is_trusted_by_the_printed_fix"
+POWER = f"{REPOSITORIES}test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix"
+LOCKED = f"{REPOSITORIES}test_the_lock_of_a_running_git_is_kept_after_a_killed_run"
+LAYOUT = f"{REPOSITORIES}test_a_checkout_keeps_its_layout_and_doctor_says_how_to_turn_it"
+
+# A template, as it stands in the source -> the test that pastes what becomes of it.
+STORIES = {
+    "paste('tlc', 'config', 'edit', note=note)": LOOKS,
+    "paste('tlc', 'run', version)": WORDS,
+    "paste(Raw('eval \"$(ssh-agent)\" &&'), 'ssh-add', key)": OPEN,
+    "paste(Raw(f'export PATH=\"{path}:$PATH\"')).then(call)": "test_command_line.py::test_an_installed_tlc_that_the_shell_would_not_find_says_the_line_for_path_first",
+    "paste(*words, directory)": LOOKS,
+    "paste(*start, note=first.note)": DOCTOR,
+    "paste_as('root', 'fuser', '-v', '/var/lib/dpkg/lock-frontend', '/var/lib/apt/lists/lock')": LOOKS,
+    "paste_as('root', 'rm', '/var/lib/pacman/db.lck', note='once no pacman runs')": f"{TOOLS}test_a_lock_that_a_killed_pacman_left_goes_by_the_printed_fix",
+    "paste('tlc', 'bootstrap', '--only', 'uv')": "test_bootstrap_on_machines.py::test_uv_comes_by_the_printed_fix",
+    "paste_as('root' if manager.root else '', *manager.install, *names)": f"{TOOLS}test_npm_is_installed_by_the_printed_fix",
+    "paste('xcode-select', '--install')": ELSEWHERE,
+    "paste('ls', '-l', path)": LOOKS,
+    "paste('tlc', 'init')": DOCTOR,
+    "paste('pgrep', '-af', program)": LOOKS,
+    "paste('tlc', *words)": WORDS,
+    "paste('tlc', '--yes', Raw(self.settings.again))": WORDS,
+    "paste('mv', self.path, free_name(self.path)).then('tlc', 'init')": DOCTOR,
+    "paste(*PULL_WORDS)": DOCTOR,
+    "paste('tlc', 'pull-repos', '--force', '-f', '{name}')": DOCTOR,
+    "paste('ssh-add', Raw('||'), 'gh', 'auth', 'login', '-p', 'ssh')": ACCOUNT,
+    "paste('git', 'ls-remote', '{url}')": LOOKS,
+    "paste('mv', '{path}', '{free}').then(*PULL_WORDS)": DOCTOR,
+    "paste('git', '-C', '{store}', 'worktree', 'move', '{path}', '{free}').then(*PULL_WORDS)": ORPHAN,
+    "paste('git', '-C', '{store}', 'worktree', 'repair', '{path}')": MOVED,
+    "paste('git', '-C', '{path}', 'remote', 'add', 'origin', '{url}').then(*PULL_WORDS)": OPEN,
+    "paste('ssh-keygen', '-R', '{host}')": OPEN,
+    "paste('ssh', '-T', 'git@{host}')": LOOKS,
+    "paste('chmod', '600', '{0}')": OPEN,
+    "paste('git', 'config', '--global', '--add', 'safe.directory', '{0}')": OWNER,
+    "paste('rm', '{git}/index').then('git', '-C', '{path}', 'reset', '--quiet').then(*PULL_WORDS)": POWER,
+    "paste('rm', '{0}')": LOCKED,
+    "paste('tlc', 'pull-repos', '--jobs', '2', '-f', '{name}')": OPEN,
+    "paste('df', '-h', '{path}')": LOOKS,
+    "paste('ls', '-ld', '{path}')": LOOKS,
+    "paste(*git, 'checkout', '--quiet', *back, f'{ref}^1', '--')": BACKUP,
+    "fix.then(*git, 'stash', 'apply', '--quiet', *with_index, ref)": BACKUP,
+    "fix.then(*git, 'update-index', f'--{bit}', '--', *hidden)": OPEN,
+    "fix.then('cp', '-R', f'{saved}/.', self.directory)": STASHED,
+    "fix.then(*git, 'branch', '--force', self.branch, f'{ref}-branch')": OPEN,
+    "paste('mv', place, free_name(place))": OPEN,
+    "paste('mv', path, free_name(path))": LAYOUT,
+    "paste('tlc', 'install-tools')": DOCTOR,
+    'paste(Raw(\'export PATH="$HOME/.local/bin:$PATH"\'), note="and add it to your shell\'s profile")': "test_doctor.py::test_the_directory_of_programs_on_path",
+    "paste_as('root', 'apt-get', '--fix-broken', 'install')": f"{TOOLS}test_a_package_that_lacks_what_it_needs_is_completed_by_the_printed_fix",
+    "paste_as('root', 'pacman', '-Syu')": f"{TOOLS}test_lists_older_than_the_mirror_are_renewed_by_the_printed_fix",
+    "paste('rm', note).then(*words)": f"{TOOLS}test_pgdg_that_cannot_be_had_is_tried_once",
+    "paste(*words)": DOCTOR,
+    "install_hint(package).then('tlc', 'bootstrap', '--only', 'uv')": "test_bootstrap_on_machines.py::test_who_may_do_nothing_gets_tlc_and_the_commands_for_the_administrator",
+    "paste('mv', ours, free_name(ours)).then('tlc', 'bootstrap', '--only', 'uv')": "test_bootstrap_on_machines.py::test_a_uv_that_leads_nowhere_and_settings_for_pip",
+    "paste('tlc', 'bootstrap', '--only', 'ssh')": DOCTOR,
+    "paste('ssh-keygen', '-R', GITHUB_HOST).then('tlc', 'bootstrap', '--only', 'ssh')": DOCTOR,
+    "paste('git', '-C', directory, 'pull')": ELSEWHERE,
+    "paste('uv', 'tool', 'upgrade', 'tlc', note='or pipx upgrade tlc')": ELSEWHERE,
+    "paste('tlc', 'self-update')": "test_bootstrap.py::test_what_it_installs_updates_itself",
+    "paste('uv', 'self', 'update')": ACCOUNT,
+    "paste('uv', 'tool', 'install', '--force', '--reinstall', '--', spec)": f"{TOOLS}test_a_program_in_the_way_of_a_uv_tool_gives_way_by_the_printed_fix",
+    "paste('tlc', 'create-venvs', '{version}', note='once the network is back')": OPEN,
+    "paste('tlc', 'create-venvs', version)": DOCTOR,
+    "paste('tlc', 'create-venvs', '--force', version)": DOCTOR,
+    "paste('tlc', 'pull-repos', '-f', f'odoo@{version}')": OPEN,
+    "paste(*again)": "test_environments.py::test_an_untouched_configuration_follows_the_config",
+    "install_hint('', packages).then(*again)": OPEN,
+    "paste('mv', path, free_name(path)).then('tlc', 'create-venvs', self.name)": OPEN,
+    "paste('mv', self.path, free_name(self.path)).then('tlc', 'create-venvs', version.version)": OPEN,
+    "paste('tlc', 'ensure-db-user')": DOCTOR,
+    "paste('mv', self.data, free_name(self.data)).then('tlc', 'ensure-db-user')": OPEN,
+    "paste('tail', log)": LOOKS,
+    "paste(*variables, 'tlc', 'ensure-db-user')": OPEN,
+    "paste_as(self.administrator, *words, f'ALTER ROLE \"{self.name}\" NOSUPERUSER')": DOCTOR,
+    "paste_as(administrator, *words, self.name)": OPEN,
+    "paste('cc', '--version')": LOOKS,
+    "paste('du', '-sh', Raw(f'{pasted(code_root)}/*/*'), Raw('|'), 'sort', '-h')": LOOKS,
+    "paste('ssh', '-T', f'git@{GITHUB_HOST}')": LOOKS,
+    "paste('tlc', 'create-venvs', '--force', version.version)": DOCTOR,
+    "paste(*command, near[0])": WORDS,
+    "paste('tlc', context.arguments['command'], '-f', *near[:1])": WORDS,
+    "paste('tlc', 'status', note='lists them')": WORDS,
+    "paste('tlc', 'run', version.version, '-i', 'base')": WORDS,
+    "paste('tlc', 'up')": WORDS,
+    "paste('tlc', 'doctor')": WORDS,
+    "paste('tlc', 'doctor', '--fix', note='repairs what tlc can repair')": WORDS,
+    "paste(*self.prog.split(), '--help')": WORDS,
+    "paste(*name.split(), '--help')": WORDS,
+    "paste('tlc', command, '-f', word)": WORDS,
+    "paste('unset', 'NEWCOMER_MODE')": WORDS,
+    "paste('unset', 'TLC_JOBS')": WORDS,
+}
+
+
+def templates() -> set[str]:
+    """Return the outermost calls that make a fix, as they stand in the source."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        called = node.func if isinstance(node, ast.Call) else None
+        name = getattr(called, "id", getattr(called, "attr", ""))
+        if name in ("paste", "paste_as", "then"):
+            found.add(ast.unparse(node))
+            return
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse((PROJECT / "tlc.py").read_text()))
+    assert found
+    return found
+
+
+def test_each_fix_has_a_story_or_a_reason() -> None:
+    new, gone = templates() - set(STORIES), set(STORIES) - templates()
+    assert not new, f"name the test that pastes these: {sorted(new)}"
+    assert not gone, f"no longer in the source: {sorted(gone)}"
+    assert sum(story == OPEN for story in STORIES.values()) <= FEW
+
+
+def test_each_story_is_there_and_pastes() -> None:
+    for template, story in STORIES.items():
+        if story.startswith("# "):
+            continue
+        file, _, name = story.partition("::")
+        text = (HERE / file).read_text()
+        function = re.search(rf"(?ms)^def {name}\(.*?(?=^def |^@|\Z)", text)
+        assert function, f"{story}, which is to paste {template}, is not there"
+        assert re.search(r"paste|\"sh\", \"-c\"|fix|mend", function[0]), f"{story} pastes nothing"

@@ -2575,7 +2575,7 @@ class Resource:
 
     @classmethod
     def size_of_batch(cls, resources: Sequence[Self]) -> str:
-        """Return how much apply_batch() fetches and writes, for the plan; "" where unknown."""
+        """Return how much apply_batch() fetches and writes, "" where unknown."""
         return ""
 
 
@@ -2689,8 +2689,8 @@ class Privilege:
 
     REFRESH = 60.0  # seconds; sudo's tickets last 5 to 15 minutes
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    def __init__(self, runner: Runner, needed: Sequence[Privileged]) -> None:
+        self.runner, self.needed = runner, needed
         self.ended = threading.Event()
 
     def __enter__(self) -> Self:
@@ -2699,12 +2699,10 @@ class Privilege:
     def __exit__(self, *_exception: object) -> None:
         self.ended.set()  # the refreshing; the ticket itself is the person's and stays
 
-    def obtain(
-        self, terminal: Terminal, commands: Sequence[Privileged], needed: Sequence[Privileged]
-    ) -> None:
+    def obtain(self, terminal: Terminal, commands: Sequence[Privileged]) -> None:
         """Make sure that `commands` will be allowed; ask once, and only on a terminal.
 
-        Raises SudoError with those that are `needed`, to run by hand.
+        Raises SudoError with those that are needed, to run by hand.
         """
         import pwd
 
@@ -2721,11 +2719,11 @@ class Privilege:
                     self.runner.run([self.runner.which("sudo"), "-v"], terminal=True)
                 if not self.allows(user):
                     message = "sudo was refused, or needs a password and there is no terminal."
-                    raise SudoError(message, Fix(tuple(needed), joiner="\n"))
+                    raise SudoError(message, Fix(tuple(self.needed), joiner="\n"))
         except ExecutableNotFoundError as error:
             by_root = tuple(
                 Privileged("", (*prefix, *each.argv), each.note)
-                for each in needed
+                for each in self.needed
                 for prefix in [() if each.user == "root" else ("runuser", "-u", each.user, "--")]
             )
             wrong = f"{error.message} Without it, as root:"
@@ -2800,7 +2798,7 @@ def privileged_commands(steps: Sequence[Step]) -> list[Privileged]:
 
 
 def results_without_sudo(refused: SudoError, group: Sequence[Step]) -> list[TaskResult]:
-    """Return the results where sudo was refused: what one can work without is no failure."""
+    """Return the results where sudo was refused: the optional ones did not fail."""
     fix = Fix(tuple(privileged_commands(group)), joiner="\n")
     failed, skipped = (
         TaskResult("failed", refused.message, fix),
@@ -3075,8 +3073,8 @@ class Engine(Inspector):
         if not (commands := privileged_commands(sure)):
             return
         try:
-            sudo = self.stack.enter_context(Privilege(self.runner))
-            sudo.obtain(self.terminal, commands, needed)
+            sudo = self.stack.enter_context(Privilege(self.runner, needed))
+            sudo.obtain(self.terminal, commands)
         except SudoError as error:
             if needed and all(privileged_commands(group) for group in batches(todo)):
                 raise
@@ -4995,7 +4993,7 @@ class CheckoutStatus(Place):
 # What install-tools and bootstrap install: apt sources, scripts, packages, npm packages, uv tools,
 # git, gh and uv themselves, GitHub's host key, and tlc's own archive. Downloads go through here.
 
-DOWNLOAD_LIMIT = 10_000_000  # bytes; an installer script or a key is far smaller
+DOWNLOAD_LIMIT = 10_000_000  # bytes
 DOWNLOAD_TIME = 60.0  # seconds in all
 TOO_MUCH = "{} is larger than {:,} bytes, or far slower than usual"
 # What fetches a script, into a file. curl follows redirects, wget would follow them to http.
@@ -5003,7 +5001,7 @@ FETCHERS = {
     "curl": "-fsSL --netrc --proto =https --connect-timeout 15 -o",
     "wget": "--no-config -nv -S --max-redirect=0 --timeout=15 --tries=1 -O",
 }
-LOCK_WAIT = 600  # seconds to wait for another package manager; upgrading a system takes minutes
+LOCK_WAIT = 600  # seconds to wait for another package manager
 
 INSTALL_TOOLS = paste("tlc", "install-tools")
 ADD_TO_PATH = paste(
@@ -5038,8 +5036,7 @@ DEFAULT_PACKAGES = {
     "brew": "git postgresql@16 node libpq openldap libxml2 libxslt",
 }
 
-# What a package manager says when it cannot install; none of it is one package's fault. Tried
-# with apt 2.2 to 3.0, npm 11, pacman 6 and dnf 4.
+# What apt 2.2 to 3.0, npm 11, pacman 6 and dnf 4 say where no package is at fault.
 INSTALL_CAUSES = (
     Cause(
         r"Conflicting values set for option Signed-By(?: regarding source (\S+))?",
@@ -5055,11 +5052,6 @@ INSTALL_CAUSES = (
         r"No space left|enough free space|ENOSPC",
         "the disk is full",
         by_hand("free some disk space, then run tlc install-tools again"),
-    ),
-    Cause(
-        r"EACCES|EPERM|[Pp]ermission denied",
-        "a file or directory may not be written",
-        by_hand("the log names it: let yourself write there, then run tlc install-tools again"),
     ),
     Cause(
         r"failed retrieving file .*404|error: 404",
@@ -5078,7 +5070,7 @@ UNKNOWN_PACKAGE = TaskResult(
 )
 
 # apt sources tlc can add -> the parts of deb822 (sources.list(5)), and their keys' fingerprints.
-# PGDG: https://wiki.postgresql.org/wiki/Apt; paths as its script apt.postgresql.org.sh has them.
+# https://wiki.postgresql.org/wiki/Apt; paths as in its script apt.postgresql.org.sh
 PGDG = {
     "uri": "https://apt.postgresql.org/pub/repos/apt",
     "suite": "{codename}-pgdg",
@@ -5088,8 +5080,7 @@ PGDG = {
     "fingerprints": "B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8",
     "command": "install-tools",
 }
-# GitHub CLI: https://github.com/cli/cli/blob/trunk/docs/install_linux.md; its key of 2022 has
-# ended, the second is its successor.
+# https://github.com/cli/cli/blob/trunk/docs/install_linux.md; the second key is the successor
 GITHUB_CLI = {
     "uri": "https://cli.github.com/packages",
     "suite": "stable",
@@ -5101,18 +5092,12 @@ GITHUB_CLI = {
     "command": "bootstrap --only gh",
 }
 
-# wkhtmltopdf with patched Qt, as its project has packaged it last: release of Debian or Ubuntu ->
-# the build that runs there, and the builds' checksums (sha256, or sha1), which several public
-# Dockerfiles have alike, Odoo's own among them.
+# wkhtmltopdf with patched Qt, as its project packaged it last: release -> the build that runs
+# there, and the builds' checksums (sha256, or sha1), which Odoo's own Dockerfiles have alike.
 PATCHED = "with patched qt"
 WKHTMLTOX_PAGE = "https://github.com/wkhtmltopdf/packaging/releases"
 WKHTMLTOX_URL = f"{WKHTMLTOX_PAGE}/download/0.12.6.1-3"
-WKHTMLTOX_BUILDS = {
-    "bookworm": "bookworm",
-    "trixie": "bookworm",
-    "jammy": "jammy",
-    "noble": "jammy",
-}
+WKHTMLTOX_BUILDS = {"trixie": "bookworm", "noble": "jammy"}
 WKHTMLTOX_CHECKSUMS = {
     "bookworm_amd64": "98ba0d157b50d36f23bd0dedf4c0aa28c7b0c50fcdcdc54aa5b6bbba81a3941d",
     "bookworm_arm64": "b6606157b27c13e044d0abbe670301f88de4e1782afca4f9c06a5817f3e03a9c",
@@ -5120,15 +5105,14 @@ WKHTMLTOX_CHECKSUMS = {
     "jammy_arm64": "90f6e69896d51ef77339d3f3a20f8582bdf496cc",
 }
 
-# GitHub's ssh host keys, and the fingerprints of all of them (docs.github.com, "GitHub's SSH key
-# fingerprints").
+# docs.github.com, "GitHub's SSH key fingerprints"
 GITHUB_KEY = (
     "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 )
 GITHUB_FINGERPRINTS = {
-    "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",  # Ed25519
-    "SHA256:p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",  # ECDSA
-    "SHA256:uNiVztksCsDhcc0u9e8BujQXVUpKZIDTMczCvj3tD2s",  # RSA
+    "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
+    "SHA256:p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",
+    "SHA256:uNiVztksCsDhcc0u9e8BujQXVUpKZIDTMczCvj3tD2s",
 }
 
 
@@ -5293,7 +5277,7 @@ def install_failure(done: Completed) -> TaskResult:
 def install_together(
     names: Sequence[str], install: Callable[[Sequence[str]], Completed], unknown: str
 ) -> dict[str, TaskResult]:
-    """Install all names in one call, and where that fails as many as can be; name -> its result.
+    """Install all names in one call, else as many as can be; return name -> its result.
 
     Names that the installer says it does not know (a pattern, `unknown`) are UNKNOWN_PACKAGE; the
     others are halved until the culprit is alone. What no package can help (INSTALL_CAUSES) is not
@@ -5361,13 +5345,12 @@ class Packages:
 
         Raises TlcError when that takes longer than LOCK_WAIT, Interrupted.
         """
-        environ = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-        environ["HOMEBREW_NO_AUTO_UPDATE"] = "1"
-        deadline, waiting = time.monotonic() + LOCK_WAIT, ""
+        environ = {"DEBIAN_FRONTEND": "noninteractive", "HOMEBREW_NO_AUTO_UPDATE": "1"}
+        deadline, waiting = time.monotonic() + LOCK_WAIT, "nobody yet"
         while True:
             done = self.runner.run(
                 [self.runner.which(words[0]), *words[1:]],
-                env=environ,
+                env={**environ, "LC_ALL": "C.UTF-8"},
                 user="root" if self.manager.root else "",
                 cwd="/",  # no file here is a package
                 on_line=task.report,
@@ -5380,9 +5363,8 @@ class Packages:
             if time.monotonic() > deadline:
                 wrong = f"another package manager is still at work{who}"
                 raise TlcError(wrong, self.manager.unlock)
-            holder = f"waiting for another package manager{who}"
-            task.report(holder, note=holder != waiting)
-            waiting = holder
+            task.report(f"waiting for another package manager{who}", note=who != waiting)
+            waiting = who
             self.runner.pause(1)
 
     def known_names(self, specs: Sequence[str]) -> dict[str, str]:
@@ -5393,8 +5375,7 @@ class Packages:
         if self.name != "apt-get":
             return {spec: spec for spec in specs}
         names = [bare_name(name) for spec in specs for name in spec.split("|")]
-        # Not `policy`: like `install` it takes an unknown name with a dot or plus for a regular
-        # expression.
+        # `policy`, like `install`, takes an unknown name with a dot for a regular expression.
         words = (self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names)
         known = set(re.findall(r"(?m)^Package: (\S+)$", self.runner.run(words).out))
         found: dict[str, str] = {}
@@ -5452,8 +5433,7 @@ class SystemPackage(Resource):
 
         results = install_together(list(names.values()), install, manager.unknown)
         if any(result.status == "failed" for result in results.values()):
-            # While one package cannot be set up every call of apt-get fails, whatever it has
-            # installed.
+            # While one package cannot be set up every call of apt-get fails.
             installed = packages.list_installed()
             there = [name for name in results if bare_name(name) in installed]
             results |= dict.fromkeys(there, TaskResult("changed", "installed"))
@@ -5493,12 +5473,12 @@ class Program(SystemPackage):
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
-        results = super().apply_batch(resources, task)
+        results = zip(resources, super().apply_batch(resources, task), strict=True)
         return [
             give_up(each.note, result.message)
-            if each.optional and result.status == "failed"
+            if each.note and result.status == "failed"
             else result
-            for each, result in zip(resources, results, strict=True)
+            for each, result in results
         ]
 
 
@@ -5571,7 +5551,8 @@ def wkhtmltox_build() -> str:
     import platform
 
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
-    build = f"{WKHTMLTOX_BUILDS.get(get_os_info().codename, '')}_{machine}"
+    codename = get_os_info().codename
+    build = f"{WKHTMLTOX_BUILDS.get(codename, codename)}_{machine}"
     return build if build in WKHTMLTOX_CHECKSUMS else ""
 
 
@@ -5583,7 +5564,7 @@ def wkhtmltopdf_version(runner: Runner) -> str:
 
 
 def give_up(note: str, why: str) -> TaskResult:
-    """Return the result for what can be done without; a note has later runs not try again."""
+    """Return the result for what can be done without; with a note, later runs do not try."""
     write_file(note, why)
     return TaskResult("skipped", why)
 
@@ -5683,7 +5664,7 @@ class AptSource(Resource):
         try:
             found = key_fingerprints(key)
         except (ValueError, IndexError) as error:
-            raise TlcError(f"its signing key cannot be read: {error}") from None
+            found = [f"none, since {error}"]
         if not found or set(found) - set(self.source["fingerprints"].split()):
             strange = ", ".join(found) or "none"
             raise TlcError(f"its signing key has another fingerprint: {strange}")
@@ -5746,21 +5727,21 @@ class Uv(Resource):
         except TlcError as error:
             why = error.message
         task.report(f"{why}; taking its wheel", note=True)
-        package = self.venv_package()
-        if package and self.packages:
+        needed: Sequence[Privileged] = []
+        if self.packages and (package := self.venv_package()):
             install = self.packages.manager.installing([package])
-            for words in (*self.packages.preparations, install):
-                self.packages.run(words, task)
+            needed = self.packages.privileged(*self.packages.preparations, install)
+            for each in needed:
+                self.packages.run(each.argv, task)
         pip = [f"{self.venv}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv"]
-        os.makedirs(os.path.dirname(self.venv), mode=0o700, exist_ok=True)
         for words in ([sys.executable, "-m", "venv", "--clear", self.venv], pip):
             # pip.conf may say otherwise, for the person's own installations.
             done = run(words, env={"PIP_USER": "0"})
             if not done.ok:
                 remove(self.venv)
                 fix = by_hand(f"install uv, see {UV_INSTALLER}")
-                if package:
-                    fix = install_hint(package).then("tlc", "bootstrap", "--only", "uv")
+                if needed:
+                    fix = Fix(tuple(needed)).then("tlc", "bootstrap", "--only", "uv")
                 return TaskResult("failed", f"{why}; {done.complaint}", fix)
         os.makedirs(self.directory, exist_ok=True)
         for name in ("uv", "uvx"):
@@ -5775,9 +5756,7 @@ class Uv(Resource):
             self.runner.version_of("uv")
         except ExecutableNotFoundError as error:
             ours, fix = os.path.join(self.directory, "uv"), NO_FIX
-            if self.runner.has("uv") and self.runner.which("uv") != ours:
-                fix = ADD_TO_PATH  # a version manager's shim comes first
-            elif os.path.lexists(ours):  # a link that leads nowhere, a uv that does not run
+            if os.path.lexists(ours):  # a link that leads nowhere, a uv that does not run
                 fix = paste("mv", ours, free_name(ours)).then("tlc", "bootstrap", "--only", "uv")
             return TaskResult("failed", f"installed{how}, but {error.message}", fix)
         return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
@@ -5792,10 +5771,7 @@ class Uv(Resource):
 
 
 class HostKey(Resource):
-    """GitHub's ssh host key, known wherever ssh reads it, else added to ~/.ssh/known_hosts.
-
-    Another key that is there is never replaced.
-    """
+    """GitHub's ssh host key, known wherever ssh reads it, else added to ~/.ssh/known_hosts."""
 
     kind = "host key"
     group = "Connectivity"
@@ -5838,12 +5814,9 @@ class HostKey(Resource):
 
     def apply(self, task: Task) -> TaskResult:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        before = b""
-        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
-            before = file.read()
-        gap = "\n" if before and not before.endswith(b"\n") else ""
-        text = before.decode(errors="surrogateescape") + gap
-        write_file(self.path, f"{text}{GITHUB_KEY}\n", mode=0o600)
+        gap = "" if read_text(self.path)[-1:] in ("", "\n") else "\n"
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(f"{gap}{GITHUB_KEY}\n")
         return TaskResult("changed", f"added to {tilde(self.path)}")
 
 
@@ -5861,8 +5834,7 @@ def archive_version(archive: bytes) -> str:
         [version] = re.findall(r'(?m)^__version__ = "([\d.]+)"', text)
         return str(version)
     except (zipfile.BadZipFile, LookupError, ValueError) as error:
-        wrong = f"not updated: the release is no archive of tlc, or names no version: {error}"
-        raise TlcError(wrong) from None
+        raise TlcError(f"not updated: the release names no version ({error})") from None
 
 
 def version_number(version: str) -> list[int]:
@@ -5977,7 +5949,7 @@ class Script(Resource):
             with open(path, "rb") as file:
                 found = hashlib.sha256(file.read()).hexdigest()
             if self.sha256 not in ("", found):
-                fix = by_hand(f"read {self.url}; if it is right, write that into config.toml")
+                fix = by_hand(f"read {self.url}, then write that into config.toml")
                 return TaskResult("failed", f"not run: its sha256 is {found}", fix)
             done = self.runner.run(
                 ["/bin/sh", path],
@@ -5988,7 +5960,7 @@ class Script(Resource):
                 echo=task.terminal,
             )
         if not done.ok:
-            fix = by_hand(f"read what it said, above or in the log, and the script: {self.url}")
+            fix = by_hand(f"read what it said, in the log, and the script: {self.url}")
             wrong = f"it ended with exit code {done.code}"
             return TaskResult("failed", wrong, fix, "\n".join(done.lines[-10:]))
         write_file(self.stamp_file, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {found} {self.url}\n")
@@ -6017,11 +5989,9 @@ class Npm:
 
     def list_prefix(self) -> tuple[str, set[str]]:
         """Return where the packages of the prefix are, and their names. Raises TlcError."""
-        # Logs and the like go to a cache of its own: a look leaves nothing behind.
-        with scratch() as cache:
-            environ = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
-            words = [self.runner.which("npm"), "root", "--global", *self.prefix]
-            said = self.runner.run(words, env=environ).out.splitlines()
+        environ = {"npm_config_logs_max": "0", "npm_config_update_notifier": "false"}
+        words = [self.runner.which("npm"), "root", "--global", *self.prefix]
+        said = self.runner.run(words, env=environ).out.splitlines()
         root = next(filter(os.path.isabs, reversed(said)), "")  # a wrapper may say more
         if not root:
             fix = by_hand("repair npm: npm root --global must print a directory")
@@ -6043,8 +6013,7 @@ class NpmPackage(Resource):
     optional = True
     fix: Fix = INSTALL_TOOLS
 
-    # "npm error 404  The requested resource 'name@*' could not be found", or "'name@*' is not in
-    # this registry"
+    # "npm error 404  'name@*' is not in this registry", or "could not be found"
     UNKNOWN = r"404\s.*'((?:@[^@'/]+/)?[^@'/]+)@[^']*'"
 
     def __init__(self, name: str, npm: Npm) -> None:
@@ -6121,7 +6090,6 @@ class UvTool(Resource):
             return TaskResult("changed", "installed")
         if f"Because {self.tool} was not found in the package registry" in done.err:
             return UNKNOWN_PACKAGE
-        # pipx's, or its Python is gone
         if re.search(r"xecutables? already exist|Invalid environment", done.err):
             fix = paste("uv", "tool", "install", "--force", "--reinstall", "--", spec)
             return TaskResult("failed", done.complaint, fix)

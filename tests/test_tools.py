@@ -497,7 +497,6 @@ def test_a_good_list_costs_one_call_and_a_culprit_a_few() -> None:
             "E: Failed to fetch http://archive.example/x  Could not connect to archive.example:80",
             "cannot be reached",
         ),
-        ("npm error code EACCES", "may not be"),
         ("npm error code ENOTFOUND", "cannot be reached"),
         ("error: failed retrieving file 'core.db' from mirror", "cannot be reached"),
     ],

@@ -5211,7 +5211,7 @@ def read_text(path: str) -> str:
 def unarmoured(keys: bytes) -> list[bytes]:
     """Return the blocks of an OpenPGP file, armoured (RFC 4880, 6.2) or not, in binary.
 
-    Raises ValueError for more than armoured public keys: apt might find a key where this does not.
+    Raises ValueError for anything else between them: apt might find a key there.
     """
     import base64
 
@@ -5823,20 +5823,6 @@ class HostKey(Resource):
 ZIP_MARK = b"PK\x03\x04"  # where a zip archive begins: zip's APPNOTE, 4.3.7
 
 
-def archive_version(archive: bytes) -> str:
-    """Return the __version__ in an archive's tlc.py, without running it. Raises TlcError."""
-    import io
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            text = opened.read("tlc.py").decode()
-        [version] = re.findall(r'(?m)^__version__ = "([\d.]+)"', text)
-        return str(version)
-    except (zipfile.BadZipFile, LookupError, ValueError) as error:
-        raise TlcError(f"not updated: the release names no version ({error})") from None
-
-
 def version_number(version: str) -> list[int]:
     """Return a version as numbers, which compare as versions do: 0.10 is newer than 0.9."""
     return [int(part) for part in re.findall(r"\d+", version)]
@@ -5872,7 +5858,7 @@ class OwnArchive(Resource):
         return ok(f"{__version__}, {tilde(self.path)}", action="replace it by the newest release")
 
     def check_online(self) -> CheckResult | None:
-        version = archive_version(self.fetch())
+        version, _archive = self.fetch()
         if newest := self.newest(version):
             return ok(newest)
         return warn(f"{version} is out, this is {__version__}", paste("tlc", "self-update"))
@@ -5883,20 +5869,30 @@ class OwnArchive(Resource):
         how = f"newer than the release, {version}" if theirs < ours else "the newest"
         return f"{__version__} is {how}" if theirs <= ours else ""
 
-    def fetch(self) -> bytes:
-        """Return the newest release, its checksum verified. Raises TlcError, Interrupted."""
+    def fetch(self) -> tuple[str, bytes]:
+        """Return version and archive of the newest release, its checksum verified; run nothing.
+
+        Raises TlcError, Interrupted.
+        """
         import hashlib
+        import io
+        import zipfile
 
         promised = download(f"{self.url}/tlc.pyz.sha256", self.runner).decode(errors="replace")
         archive = download(f"{self.url}/tlc.pyz", self.runner)
         if hashlib.sha256(archive).hexdigest() not in promised.split()[:1]:
             raise TlcError("not updated: checksum mismatch")
-        return archive
+        try:
+            with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+                text = opened.read("tlc.py").decode()
+            [version] = re.findall(r'(?m)^__version__ = "([\d.]+)"', text)
+        except (zipfile.BadZipFile, LookupError, ValueError) as error:
+            raise TlcError(f"not updated: the release names no version ({error})") from None
+        return version, archive
 
     def apply(self, task: Task) -> TaskResult:
         task.report("fetching")
-        archive = self.fetch()
-        version = archive_version(archive)
+        version, archive = self.fetch()
         if newest := self.newest(version):
             return TaskResult("ok", newest)
         # The lines before the archive name the Python that this machine has.

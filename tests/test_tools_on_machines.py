@@ -684,6 +684,7 @@ def at_packaging(directory: Path, **more: Any) -> Iterator[tuple[MachineOwner, H
         names = [each["name"] for each in planned if each["kind"] == "package"]
         assert names.count("wkhtmltopdf") == 1
         me.it.offer(*(name for name in names if name != "wkhtmltopdf"))
+        me.config()
         yield me, web, deb
 
 
@@ -703,6 +704,11 @@ def test_wkhtmltopdf_with_patched_qt(tmp_path: Path) -> None:
         assert set(statuses(me.results()).values()) == {"ok"}, "it is not tried again"
         assert "sudo" not in me.install("--dry-run").out
         assert (me.it.privileged(), len(web.requests)) == (privileged, count)
+        me.config(system_packages=["wkhtmltopdf"])
+        assert "-- wkhtmltopdf" in me.install("--dry-run").out, (
+            "who asks for it has it all the same"
+        )
+        me.config()
 
         web.files[DEB_PATH] = deb[:-1] + b"!"
         fix, env = doctors_fix(me, "wkhtmltopdf"), {"NEWCOMER_MODE": "no"}

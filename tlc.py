@@ -1343,17 +1343,15 @@ class Runner:
         """Run a program (argv[0]: its full path) in a session of its own, where it cannot ask.
 
         `env` is added to the environment; `stdin` is its input; `user` runs it, if another one.
-        `on_line` gets each line of its output as it comes; with `log_as`, a name, so does the log.
-        With `terminal` it stays in this session and may ask there; with `echo` it is seen there.
-        `holds`: file descriptors that it keeps open, and so a lock on them. `at_end`: even when
-        the run was stopped. It is ended where it says nothing for `patience` seconds, or `until`
-        is true. `pty`: its output is a terminal to it, so that it shows colours. Raises
-        Interrupted when the run was stopped, OSError when it cannot be started.
+        `on_line` gets each line of its output, with `log_as`, a name, the log too. With `terminal`
+        it stays in this session and may ask there, seen with `echo`. `holds`: descriptors that it
+        keeps open. `at_end`: even when the run was stopped. It is ended where it says nothing for
+        `patience` seconds, or `until` is true. `pty`: its output is a terminal, with colours.
+        Raises Interrupted when the run was stopped, OSError when it cannot be started.
         """
         if not at_end:
             self.pause(0)
-        started = time.monotonic()
-        before = self.prefix_of(user, env or {})
+        started, before = time.monotonic(), self.prefix_of(user, env or {})
         argv = [*before, *argv]
         quoted = redact(shlex.join(argv))
         if log_as:

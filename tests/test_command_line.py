@@ -291,7 +291,7 @@ def test_the_code_root_may_be_given_with_a_tilde(home: Sandbox) -> None:
     assert run.code == 0
     assert (home.home / "work here" / "config.toml").is_file()
     assert not (home.root / "venvs").exists()
-    assert "~/work here/" in run.err
+    assert "~/work here/" in run.out
 
 
 def test_a_code_root_below_a_home_that_is_not_there(home: Sandbox) -> None:
@@ -340,10 +340,7 @@ def test_tlc_alone_tells_what_is_wrong_with_the_config(sandbox: Sandbox) -> None
     assert run.code == 0
     assert "usage: tlc" in run.out
     assert "config.toml:1: jobs: found 0" in run.out
-    assert next_command(run, "next:")[-1] in (
-        "~/code/config.toml",
-        str(sandbox.root / "config.toml"),
-    )
+    assert next_command(run, "next:")[-2:] == ["config", "edit"]
 
 
 def test_tlc_alone_leaves_no_trace(home: Sandbox) -> None:

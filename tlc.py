@@ -4304,8 +4304,11 @@ class Backup:
         staged = "HEAD" if conflicts else must("write-tree").strip()
         # Where a person has put a link in place of a tracked file's directory.
         root = self.git.path
-        links = lambda path: any(os.path.islink(f"{root}/{each}") for each in parents_of(path))
-        beyond = set(filter(links, there))
+        beyond = {
+            path
+            for path in there
+            if any(os.path.islink(f"{root}/{each}") for each in parents_of(path))
+        }
         # skip-worktree (S) and no file: a sparse checkout, not a deletion
         sparse = {path for path, tag in tags.items() if tag == "S" and path not in there}
         tracked = self.tree(staged, [p for p in tags if p not in beyond | sparse], beyond)

@@ -4762,9 +4762,12 @@ class Checkout(Place):
             hook = "" if done.ok else hook_failure(made, done)
             if not (done.ok or hook):
                 return self.failure(done)
-            if self.repository.commit not in ("", commit_of(made, "HEAD")):
-                raise TlcError("upstream moved meanwhile", git.fix(PULL))
-            made.run("update-ref", git.put_there, "HEAD")
+            if commit := self.repository.commit:
+                both = f"verify HEAD {commit}\nupdate {git.put_there} {commit}\n"
+                if not made.run("update-ref", "--stdin", stdin=both).ok:
+                    raise TlcError("upstream moved meanwhile", git.fix(PULL))
+            else:
+                made.run("update-ref", git.put_there, "HEAD")
             self.make_room()
             os.rename(new, self.path)
         return TaskResult("changed", f"cloned {branch}{hook}")

@@ -23,7 +23,6 @@ if sys.version_info < (3, 11):
         f"tlc needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: python3.12 tlc.py"
     )
 
-import collections
 import contextlib
 import functools
 import glob
@@ -194,6 +193,12 @@ class Fix(Record):
 
     def __bool__(self) -> bool:
         return bool(self.commands or self.by_hand)
+
+    @property
+    def words(self) -> Sequence[str]:
+        """Return the words of the one command of the person's own that it is, else none."""
+        [first] = self.commands if len(self.commands) == 1 else [()]
+        return () if isinstance(first, Privileged) else first
 
     def then(self, *words: str) -> Fix:
         """Return the fix with one more command, run where those before it succeed."""
@@ -393,6 +398,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 # It shows what it is given, knows results by the words of STATUS_STYLE, and decides nothing.
 
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
+HIDDEN = 0.5  # seconds before the first; what is done by then needs none
+# Of what a plan brings about these say nothing new.
+EXPECTED = ("missing", "not installed", "not there", "not there yet", "not configured", "absent")
+PROMISE = "Nothing changes before you say yes. Ctrl-C is safe: the next run continues."
 SHOWN = 10  # items named in one place, before "and 190 more"
 
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -406,10 +415,19 @@ STATUS_STYLE = {
     "skipped": ("dim", "–"),
     "failed": ("red", "✗"),
     "planned": ("cyan", "○"),
-    "OK": ("green", "✓"),
-    "WARN": ("yellow", "■"),
-    "FAIL": ("red", "✗"),
+    "OK": ("green", ""),
+    "WARN": ("yellow", ""),
+    "FAIL": ("red", ""),
 }
+
+ASCII = {ord(sign): plain for sign, plain in zip("✓●■–✗○→━─├└│…·", "+*!-xo>#-|`|~-", strict=True)}
+ASCII[ord("→")] = "->"
+
+
+def wants_ascii(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Return whether a stream shows no other signs: by its encoding, or as LANG=C says."""
+    said = (environ.get("LC_ALL") or environ.get("LANG")) in ("C", "POSIX")
+    return said or not (stream.encoding or "utf").lower().startswith("utf")
 
 
 def wants_colour(mode: str, is_terminal: bool, environ: Mapping[str, str]) -> bool:
@@ -433,9 +451,7 @@ class Terminal:
             stream = stream or open(os.devnull, "r+")  # noqa: SIM115
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure:
-                reconfigure(
-                    errors="replace"
-                )  # an ASCII terminal shows ? and does not stop the work
+                reconfigure(errors="replace")  # ? is shown, and the work goes on
             return stream
 
         self.stdin, self.stdout, self.stderr = map(usable, (sys.stdin, sys.stdout, sys.stderr))
@@ -447,6 +463,9 @@ class Terminal:
         self.interactive = self.stderr.isatty() and self.stdin.isatty()
         self.asking = False  # a question stands there
         self.answered = 0.0  # seconds that people took to answer
+        self.began = time.monotonic()
+        self.ascii = wants_ascii(self.stderr, environ)
+        self.actions = bool(environ.get("GITHUB_ACTIONS"))
         self._lock = threading.RLock()
         self._region: list[str] = []  # the lines of the live display now on the screen
 
@@ -459,19 +478,14 @@ class Terminal:
 
         `hang`: on a terminal it is folded, and indented so far.
         """
-        if self.quiet and not important:
-            return
-        if hang and self.stderr.isatty():
-            text = fold(text, self.size[0], hang)
-        with self._lock:
-            self._draw(f"{text}\n", self._region)
+        if important or not self.quiet:
+            with self._lock:
+                self._draw(self._readable(text, self.stderr, hang), self._region)
 
     def show(self, text: str, hang: int = 0) -> None:
         """Print what the command was asked for, on stdout; on stderr when stdout carries JSON."""
         if text and not (self.quiet and self.json):
-            if hang and self.shown.isatty():
-                text = fold(text, self.size[0], hang)
-            self.shown.write(text.rstrip("\n") + "\n")
+            self.shown.write(self._readable(text.rstrip("\n"), self.shown, hang))
             self.shown.flush()  # in a pipe it comes before what is said next
 
     def show_output(self, name: str, text: str) -> None:
@@ -500,6 +514,7 @@ class Terminal:
             self.document(
                 {"ok": False, "error": {"code": error.code, "message": error.message, "fix": fix}}
             )
+        self.order(f"::error::{error.message}")
         self.say(f"{self.style('tlc:', 'red')} {error.message}", important=True)
         if fix:
             self.say("→ " + fix.replace("\n", "\n  "), important=True)
@@ -510,29 +525,43 @@ class Terminal:
         try:
             self.stdout.flush()
             self.stderr.flush()
-        except BrokenPipeError:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), self.stdout.fileno()
-            )  # or Python complains at its exit
         except OSError as error:
+            # Python would complain at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
-            self.say(f"tlc: the output could not be written: {error.strerror}", important=True)
-            return False
+            if not isinstance(error, BrokenPipeError):
+                self.say(f"tlc: the output could not be written: {error.strerror}", important=True)
+                return False
         return True
 
     def show_command(self, command: str, seconds: float) -> None:
         """Say which command was run, and how long it took."""
         self.say(self.style(f"$ {command}  # {seconds:.2f} s", "dim"))
 
+    def order(self, command: str) -> None:
+        """Give GitHub Actions a command, where that is what reads the output."""
+        if self.actions and not self.quiet:
+            shown = command.replace("##[", "#\u200b#[").replace("%", "%25").replace("\n", "%0A")
+            self.stderr.write(f"{shown}\n")
+
+    def _readable(self, text: str, stream: TextIO, hang: int) -> str:
+        """Return what to write of lines: folded, in ASCII, without orders to GitHub Actions."""
+        if hang and stream.isatty():
+            text = fold(text, self.size[0], hang)
+        if self.actions:  # it strips blanks before ::, but no zero width space
+            text = re.sub(r"(?m)^\s*(?=::|##\[)", " \u200b", text).replace("##[", "#\u200b#[")
+        return (text.translate(ASCII) if self.ascii else text) + "\n"
+
     def picture(self, lines: list[str]) -> None:
-        """Replace the live display at the bottom of the screen by `lines`."""
+        """Replace the live display at the bottom of the screen by `lines`, if they are others."""
         with self._lock:
-            self._draw("", lines)
+            if lines != self._region:
+                self._draw("", lines)
 
     def _draw(self, above: str, region: list[str]) -> None:
         erase = f"\r\x1b[{len(self._region)}A\x1b[J" if self._region else ""
         with contextlib.suppress(OSError):  # nobody reads it any more; the work goes on
-            self.stderr.write(erase + above + "".join(f"{line}\n" for line in region))
+            shown = self._readable("\n".join(region), self.stderr, 0) if region else ""
+            self.stderr.write(erase + above + shown)
             self.stderr.flush()
         self._region = region
 
@@ -570,13 +599,7 @@ def confirm_step(
 
     `without`: the command that does not ask. Raises DeclinedError on no, and without an answer.
     """
-    while True:
-        answer = terminal.ask(f"{question} [Y/n/d] ")
-        if answer is None:
-            message = (
-                "tlc asks before it changes anything, but there is no terminal to answer from."
-            )
-            raise DeclinedError(message, without)
+    while (answer := terminal.ask(f"{question} [Y/n/d] ")) is not None:
         if answer.lower() in ("", "y", "yes"):
             return
         if answer.lower() in ("n", "no"):
@@ -585,6 +608,8 @@ def confirm_step(
             details()
         else:
             terminal.say("Please answer y or n, or d for every item.", important=True)
+    wrong = "tlc asks before it changes anything, but there is no terminal for the answer."
+    raise DeclinedError(wrong, without)
 
 
 def render_tree(root: str, entries: Mapping[str, str]) -> str:
@@ -592,107 +617,154 @@ def render_tree(root: str, entries: Mapping[str, str]) -> str:
 
     `entries`, in the order to show: relative path (a directory's ends in /) -> remark.
     """
-    children: dict[str, list[str]] = {}
+    tree: dict[str, Any] = {}
     for path in entries:
-        parts = path.split("/")
-        names = [part + "/" for part in parts[:-1]] + [parts[-1]] * bool(parts[-1])
-        for depth, name in enumerate(names):
-            siblings = children.setdefault("".join(names[:depth]), [])
-            if name not in siblings:
-                siblings.append(name)
+        node = tree
+        for part in re.findall("[^/]+/?", path):
+            node = node.setdefault(part, {})
 
-    def rows(parent: str, indent: str) -> Iterator[tuple[str, str]]:
-        for name in children.get(parent, []):
-            last = name == children[parent][-1]
-            corner = "└── " if last else "├── "
-            yield indent + corner + name, entries.get(parent + name, "")
-            yield from rows(parent + name, indent + ("    " if last else "│   "))
+    def rows(node: dict[str, Any], parent: str, indent: str) -> Iterator[tuple[str, str]]:
+        for name, below in node.items():
+            last = name == list(node)[-1]
+            yield f"{indent}{'└' if last else '├'}── {name}", entries.get(parent + name, "")
+            yield from rows(below, parent + name, indent + ("    " if last else "│   "))
 
-    shown = list(rows("", ""))
+    shown = list(rows(tree, "", ""))
     width = max((len(left) for left, _ in shown), default=0)
-    return "\n".join(
-        [f"{root}/", *(f"{left:{width}}  {remark}".rstrip() for left, remark in shown)]
-    )
+    return "\n".join([f"{root}/", *(f"{left:{width}}  {told}".rstrip() for left, told in shown)])
+
+
+class AtWork:
+    """An item of Progress. `since`: when it began to work or went on, None while it waits."""
+
+    def __init__(self, weight: int) -> None:
+        self.weight, self.worked, self.fraction = weight, 0.0, 0.0
+        self.phase = self.amount = self.rate = ""
+        self.since: float | None = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it has worked, without its waiting."""
+        return self.worked + (0.0 if self.since is None else time.monotonic() - self.since)
+
+    def row(self, name: str, bar: int) -> str:
+        """Return its line of the live display, with a bar of so many columns."""
+        drawn = f"{bar_of(self.fraction, bar)} {self.fraction:4.0%}" if self.fraction else ""
+        took = f"{self.seconds:.0f} s" if self.seconds >= 10 else ""
+        told = (drawn, self.phase, self.amount, self.rate, took)
+        return "  ".join(["", name, *filter(None, told)])
 
 
 class Progress:
     """The progress of a stage: work reports from many threads, a line is printed for what ended.
 
-    On a terminal it also keeps a live display: a line for each item at work, and the overall count.
+    On a terminal there is a live display: a line for each item at work, and one for all.
     """
 
-    def __init__(self, terminal: Terminal, total: int, silent: Sequence[str] = ("ok",)) -> None:
-        self.terminal, self.total, self.silent = terminal, total, silent
+    def __init__(
+        self, terminal: Terminal, total: int, silent: Sequence[str] = ("ok",), title: str = ""
+    ) -> None:
+        self.terminal, self.total, self.silent, self.title = terminal, total, silent, title
         self.started = time.monotonic()
-        self.done = 0
-        self.active: dict[
-            str, tuple[float, str, float | None]
-        ] = {}  # name -> since, phase, fraction
-        self.began: set[str] = set()
-        self._lock = threading.Lock()
+        self.done, self.furthest = 0, 0.0
+        self.active: dict[str, AtWork] = {}
+        self._lock = threading.RLock()
         self._ended = threading.Event()
-        self._thread = (
-            threading.Thread(target=self._redraw, daemon=True) if terminal.animated else None
-        )
+        self._thread = threading.Thread(target=self._redraw, daemon=True)
 
     def __enter__(self) -> Self:
-        if self._thread:
+        if self.total:
+            self.terminal.order(f"::group::{self.title}")
+        if self.terminal.animated:
             self._thread.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        if self._thread:
+        if self.terminal.animated:
             self._ended.set()
             self._thread.join()
             self.terminal.picture([])
+        if self.total:
+            self.terminal.order("::endgroup::")
 
     def update(
-        self, name: str, phase: str = "", fraction: float | None = None, note: bool = False
+        self,
+        name: str,
+        phase: str = "",
+        fraction: float = 0.0,
+        note: bool = False,
+        waiting: bool = False,
+        weight: int = 1,
+        **told: str,
     ) -> None:
         """Note that an item is at work: `phase` in a few words, `fraction` of it done (0 to 1).
 
-        `note`: worth a line of its own where there is no live display to show it.
+        `note`: worth a line of its own where there is no live display to show it. `waiting`: for
+        its turn or another's work. `weight`: how many it stands for. `told`: its amount and rate.
         """
         phase = "".join(filter(str.isprintable, redact(phase)))
         if note and not self.terminal.animated:
-            self.terminal.say(f"{name}: {phase}")
+            self.terminal.say(f"{self.head()}{name}: {phase}")
         with self._lock:
-            self.began.add(name)
-            since = self.active[name][0] if name in self.active else time.monotonic()
-            self.active[name] = (since, phase, fraction)
+            item = self.active.setdefault(name, AtWork(weight))
+            item.worked, item.since = item.seconds, None if waiting else time.monotonic()
+            item.phase, item.fraction = phase, max(item.fraction, fraction)
+            item.amount, item.rate = told.get("amount", ""), told.get("rate", "")
 
-    def finish(self, name: str, status: str, message: str, seconds: float) -> None:
-        """Note that an item ended; show it unless its status is one of `silent`."""
+    def head(self) -> str:
+        """Return what stands before a line where there is no live display: when it was said."""
+        since = time.monotonic() - self.terminal.began
+        return "" if self.terminal.animated else f"{since:6.1f} s "
+
+    def finish(self, names: Sequence[str], status: str, message: str, seconds: float) -> None:
+        """Note that items ended alike; show it unless their status is one of `silent`."""
         with self._lock:
-            self.active.pop(name, None)
-            self.done = done = self.done + 1
+            for name in names:
+                self.active.pop(name, None)
+            self.done = done = self.done + len(names)
         if status not in self.silent:
-            colour, mark = STATUS_STYLE[status]
-            head = self.terminal.style(f"{mark} {status:7}", colour)
-            count = "" if self.terminal.animated else f"[{done}/{self.total}] "
-            took = f"  {seconds:.1f} s" if seconds >= 0.05 else ""
-            self.terminal.say(f"{count}{head} {name}: {message}{self.terminal.style(took, 'dim')}")
+            style, (colour, mark) = self.terminal.style, STATUS_STYLE[status]
+            count = "" if self.terminal.animated else f"{self.head()}[{done}/{self.total}] "
+            took = style(f"  {duration(seconds)}" if seconds >= 0.05 else "", "dim")
+            line = f"{style(f'{mark} {status:7}', colour)} {listed(names)}: {message}"
+            self.terminal.say(f"{count}{line}{took}", hang=10)
+            if status == "failed":
+                self.terminal.order(f"::error::{listed(names)}: {message}")
 
     def _redraw(self) -> None:
-        while not self._ended.wait(REDRAW):
+        pause = HIDDEN
+        while not self._ended.wait(pause):
             self.terminal.picture(self.lines())
+            pause = REDRAW
 
     def lines(self) -> list[str]:
         """Return the live display as it should look now."""
-        with self._lock:
-            active, done = dict(self.active), self.done
         columns, rows = self.terminal.size
-        width = columns - 1
-        name_width = min(max((len(name) for name in active), default=0), width // 2)
-        lines = []
-        for name, (_since, phase, fraction) in active.items():
-            bar = "" if fraction is None else f"{'━' * int(fraction * 20):20} {fraction:4.0%} "
-            lines.append(f"  {name[:name_width]:{name_width}}  {bar}{phase}"[:width])
-        total = f"  {done} of {self.total} done, {time.monotonic() - self.started:.0f} s"
-        if active:
-            since, slowest = min((since, name) for name, (since, _, _) in active.items())
-            total += f"; longest at work: {slowest}, {time.monotonic() - since:.0f} s"
-        return [*lines[: rows - 2], total[:width]]
+        bar = min(max(columns // 5, 6), 24)
+        with self._lock:
+            working = {name: each for name, each in self.active.items() if each.since is not None}
+            # One at work for a moment has nothing to say; where all wait, one says for what.
+            telling = [name for name, each in working.items() if each.phase or each.seconds > 1]
+            names = (telling or list(self.active)[:1])[: max(rows // 2, 1)]
+            room = min(max(map(width_of, names), default=0), (columns - 1) // 2)
+            lines = [self.active[name].row(padded(name, room), bar) for name in names]
+            lines.append(self.overall(bar, list(working.values())))
+        return [clipped(line, columns - 1) for line in lines]
+
+    def overall(self, bar: int, working: Sequence[AtWork]) -> str:
+        """Return the line for all: a bar that only grows, and what is done, waits and is left."""
+        begun = self.done + sum(each.weight * each.fraction for each in self.active.values())
+        self.furthest = fraction = max(self.furthest, min(begun / max(self.total, 1), 1.0))
+        seconds = time.monotonic() - self.started
+        line = f"  {bar_of(fraction, bar)} {self.done} of {self.total} done, {seconds:.0f} s"
+        waiting = self.total - self.done - sum(each.weight for each in working)
+        line += f"; {waiting} waiting" if waiting else ""
+        if rate := sum(bytes_of(each.rate) for each in working):
+            line += f"; {rate / 2**20:.1f} MiB/s"
+            if seconds > 3 and fraction > 0.05:
+                left = 5 * math.ceil((seconds / fraction - seconds) / 5)
+                line += f", about {duration(left).replace('.0 ', ' ')} left"
+        return line
 
 
 class Report:
@@ -703,6 +775,7 @@ class Report:
 
     def __init__(self, terminal: Terminal, settings: Settings) -> None:
         self.terminal, self.settings = terminal, settings
+        self.about = ""  # what the command does, for newcomers
 
     def plan(
         self,
@@ -711,34 +784,33 @@ class Report:
         view: View | None,
         full: bool = False,
     ) -> None:
-        """Show what would be done, grouped by action, and what will run as root.
+        """Show what would be done, what cannot, and all that runs as another user.
 
         `full`: each item, as a dry run shows.
         """
-        dry_run, important = self.settings.dry_run, not self.settings.yes
-        style = functools.partial(
-            self.terminal.style, stream=self.terminal.shown if dry_run else None
-        )
-        say = functools.partial(self.terminal.say, important=important)
-        show = self.terminal.show if dry_run else say
+        dry_run = self.settings.dry_run
+        stream = self.terminal.shown if dry_run else None
+        style = functools.partial(self.terminal.style, stream=stream)
+        show = self.terminal.show
+        if not dry_run:
+            show = functools.partial(self.terminal.say, important=not self.settings.yes)
+        if self.about and not full:
+            show(f"{self.about} {PROMISE}", hang=1)
         if view:  # what the command is asked for, as where nothing is planned
-            (say if self.settings.quiet else self.terminal.show)(view(self.settings, steps))
+            (show if self.settings.quiet else self.terminal.show)(view(self.settings, steps))
         else:
             for line in self.actions(steps, style, full or dry_run):
-                show(line)
-        for step in steps:
-            if not step.action and step.found.status == CheckStatus.FAIL:
-                show(f"{style('cannot', 'red')} {step.resource.name}: {step.found.message}")
-        if privileged:
-            others = any(each.user != "root" for each in privileged)
-            show(style("as root, or another user" if others else "as root", "bold"))
-            for each in privileged:
-                show(f"  {each.render()}")
+                show(line, hang=2)
+        for row in objects([step for step in steps if step.is_hopeless], False):
+            show(f"{style('cannot', 'red')} {row}", hang=2)
+        if users := sorted({each.user for each in privileged}, key="root".__ne__):
+            head = style(f"as {' and '.join(users)}", "bold")
+            show("\n  ".join([head, *map(Privileged.render, privileged)]))
 
     def actions(
         self, steps: Sequence[Step], style: Callable[[str, str], str], full: bool
     ) -> Iterator[str]:
-        """Yield the lines of a plan: each action, and what it is done to."""
+        """Yield a plan: each action with what it is done to, and what is known of that."""
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
             if action := step.action or "keep" * step.found.kept:
@@ -747,15 +819,12 @@ class Report:
         if not actions:
             yield "Nothing to do."
         for (_stage, action), group in actions.items():
+            count = f" ({len(group)})" if group[1:] else ""
             size = type(group[0].resource).size_of_batch([step.resource for step in group])
-            count = f" ({len(group)})" if len(group) > 1 else ""
-            yield style(action + count, "bold") + (f": {size}" if size else "")
-            shown = group if full else group[:SHOWN]
-            for step in shown:
-                yield f"  {step.resource.name}: {step.found.message}"
-                yield from (f"    {line}" for line in step.found.detail.splitlines())
-            if len(group) > len(shown):
-                yield f"  ... and {len(group) - len(shown)} more"
+            head = style(f"{action}{count}", "bold") + (f": {size}" if size else "")
+            rows = objects(group, full)
+            below = full or size or rows[1:]
+            yield "\n  ".join([head, *rows]) if below else f"{head}: {rows[0]}"
 
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
         """Show doctor's table of a group, problems first; of much that is OK only the names."""
@@ -786,16 +855,15 @@ class Report:
     def counts(self, outcomes: Sequence[Outcome], seconds: float, interrupted: bool) -> None:
         """Say how many there are of each status."""
         style = self.terminal.style
-        notes = ("note" if each.status == "ok" and each.fix else each.status for each in outcomes)
-        numbers = collections.Counter(notes)
-        shown = " · ".join(
-            style(f"{status} {numbers[status]}", colour)
-            for status, (colour, _mark) in STATUS_STYLE.items()
-            if numbers[status]
-        )
+        found = ["note" if each.status == "ok" and each.fix else each.status for each in outcomes]
+        shown = [
+            style(f"{status} {found.count(status)}", STATUS_STYLE[status][0])
+            for status in STATUS_STYLE
+            if status in found
+        ]
         head = style("Interrupted. ", "red") if interrupted else ""
         took = style(f"in {duration(seconds)}", "dim")
-        self.terminal.say(f"{head}{shown or 'ok 0'}  {took}", important=True)
+        self.terminal.say(f"{head}{' · '.join(shown) or 'ok 0'}  {took}", important=True)
 
     def closing(
         self,
@@ -805,58 +873,53 @@ class Report:
         log_path: str,
         following: str,
     ) -> None:
-        """Print the closing block: what is worth reading, counts, the log, and what to run next.
-
-        What is alike is one line with the one command that mends it all.
-        """
-        say = functools.partial(self.terminal.say, important=True)
+        """Print the closing block: what is worth reading, counts, the log, and what to run next."""
         for status in ("failed", "skipped", "changed", "ok"):
             self.causes(status, [each for each in outcomes if each.status == status])
         self.kept([each for each in outcomes if each.status == "kept"])
         self.counts(outcomes, seconds, interrupted)
-        if log_path:
-            say(f"log      {tilde(log_path)}")
-        if following:
-            say(f"next     {following}")
+        for head, text in {"log": tilde(log_path), "next": following}.items():
+            if text:
+                self.terminal.say(f"{head:8} {text}", important=True)
+
+    def entry(self, status: str, text: str, below: Iterable[str]) -> None:
+        """Say an entry of the closing block: nothing is wrong in a note, there is more to say."""
+        word = "note" if status == "ok" else status
+        head = self.terminal.style(f"{word:8}", STATUS_STYLE[status][0])
+        lines = "\n         ".join([f"{head} {text}", *below])
+        self.terminal.say(lines, important=True, hang=9)
 
     def causes(self, status: str, outcomes: Sequence[Outcome]) -> None:
         """Name what failed or was skipped, and what there is to do about anything else."""
-        style = self.terminal.style
         worth = [each for each in outcomes if each.fix or status in ("failed", "skipped")]
         for group in alike(worth):
-            # Nothing is wrong, but there is more to say.
-            head = style(f"{'note' if status == 'ok' else status:8}", STATUS_STYLE[status][0])
-            lines = [f"{head} {listed([each.name for each in group])}: {group[0].message}"]
-            lines += [f"         {style(line, 'dim')}" for line in group[0].detail.splitlines()]
+            below = [self.terminal.style(line, "dim") for line in group[0].detail.splitlines()]
             if fix := self.common_fix(group):
-                lines.append(f"         {pointed(fix)}")
-            self.terminal.say("\n".join(lines), important=True, hang=9)
+                below.append(pointed(fix))
+            names = listed([each.name for each in group])
+            self.entry(status, f"{names}: {group[0].message}", below)
 
     def kept(self, outcomes: Sequence[Outcome]) -> None:
         """Name work that was kept: it is no problem, so one line, and its command has no arrow."""
         if outcomes:
-            style = self.terminal.style
             names = listed([f"{each.name}: {each.message}" for each in outcomes], "; ")
-            lines = [f"{style('kept    ', STATUS_STYLE['kept'][0])} {names}"]
-            for fix in dict.fromkeys(self.common_fix(group) for group in alike(outcomes, "status")):
-                lines += [f"         {style(fix.removeprefix('# '), 'dim')}"] if fix else []
-            self.terminal.say("\n".join(lines), important=True, hang=9)
+            fixes = dict.fromkeys(map(self.common_fix, alike(outcomes, "status")))
+            below = [self.terminal.style(fix.removeprefix("# "), "dim") for fix in fixes if fix]
+            self.entry("kept", names, below)
 
     def common_fix(self, group: Sequence[Outcome]) -> str:
-        """Return the one command that mends a group of alike(), "" for none."""
-        fixes = {each.fix: each.remedy for each in group}
-        first = group[0].remedy
-        if len(fixes) == 1 or not isinstance(first, Fix):
+        """Return the one command that fixes a group of alike(), "" for none."""
+        first, fixes = group[0].remedy, {each.fix: each.remedy for each in group}
+        if len(fixes) == 1:
             return group[0].fix
-        commands = [each.commands[0] for each in fixes.values() if isinstance(each, Fix)]
-        words = [each for each in commands if not isinstance(each, Privileged)]
-        start, items = list(words[0])[:-1], [each[-1] for each in words]
+        *start, _ = first.words
+        items = [each.words[-1] for each in fixes.values()]
         if start[-1] != "-f":  # what it is about are arguments
             start += items
         elif "--force" in start:
             start.append(Raw("NAME"))
         elif len(items) <= SHOWN // 3:
-            start = start[:-1] + [word for item in items for word in ("-f", item)]
+            start[-1:] = [word for item in items for word in ("-f", item)]
         else:
             del start[-1]
         return self.settings.called(paste(*start, note=first.note))
@@ -870,6 +933,23 @@ class Report:
             self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
 
 
+def objects(steps: Sequence[Step], full: bool) -> list[str]:
+    """Return what an action is done to, in lines of what is alike; `full`: a line for each."""
+    told: dict[str, list[str]] = {}
+    for step in steps:
+        expected = step.found.message in EXPECTED or step.found.status == CheckStatus.OK
+        brief = step.action == LATER_ACTION or (step.action and expected)
+        more = "".join(f"\n    {line}" for line in step.found.detail.splitlines())
+        message = "" if brief and not (full or more) else f": {step.found.message}{more}"
+        told.setdefault(message, []).append(step.resource.name)
+    rows = []
+    for message, names in told.items():
+        shown = [name for name, _ in by_name(names)] if full else [listed(names)]
+        rows += [name + message for name in shown]
+    more = [] if full or len(rows) <= SHOWN else [f"... and {len(rows) - SHOWN} more"]
+    return rows[: len(rows) if full else SHOWN] + more
+
+
 def alike(outcomes: Sequence[Outcome], *fields: str) -> list[list[Outcome]]:
     """Return outcomes in groups of what is alike, by `fields` and by a fix of one form.
 
@@ -877,33 +957,61 @@ def alike(outcomes: Sequence[Outcome], *fields: str) -> list[list[Outcome]]:
     """
     groups: dict[tuple[object, ...], list[Outcome]] = {}
     for each in outcomes:
-        form: object = each.fix
-        if isinstance(each.remedy, Fix) and len(each.remedy.commands) == 1:
-            words = each.remedy.commands[0]
-            if not isinstance(words, Privileged) and words[0] == "tlc" and len(words) > 2:
-                form = (tuple(words[:-1]), each.remedy.note)
+        words = each.remedy.words
+        of_tlc = len(words) > 2 and words[0] == "tlc"
+        form = (*words[:-1], each.remedy.note) if of_tlc else each.fix
         key = [getattr(each, field) for field in fields or ("status", "message", "detail")]
         groups.setdefault((*key, form), []).append(each)
     return list(groups.values())
 
 
 def listed(names: Sequence[str], separator: str = ", ") -> str:
-    """Return names as a list of some SHOWN, and how many there are more.
+    """Return names as a list of some SHOWN, and how many there are more."""
+    shown, left = [], len(names)
+    for name, count in by_name(names):
+        if left > len(names) - SHOWN:
+            left -= count
+            shown.append(name)
+    return separator.join(shown) + (f" and {left} more" if left else "")
 
-    A repository's branches stand behind its name: oca/web 17.0 18.0.
-    """
+
+def by_name(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Return names and how many each stands for: branches are behind their repository's."""
     groups: dict[str, list[str]] = {}
     for name in names:
         repository, _, branch = name.partition("@")
-        one = bool(branch) and "/" in repository and " " not in name
-        groups.setdefault(repository if one else name, []).append(branch if one else "")
-    shown, left = [], len(names)
-    for name, branches in groups.items():
-        if left > len(names) - SHOWN:
-            left -= len(branches)
-            several = f"{name} {' '.join(branches)}"
-            shown.append(several if branches[1:] else "@".join(filter(None, (name, *branches))))
-    return separator.join(shown) + (f" and {left} more" if left else "")
+        of_one = bool(branch) and "/" in repository and " " not in name
+        groups.setdefault(repository if of_one else name, []).append(branch if of_one else "")
+    return [
+        ((" " if each[1:] else "@").join([name, " ".join(each)]).rstrip("@"), len(each))
+        for name, each in groups.items()
+    ]
+
+
+def bar_of(fraction: float, columns: int) -> str:
+    """Return a bar."""
+    return "━" * int(fraction * columns) + "─" * (columns - int(fraction * columns))
+
+
+def bytes_of(rate: str) -> float:
+    """Return a rate as git says it, 8.00 MiB/s, in bytes."""
+    number, _, unit = rate.partition(" ")
+    return float(number or 0) * {"K": 2**10, "M": 2**20, "G": 2**30}.get(unit[:1], 1)
+
+
+def clipped(line: str, columns: int) -> str:
+    """Return what of a line has room in so many columns."""
+    while width_of(line) > columns:
+        line = line[:-1]
+    return line.rstrip()
+
+
+def padded(name: str, columns: int) -> str:
+    """Return a name in so many columns: with blanks, or cut in the middle."""
+    if width_of(name) > columns:
+        head = clipped(name, (columns - 1) // 2)
+        name = f"{head}…{clipped(name[::-1], columns - 1 - width_of(head))[::-1]}"
+    return name + " " * (columns - width_of(name))
 
 
 def duration(seconds: float) -> str:
@@ -913,36 +1021,23 @@ def duration(seconds: float) -> str:
 
 
 def width_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes, without colours."""
-    if text.isascii() and text.isprintable():
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
         return len(text)
     from unicodedata import combining, east_asian_width
 
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return sum((1 + (east_asian_width(c) in "WF")) * (not combining(c)) for c in text)
+    return sum(1 + (east_asian_width(c) in "WF") - bool(combining(c)) for c in text)
 
 
 def fold(text: str, width: int, hang: int) -> str:
-    """Return a text with its lines broken between words; what follows is indented by `hang`.
+    """Return a text with its lines folded and what follows indented; commands stay one line."""
+    from textwrap import TextWrapper
 
-    What may be pasted, behind an arrow, stays one line.
-    """
-    lines = []
-    for line in text.split("\n"):
-        while width_of(line) > width and "→ " not in line[: hang + 4]:
-            cut = at = 0
-            for found in re.finditer(r"(?<=\S) +", line):
-                at = found.start()
-                if at > hang and (width_of(line[:at]) <= width or not cut):
-                    cut = at
-                if width_of(line[:at]) > width:
-                    break
-            if not cut:
-                break
-            lines.append(line[:cut])
-            line = " " * hang + line[cut:].lstrip()
-        lines.append(line)
-    return "\n".join(lines)
+    folder = TextWrapper(
+        width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
+    )
+    lines = text.split("\n")
+    return "\n".join(each if "→ " in each else folder.fill(each) for each in lines)
 
 
 def pointed(fix: str) -> str:
@@ -1204,7 +1299,7 @@ class Log:
     def open(self) -> None:
         """Write to a file from now on, and remove all but the last few logs.
 
-        A directory that cannot be written to means no log.
+        A directory that cannot be written means no log.
         """
         if self._file:
             return
@@ -1684,7 +1779,7 @@ def profile_text(about: str, versions: list[str], odoo: list[str], oca: list[Any
 def profiles() -> dict[str, str]:
     """Return the built-in configs: name of the profile -> text of its config.toml."""
     team = "The supported Odoo versions, enterprise (needs access) and common OCA repositories."
-    oca = "The supported Odoo versions and what OCA's contributors work with."
+    oca = "The supported Odoo versions and what OCA's contributors need."
     tools = [["maintainer-tools", ["master"]], ["oca-port", ["main"]]]
     return {
         "odoo-minimal": profile_text(
@@ -2755,7 +2850,7 @@ def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None
             if time.monotonic() > deadline:
                 wrong = f"the {program} of a run that was killed is still at work"
                 raise TlcError(wrong, paste("pgrep", "-af", program)) from None
-            task.report(f"waiting for the {program} of a run that was killed")
+            task.report(f"waiting for the {program} of a run that was killed", waiting=True)
             runner.pause(0.2)
         except OSError:  # a file system without locks
             return None
@@ -2908,13 +3003,9 @@ class Inspector:
     def outcome(self, step: Step, result: TaskResult, seconds: float) -> Outcome:
         """Return a result made complete: with kind and name, its fix as text, and no secrets."""
         message, detail = redact(result.message), redact(result.detail)
-        fix, kind, name = (
-            redact(self.settings.called(result.fix)),
-            step.resource.kind,
-            step.resource.name,
-        )
-        took = round(seconds, 3)
-        return Outcome(kind, name, result.status, message, detail, fix, took, result.fix)
+        fix, resource = redact(self.settings.called(result.fix)), step.resource
+        told = (result.status, message, detail, fix, round(seconds, 3), result.fix)
+        return Outcome(resource.kind, resource.name, *told)
 
     def document(self, succeeded: bool, changed: bool = False) -> None:
         """Print the JSON document, where one is wanted; `changed`: more than the outcomes say."""
@@ -3050,12 +3141,9 @@ class Engine(Inspector):
             return False
         if not newcomer:
             self.report.plan(shown, privileged_commands(shown), None)
-        confirm_step(
-            self.terminal,
-            "Go ahead?",
-            paste("tlc", "--yes", Raw(self.settings.again)),
-            lambda: self.report.plan(steps, privileged_commands(steps), None, full=True),
-        )
+        without = paste("tlc", "--yes", Raw(self.settings.again))
+        every = functools.partial(self.report.plan, steps, privileged_commands(steps), None, True)
+        confirm_step(self.terminal, "Go ahead?", without, every)
         return True
 
     def obtain_privilege(self, todo: Sequence[Step]) -> None:
@@ -3127,7 +3215,8 @@ class Engine(Inspector):
         groups = batches(steps)
         alone = [each for each in groups if each[0].resource.on_terminal and interactive]
         together = [each for each in groups if each not in alone]
-        with Progress(self.terminal, sum(map(len, together)), self.silent) as progress:
+        total = sum(map(len, together))
+        with Progress(self.terminal, total, self.silent, stage.name) as progress:
             tasks = [functools.partial(self.apply_group, each, progress) for each in together]
             run_tasks(tasks, stage.width or self.jobs, self.runner)
         for group in alone:
@@ -3144,7 +3233,7 @@ class Engine(Inspector):
         self.runner.pause(0)
 
     def apply_alone(self, group: Sequence[Step]) -> None:
-        """Apply one batch with the terminal, while no live display is on it. Raises Interrupted."""
+        """Apply a batch with the terminal, with no live display on it. Raises Interrupted."""
         self.apply_group(group, Progress(self.terminal, len(group), self.silent), terminal=True)
 
     def apply_group(
@@ -3152,10 +3241,10 @@ class Engine(Inspector):
     ) -> None:
         """Apply what belongs together, and note its results."""
         self.runner.pause(0)
-        name, started = group[0].resource.name, time.monotonic()
+        name = group[0].resource.name
         resources = [step.resource for step in group]
         self.began.update(resources)
-        progress.update(name)
+        progress.update(name, weight=len(group))
         task = Task(self.force, terminal, functools.partial(progress.update, name))
 
         def work() -> Sequence[TaskResult]:
@@ -3167,13 +3256,17 @@ class Engine(Inspector):
             return results
 
         done = self.guarded(work, lambda *why: [TaskResult("failed", *why)] * len(group))
+        seconds = progress.active[name].seconds
+        ended: dict[tuple[str, str], list[str]] = {}
         for step, result in zip(group, done, strict=True):
-            outcome = self.outcome(step, result, time.monotonic() - started)
+            outcome = self.outcome(step, result, seconds)
             self.done[step.resource] = outcome
             self.wants_terminal[step.resource] = result.needs_terminal
             later = result.needs_terminal and self.terminal.interactive and not terminal
-            status = "ok" if later else outcome.status
-            progress.finish(outcome.name, status, outcome.message, outcome.seconds)
+            key = ("ok" if later else outcome.status, outcome.message)
+            ended.setdefault(key, []).append(outcome.name)
+        for (status, message), names in ended.items():
+            progress.finish(names, status, message, seconds)
 
     # --- results
 
@@ -3403,7 +3496,7 @@ PULL_WORDS = ("tlc", "pull-repos", "-f", "{name}")
 PULL = paste(*PULL_WORDS)
 LATER = PULL.noted("once the network is back")
 FORCE = paste("tlc", "pull-repos", "--force", "-f", "{name}").noted(
-    "if origin's state is wanted: the work is recorded first"
+    "discards your work; a backup is kept"
 )
 LOGIN = paste("ssh-add", Raw("||"), "gh", "auth", "login", "-p", "ssh").noted(
     "unlocks your key; where there is none, gh makes one and tells GitHub"
@@ -3485,7 +3578,7 @@ GIT_CAUSES = (
           paste("df", "-h", "{path}")),
     Cause("not a git repository", "not a git repository", MOVE_AWAY),
     Cause("Read-only file system|Permission denied|cannot mkdir|could not create",
-          "{path} cannot be written to", paste("ls", "-ld", "{path}")),
+          "{path} cannot be written", paste("ls", "-ld", "{path}")),
 )  # fmt: skip
 
 
@@ -3749,15 +3842,29 @@ def read_mark(directory: str) -> dict[str, Any]:
     return {}
 
 
+# phase of git's -> what of a checkout is done before it, its own share, and its name for people
+GIT_PHASES = {
+    "Counting objects": (0.0, 0.05, "counting"),
+    "Compressing objects": (0.05, 0.05, "compressing"),
+    "Receiving objects": (0.1, 0.6, "receiving"),
+    "Resolving deltas": (0.7, 0.1, "resolving"),
+    "Updating files": (0.8, 0.2, "checking out"),
+}
+
+
 def git_progress(task: Task, mark: TextIO | None) -> Callable[[str], None]:
     """Return a reader of git's progress: it reports to the task and keeps the mark fresh."""
-    phases = "(?:Counting|Compressing|Receiving) objects|Resolving deltas|Updating files"
+    line = re.compile(
+        rf"({'|'.join(GIT_PHASES)}): +(\d+)%(?:[^|,\r]*, ([\d.]+ \w+) \| (\S+ \S+/s))?"
+    )
 
     def read(text: str) -> None:
         if mark:
             os.utime(mark.name)
-        for phase, percent in re.findall(rf"({phases}): +(\d+)%", text):
-            task.report(phase, int(percent) / 100)
+        for match in line.finditer(text):
+            before, share, phase = GIT_PHASES[match[1]]
+            done = before + share * int(match[2]) / 100
+            task.report(phase, done, amount=match[3] or "", rate=match[4] or "")
 
     return read
 
@@ -3990,12 +4097,12 @@ STEPS = {
     NOTHING: "",
     PUT_BACK: "put .git back, then update",
     CLONE: "clone",
-    KEEP: "fetch, keep the work tree",
-    BACK_UP: "record the work, then update",
+    KEEP: "fetch only; your changes stay",
+    BACK_UP: "back up your work, then update",
     COMPLETE: "complete it",
     CHECK_OUT: "update",
 }
-SAVED = ". Your work is saved; restore it with"
+SAVED = ". Your work is saved; this restores it"
 ANY_TIP = "?"  # the remote has the branch; where, a plan does not know
 
 
@@ -4386,7 +4493,7 @@ def record_commit(git: Git, commit: str) -> str:
         if git.run("update-ref", ref, commit, "").ok:  # "": only where there is none yet
             return ref
         ref += "x"
-    raise TlcError("its work could not be recorded, so nothing was touched")
+    raise TlcError("its work could not be backed up, so nothing was touched")
 
 
 class Remote(Record):
@@ -4438,7 +4545,7 @@ class PullRun:
 
     @contextlib.contextmanager
     def slot(self, task: Task) -> Iterator[None]:
-        task.report("waiting for its turn")
+        task.report("waiting for its turn", waiting=True)
         with self.runner.holding(self.slots):
             task.report("")
             yield
@@ -5049,7 +5156,7 @@ INSTALL_CAUSES = (
     ),
     Cause(
         r"Unmet dependencies\. Try",
-        "an installed package lacks what it depends on",
+        "an installed package lacks a dependency",
         paste_as("root", "apt-get", "--fix-broken", "install"),
     ),
     Cause(
@@ -5249,7 +5356,7 @@ def packets(data: bytes) -> Iterator[tuple[int, bytes]]:
         packet = data[at + head : at + head + size]
         # 224 to 254 begin a packet of partial lengths; 3 is a length that is not told.
         if len(packet) != size or (224 <= octet < 255 if tag & 0x40 else tag & 3 == 3):
-            raise ValueError("it is cut off, or of no known length")
+            raise ValueError("its end is missing, or its length unknown")
         yield kind, packet
         at += head + size
 
@@ -5367,7 +5474,9 @@ class Packages:
             if time.monotonic() > deadline:
                 wrong = f"another package manager is still at work{who}"
                 raise TlcError(wrong, self.manager.unlock)
-            task.report(f"waiting for another package manager{who}", note=who != waiting)
+            task.report(
+                f"waiting for another package manager{who}", note=who != waiting, waiting=True
+            )
             waiting = who
             self.runner.pause(1)
 
@@ -5793,7 +5902,7 @@ class HostKey(Resource):
             head = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today"
             return fail(f"{head}: {keys}", fix)
         if not self.is_known():
-            return missing(f"add GitHub's key to {tilde(self.path)}", "not known here")
+            return missing(f"add GitHub's key to {tilde(self.path)}", "its ssh key is not there")
         return ok("known")
 
     def is_known(self) -> bool:
@@ -6202,7 +6311,7 @@ class BuildScheduler:
             first = python not in self.built
             built = self.built.setdefault(python, threading.Event())
         if not first:
-            task.report(f"waiting for the first with Python {python}")
+            task.report(f"waiting for the first with Python {python}", waiting=True)
         while not (first or built.is_set()):
             self.runner.pause(POLL)
         try:
@@ -6393,7 +6502,7 @@ class Venv(Resource):
             place = tilde(version.config.path)
             fix = by_hand(f"install Python {self.python}, or name another in {place}; then tlc up")
             return fail(f"no Python {self.python} here, and uv has none to download", fix)
-        action = "create" if state == "absent" else rebuild
+        action = "build the environment" if state == "absent" else rebuild
         return missing(action, f"{state}: {why}" if why else state, fix=version.create)
 
     def state(self) -> tuple[str, str]:
@@ -9043,6 +9152,8 @@ def run_command(
         engine = Engine(
             settings, terminal, runner, command.name, force, context.jobs, context.stack
         )
+        if settings.newcomer and not (settings.yes or settings.dry_run):
+            engine.report.about = command.about
         try:
             if command.run:
                 code = command.run(context, engine, stages)

@@ -13,6 +13,7 @@ import fcntl
 import itertools
 import json
 import os
+import platform
 import pty
 import random
 import shlex
@@ -25,6 +26,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -578,45 +580,78 @@ def forced(bench: Measuring, commits: int = 2_000) -> list[Row]:
     return rows
 
 
-def vcs(bench: Measuring, repositories: int = 24, rounds: int = 3) -> list[Row]:
-    """Another tool for many repositories beside tlc, over the same line with as many workers."""
+def beside(
+    bench: Measuring,
+    package: str,
+    entries: Callable[[Sequence[str]], object],
+    clone: Sequence[str],
+    update: Sequence[str],
+    repositories: int = 24,
+    rounds: int = 3,
+) -> list[Row]:
+    """Return the rows of another tool for many repositories beside tlc: one line, as many workers.
+
+    It is a Python package; `entries` are its repos.yaml's, into the directory `peer`; `clone` and
+    `update` are its commands.
+    """
     names = named(repositories)
-    venv = bench.directory / "vcs"
+    venv = bench.directory / package
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert uv, "uv is in the dev group of pyproject.toml"
-    for command in (["venv", str(venv)], ["pip", "install", "--python", str(venv), "vcs2l"]):
+    for command in (["venv", str(venv)], ["pip", "install", "--python", str(venv), package]):
         done = subprocess.run([uv, "--quiet", *command], capture_output=True, text=True)
         if done.returncode:
-            return [
-                Row(
-                    "vcs import, pull",
-                    float("nan"),
-                    note=f"not installed: {done.stderr.strip()[:100]}",
-                )
-            ]
+            why = f"not installed: {done.stderr.strip()[:100]}"
+            return [Row(f"{package}: clone, update", float("nan"), note=why)]
     with line_to(bench, remotes_of(bench, names)) as line:
-        entries = {
-            name: {"type": "git", "url": f"git@github.com:OCA/{name}.git", "version": "17.0"}
-            for name in names
-        }
-        (line.home / "repos.yaml").write_text(json.dumps({"repositories": entries}))
-        program = [str(venv / "bin" / "vcs")]
-        cloning = {
-            "code/oca/17.0": line.pull("-j4"),
-            "vcs": [*program, "import", "--workers=4", "--shallow", "--input=repos.yaml", "vcs"],
-        }
+        (line.home / "repos.yaml").write_text(json.dumps(entries(names)))
+        program = str(venv / "bin" / clone[0])
+        cloning = {"code/oca/17.0": line.pull("-j4"), "peer": [program, *clone[1:]]}
         cloned = in_turns(
             cloning, line.env, rounds, lambda place: first_time(line.home, place, names)
         )
-        check_cloned(line.home / "vcs", repositories)
-        pulling = {"tlc": line.pull("-j4"), "vcs": [*program, "pull", "--workers=4", "vcs"]}
-        pulled = in_turns(pulling, line.env, rounds, lambda _: None)
+        check_cloned(line.home / "peer", repositories)
+        updating = {"tlc": line.pull("-j4"), "peer": [program, *update[1:]]}
+        updated = in_turns(updating, line.env, rounds, lambda _: None)
     return [
         ratio(
-            f"clone {repositories} over ssh / vcs import", cloned["code/oca/17.0"], cloned["vcs"]
+            f"clone {repositories} over ssh / {package}", cloned["code/oca/17.0"], cloned["peer"]
         ),
-        ratio(f"update {repositories} over ssh / vcs pull", pulled["tlc"], pulled["vcs"]),
+        ratio(f"update {repositories} over ssh / {package}", updated["tlc"], updated["peer"]),
     ]
+
+
+def vcs(bench: Measuring) -> list[Row]:
+    """The tool of robotics' people."""
+
+    def entries(names: Sequence[str]) -> object:
+        urls = {name: f"git@github.com:OCA/{name}.git" for name in names}
+        return {
+            "repositories": {
+                name: {"type": "git", "url": url, "version": "17.0"} for name, url in urls.items()
+            }
+        }
+
+    clone = ["vcs", "import", "--workers=4", "--shallow", "--input=repos.yaml", "peer"]
+    return beside(bench, "vcs2l", entries, clone, ["vcs", "pull", "--workers=4", "peer"])
+
+
+def aggregator(bench: Measuring) -> list[Row]:
+    """The tool that many Odoo projects use."""
+
+    def entries(names: Sequence[str]) -> object:
+        return {
+            f"./peer/{name}": {
+                "defaults": {"depth": 1},
+                "remotes": {"origin": f"git@github.com:OCA/{name}.git"},
+                "target": "origin 17.0",
+                "merges": ["origin 17.0"],
+            }
+            for name in names
+        }
+
+    words = ["gitaggregate", "-c", "repos.yaml", "-j", "4"]
+    return beside(bench, "git-aggregator", entries, words, words)
 
 
 def worktrees(bench: Measuring) -> list[Row]:
@@ -1042,6 +1077,7 @@ MEASURES: list[Callable[[Measuring], list[Row]]] = [
     fleet,
     foreach,
     vcs,
+    aggregator,
 ]
 
 
@@ -1052,6 +1088,32 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         f"{a:{first}}  {b:>{figure}}  {c:>{bar}}  {d}".rstrip() for a, b, c, d in lines
     )
+
+
+def page(rows: Sequence[Row], archive: str) -> str:
+    """Return docs/benchmarks.md: on which machine, when, and each figure."""
+    model = ""
+    with contextlib.suppress(OSError, StopIteration):
+        info = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(": ")[2] for line in info if line.startswith("model name"))
+    git = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout.strip()
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    lines = [
+        "# Benchmarks",
+        "",
+        "`make bench` writes this page. Every figure is a count, or a ratio of two things that were measured in turns in",
+        "one run (below 1: tlc is faster); machines differ, so trust no seconds. The bar is what `make bench ARGS=--strict`",
+        "holds it to.",
+        "",
+        f"- Machine: {machine}{f', {model}' if model else ''}",
+        f"- Date: {date.today().isoformat()}",
+        f"- With: Python {sys.version.split()[0]}, {git}, {archive}",
+        "",
+        "| measure | figure | bar | |",
+        "| --- | --- | --- | --- |",
+        *(f"| {' | '.join(row.cells())} |" for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -1074,6 +1136,9 @@ def main() -> int:
             if measure.__name__ in (args.measure or names):
                 print(f"{measure.__name__} ...", file=sys.stderr, flush=True)
                 rows += measure(bench)
+    if not args.measure:
+        (PROJECT / "docs").mkdir(exist_ok=True)
+        (PROJECT / "docs/benchmarks.md").write_text(page(rows, archive.name))
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {archive.name}")
     print(table([["measure", "figure", "bar", ""], *(row.cells() for row in rows)]))
     return int(args.strict and any(row.missed for row in rows))

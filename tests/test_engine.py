@@ -313,7 +313,7 @@ def test_an_unexpected_error_is_an_internal_error_with_its_traceback_in_the_log(
 def closing_block(text: str) -> list[str]:
     """Return the lines from the first that is no progress to the last."""
     lines = text.splitlines()
-    return lines[next(n for n, line in enumerate(lines) if not line.startswith("[")) :]
+    return lines[next(n for n, line in enumerate(lines) if not re.match(r" +\d+\.\d s \[", line)) :]
 
 
 def test_the_closing_block_names_each_cause_once_with_its_fix_then_the_counts_and_the_log(
@@ -712,7 +712,7 @@ def test_outside_newcomer_mode_only_what_is_asked_about_is_shown(
     answers(monkeypatch, "y\n")
     bench.run(Toy("careful", CAREFUL), Toy("careless"))
     question, _, _rest = capsys.readouterr().err.partition("[Y/n/d]")
-    assert "replace it\n  careful: yours" in question
+    assert "replace it: careful: yours" in question
     assert "careless" not in question
 
 

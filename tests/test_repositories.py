@@ -556,8 +556,8 @@ def test_the_plan_says_what_is_found_and_what_force_would_do(
     edit(web)
     plain = sandbox.tlc("pull-repos", "-n", "-f", "web@17.0").out
     forced = sandbox.tlc("pull-repos", "-n", "-f", "web@17.0", "--force").out
-    assert "fetch, keep the work tree" in plain and "1 changed file (module/models.py)" in plain
-    assert "record the work, then update" in forced
+    assert "fetch only; your changes stay" in plain and "1 changed file (module/models.py)" in plain
+    assert "back up your work, then update" in forced
     assert (web / "module/models.py").read_text() == "mine = True\n"
 
 

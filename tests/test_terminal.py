@@ -19,7 +19,7 @@ import tlc
 
 VERSIONS = 'versions = ["17.0"]\n'
 REPOSITORIES = VERSIONS + '[repos]\noca = ["web", "queue", "server-tools"]\n'
-LIVE = re.compile(r"\d+ of \d+ done|longest at work|━|Receiving objects|Counting objects")
+LIVE = re.compile(r"\d+ of \d+ done|━|─── \d|receiving|counting|waiting")
 
 
 def tlc_in_terminal(
@@ -41,7 +41,9 @@ def test_the_plan_is_shown_then_one_question_and_its_answer_counts(
 ) -> None:
     with tlc_in_terminal(sandbox, "init") as terminal:
         terminal.wait_for("Go ahead? [Y/n/d]")
-        assert terminal.lines[:2] == [
+        assert terminal.lines[:4] == [
+            "Make the directory tree and, if there is none, a config.toml. Nothing changes before you say yes;",
+            " Ctrl-C is safe: run it again to go on.",
             "~/code/",
             "├── config.toml      what this machine should have, new",
         ]
@@ -82,12 +84,12 @@ def test_ctrl_d_at_the_question_is_no_answer(sandbox: Sandbox) -> None:
 
 @pytest.fixture
 def slow(sandbox: Sandbox, tmp_path: Path) -> Sandbox:
-    """A sandbox with three repositories to clone, each of which takes about a second."""
+    """A sandbox with three repositories to clone, each of which takes about two seconds."""
     upstream = Upstream(tmp_path / "github", sandbox)
     for name in ("web", "queue", "server-tools"):
         upstream.create(f"OCA/{name}", "17.0")
     hook = tmp_path / "slow.sh"
-    hook.write_text('#!/bin/sh\nsleep 1\nexec "$@"\n')
+    hook.write_text('#!/bin/sh\nsleep 2\nexec "$@"\n')
     hook.chmod(0o755)
     upstream.git("config", "--global", "uploadpack.packObjectsHook", str(hook))
     sandbox.config(REPOSITORIES)
@@ -101,20 +103,21 @@ def test_the_live_display_fits_the_screen_and_leaves_nothing_behind(
     with tlc_in_terminal(
         slow, "--yes", "--color=always", "pull-repos", columns=columns
     ) as terminal:
-        terminal.wait_for("0 of 3 done, 1 s")
+        terminal.wait_for("0 of 3 done, 2 s")
         shown = terminal.lines
         live = [number for number, line in enumerate(shown) if "of 3 done" in line]
         assert live == [len(shown) - 1]
+        tools = "oca/server-tools@17.0" if columns == 100 else "oca/serve…ools@17.0"
         assert {line.split()[0] for line in shown[live[0] - 3 : live[0]]} == {
-            *("oca/web@17.0", "oca/queue@17.0", "oca/server-tools@17.0"[: (columns - 1) // 2])
+            *("oca/web@17.0", "oca/queue@17.0", tools)
         }
         assert terminal.wait() == 0
         lines = terminal.lines
     assert not [line for line in lines if LIVE.search(line)]
-    text = "".join(f"{line:{columns}}" for line in lines)
-    ended = re.findall(r"● changed (\S+): cloned 17\.0  \d\.\d s", text)
+    text = " ".join(line.strip() for line in lines)
+    ended = re.findall(r"● changed (\S+): cloned 17\.0  ?\d\.\d s", text)
     assert sorted(ended) == ["oca/queue@17.0", "oca/server-tools@17.0", "oca/web@17.0"]
-    assert re.search(r"  changed 3  in \d\.\d s  ", text)
+    assert re.search(r" changed 3  in \d\.\d s", text)
     assert "" not in lines
 
 
@@ -166,19 +169,19 @@ with tlc.Progress(terminal, 30) as progress:
         progress.update(f"item-{{number:02}}", "at work, at work, at work, at work", number / 20)
     wait_for("finish")
     for number in range(20):
-        progress.finish(f"item-{{number:02}}", "changed", "made", 0)
+        progress.finish([f"item-{{number:02}}"], "changed", "made", 0)
         time.sleep(0.02)
 """
 
 LONG = f"""{HEAD}
 with tlc.Progress(terminal, 3) as progress:
-    progress.update("organisation/a-very-long-name-of-a-repository@feature/of-the-year", "Receiving objects", 1.0)
+    progress.update("organisation/a-very-long-name-of-a-repository@feature/of-the-year", "receiving", 1.0)
     progress.update("b", "Resolving deltas " * 10)
     wait_for("finish one")
-    progress.finish("c", "failed", "a message that is longer than the screen is wide " * 3, 1)
+    progress.finish(["c"], "failed", "a message that is longer than the screen is wide " * 3, 1)
     terminal.say("said in between")
     wait_for("finish")
-    progress.finish("b", "ok", "nothing to do", 1)
+    progress.finish(["b"], "ok", "nothing to do", 1)
 """
 
 
@@ -208,22 +211,140 @@ def test_long_names_and_phases_are_cut_and_long_messages_are_not(
     with toy(LONG, tmp_path, 40, 20, redirection) as terminal:
         terminal.wait_for("0 of 3 done, ")
         name, phase, total = terminal.lines
-        assert name.startswith("  organisation/a-very")
-        assert "━━━━━━" in name
+        assert name.startswith("  organisat…-the-year  ━━━━━━━━ 100%")
         assert phase.startswith("  b ")
         assert "Resolving deltas" in phase
-        assert total.startswith("  0 of 3 done, ")
+        assert total.startswith("  ━━────── 0 of 3 done, ")
         (tmp_path / "finish one").touch()
         terminal.wait_for("1 of 3 done")
         assert sum("of 3 done" in line for line in terminal.lines) == 1
         (tmp_path / "finish").touch()
         assert terminal.wait() == 0
         lines = terminal.lines
-    assert "".join(lines[:-1]).startswith(
-        "✗ failed  c: a message that is longer than the screen is wide a message"
-    )
+    assert lines[:3] == [
+        "✗ failed  c: a message that is longer",
+        "          than the screen is wide a",
+        "          message that is longer than",
+    ]
     assert lines[-1] == "said in between"
     assert not [line for line in lines if LIVE.search(line)]
+
+
+QUICK = f"""{HEAD}
+with tlc.Progress(terminal, 1) as progress:
+    progress.update("a", "at work", 0.5)
+    time.sleep(0.3)
+    progress.finish(["a"], "changed", "made", 0.3)
+"""
+
+STILL = f"""{HEAD}
+write, written = terminal.stderr.write, []
+terminal.stderr.write = lambda text: (written.append(text), write(text))
+with tlc.Progress(terminal, 9, title="stage") as progress:
+    progress.update("日本/リポジトリ@17.0", "receiving", 0.3, amount="1.20 MiB", rate="2.00 MiB/s")
+    progress.update("b", "for its turn", waiting=True)
+    progress.update("c", "receiving", 0.9)
+    progress.update("c", "trying again", 0.0)
+    wait_for("finish")
+    terminal.say(f"{{len(written)}} pictures, {{max(written.count(each) for each in written)}} alike")
+    terminal.say(f"{{progress.active['b'].seconds:.0f}} s of work in b")
+"""
+
+
+def test_what_is_done_in_half_a_second_has_no_live_display(tmp_path: Path) -> None:
+    with toy(QUICK, tmp_path, 80, 24) as terminal:
+        assert terminal.wait() == 0
+        assert terminal.lines == ["● changed a: made  0.3 s"]
+    assert b"\x1b" not in terminal.raw
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 50), (40, 24)])
+def test_the_live_display_says_what_works_and_counts_what_waits(
+    tmp_path: Path, columns: int, rows: int
+) -> None:
+    with toy(STILL, tmp_path, columns, rows) as terminal:
+        terminal.wait_for("0 of 9 done, 2 s")
+        wide, again, total = terminal.lines
+        bar = {80: 16, 200: 24, 40: 8}[columns]
+        # The emulator has an empty cell after each wide sign.
+        assert wide.replace("\x00", "").startswith("  日本/")
+        assert (
+            f"{'━' * int(0.3 * bar)}{'─' * (bar - int(0.3 * bar))}  30%  receiving"[: columns - 26]
+            in wide
+        )
+        assert ("1.20 MiB  2.00 MiB/s" in wide) is (columns > 40)
+        # What is tried again does not fall back.
+        assert re.match(r"  c +━+─+  90%  t", again)
+        assert total.startswith(
+            f"  {'━' * int(bar * 1.2 / 9)}{'─' * (bar - int(bar * 1.2 / 9))} 0 of 9 done, 2 s; 7 waiting"[
+                : columns - 1
+            ]
+        )
+        assert ("; 2.0 MiB/s" in total) is (columns > 40)
+        terminal.resize(columns - 8, rows)
+        terminal.wait_for("0 of 9 done, 4 s")
+        assert all(len(line) < columns - 8 for line in terminal.lines)
+        (tmp_path / "finish").touch()
+        assert terminal.wait() == 0
+        lines = terminal.lines
+    # Once a second the time changes; what has not changed is not written again.
+    pictures, alike = map(int, re.findall(r"\d+", lines[-2]))
+    assert (pictures <= 15, alike, lines[-1]) == (True, 1, "0 s of work in b")
+    assert not [line for line in lines if LIVE.search(line)]
+
+
+def test_a_name_is_cut_in_the_middle_and_wide_signs_take_two_columns() -> None:
+    assert tlc.padded("oca/account-financial-tools@18.0", 20) == "oca/accou…tools@18.0"
+    assert tlc.padded("日本語日本語", 9) == "日本…本語"
+    assert tlc.padded("日本", 6) == "日本  "
+    assert tlc.clipped("a日本", 4) == "a日"
+
+
+# --- off a terminal
+
+
+def test_off_a_terminal_each_event_is_a_plain_line_with_the_time(slow: Sandbox) -> None:
+    run = slow.tlc("--yes", "pull-repos")
+    lines = run.err.splitlines()
+    assert not [line for line in lines if "\x1b" in line or "\r" in line]
+    ended = [
+        re.fullmatch(r" +\d+\.\d s \[\d/3\] ● changed oca/\S+: cloned 17\.0  \d\.\d s", line)
+        for line in lines[1:4]
+    ]
+    assert all(ended), lines
+
+
+def test_github_actions_gets_groups_and_errors_and_no_orders_of_a_childs(slow: Sandbox) -> None:
+    hook = slow.home / "orders.sh"
+    hook.write_text(
+        "#!/bin/sh\necho '::set-output name=x::y' >&2\necho '##[error]no' >&2\nexit 1\n"
+    )
+    hook.chmod(0o755)
+    slow.tlc("--yes", "pull-repos", "-f", "web")
+    env = {"GITHUB_ACTIONS": "true", "GIT_SSH_COMMAND": str(hook)}
+    text = REPOSITORIES.replace('["web"', '[{ name = "no", url = "git@example.com:no.git" }, "web"')
+    slow.config(text)
+    run = slow.tlc("--yes", "pull-repos", "-f", "web", "-f", "no", env=env)
+    lines = run.err.splitlines()
+    assert (lines.count("::group::repositories"), lines.count("::endgroup::")) == (1, 1)
+    [error] = [line for line in lines if line.startswith("::error::")]
+    assert error.startswith("::error::oca/no@17.0: ")
+    orders = [line for line in lines if line.startswith(("::", "##["))]
+    assert len(orders) == 3
+    assert "##[" not in run.err
+    assert run.out == ""
+
+
+@pytest.mark.parametrize("locale", [{"LANG": "C"}, {"LC_ALL": "POSIX"}])
+def test_a_locale_without_more_than_ascii_gets_ascii(
+    sandbox: Sandbox, locale: dict[str, str]
+) -> None:
+    run = sandbox.tlc("init", "--yes", env=locale)
+    assert (run.out + run.err).isascii()
+    assert "|-- config.toml" in run.err and "`-- trobz/" in run.err
+    sandbox.config(REPOSITORIES)
+    run = sandbox.tlc("status", env=locale)
+    assert "-> " in run.err and (run.out + run.err).isascii()
 
 
 # --- pieces

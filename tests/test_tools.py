@@ -490,7 +490,7 @@ def test_a_good_list_costs_one_call_and_a_culprit_a_few() -> None:
         ("E: You don't have enough free space in /var/cache/apt/archives/.", "the disk is full"),
         (
             "E: Unmet dependencies. Try 'apt --fix-broken install' with no packages",
-            "lacks what it depends on",
+            "lacks a dependency",
         ),
         ("E: Conflicting values set for option Signed-By regarding source", "two apt sources"),
         (

@@ -848,7 +848,9 @@ class Report:
         for names, row in rows:
             status, message = row[0].status, row[0].message
             head = self.terminal.style(f"{status:4}", STATUS_STYLE[status][0], self.terminal.shown)
-            self.terminal.show(f"  {head}  {names:{width}}  {message}".rstrip(), hang=8)
+            between = ": " if message and len(names) > width else "  "
+            line = f"  {head}  {names:{width}}{between}{message}"
+            self.terminal.show(line.rstrip(), hang=8)
             if fix := self.common_fix(row):
                 self.terminal.show(f"        {pointed(fix)}")
 

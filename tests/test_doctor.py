@@ -252,7 +252,7 @@ def test_1472_missing_checkouts_are_one_line_and_one_command(sandbox: Sandbox) -
     assert [line.split()[0] for line in run.out.splitlines()] == ["Repositories", "FAIL", "→"]
     [_, row, fix] = run.out.splitlines()
     assert row.startswith(f"  FAIL  oca/repo-0 {' '.join(versions)}, oca/repo-1 12.0 ")
-    assert row.endswith("and 1456 more  not there")
+    assert row.endswith("and 1456 more: not there")
     assert fix.endswith("tlc.pyz pull-repos")
     run = sandbox.tlc("status")
     assert run.out == ""

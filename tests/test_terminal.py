@@ -156,7 +156,7 @@ def test_what_goes_to_a_file_has_no_colours_though_the_messages_have(slow: Sandb
 # --- the live display, of toys
 
 HEAD = """
-import os, time, tlc
+import os, sys, time, tlc
 def wait_for(name):
     while not os.path.exists(os.path.join(os.environ["SIGNALS"], name)):
         time.sleep(0.01)
@@ -291,6 +291,22 @@ def test_the_live_display_says_what_works_and_counts_what_waits(
     pictures, alike = map(int, re.findall(r"\d+", lines[-2]))
     assert (pictures <= 15, alike, lines[-1]) == (True, 1, "0 s of work in b")
     assert not [line for line in lines if LIVE.search(line)]
+
+
+CRASH = f"""{HEAD}
+with tlc.Progress(terminal, 1) as progress:
+    progress.update("a", "at work", 0.5)
+    wait_for("finish")
+    sys.exit("an error that nobody expected")
+"""
+
+
+def test_a_crash_leaves_a_clean_terminal(tmp_path: Path) -> None:
+    with toy(CRASH, tmp_path, 80, 24) as terminal:
+        terminal.wait_for("0 of 1 done")
+        (tmp_path / "finish").touch()
+        assert terminal.wait() == 1
+        assert terminal.lines == ["an error that nobody expected"]
 
 
 def test_a_name_is_cut_in_the_middle_and_wide_signs_take_two_columns() -> None:

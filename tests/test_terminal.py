@@ -42,8 +42,8 @@ def test_the_plan_is_shown_then_one_question_and_its_answer_counts(
     with tlc_in_terminal(sandbox, "init") as terminal:
         terminal.wait_for("Go ahead? [Y/n/d]")
         assert terminal.lines[:4] == [
-            "Make the directory tree and, if there is none, a config.toml. Nothing changes before you say yes;",
-            " Ctrl-C is safe: run it again to go on.",
+            "Make the directory tree and, if there is none, a config.toml. Nothing changes before you say yes.",
+            " Ctrl-C is safe: the next run continues.",
             "~/code/",
             "├── config.toml      what this machine should have, new",
         ]

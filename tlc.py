@@ -23,6 +23,7 @@ if sys.version_info < (3, 11):
         f"tlc needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: python3.12 tlc.py"
     )
 
+import collections
 import contextlib
 import functools
 import glob
@@ -935,16 +936,21 @@ class Report:
             self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
 
 
+def remark(step: Step, full: bool) -> str:
+    """Return what a plan says of a step behind its name; nothing where that is as expected."""
+    found = step.found
+    expected = found.message in EXPECTED or found.status == CheckStatus.OK
+    brief = step.action == LATER_ACTION or (step.action != "" and expected)
+    more = "".join(f"\n    {line}" for line in found.detail.splitlines())
+    return "" if brief and not (full or more) else f": {found.message}{more}"
+
+
 def objects(steps: Sequence[Step], full: bool) -> list[str]:
     """Return what an action is done to, in lines of what is alike; `full`: a line for each."""
     told: dict[str, list[str]] = {}
     for step in steps:
-        expected = step.found.message in EXPECTED or step.found.status == CheckStatus.OK
-        brief = step.action == LATER_ACTION or (step.action and expected)
-        more = "".join(f"\n    {line}" for line in step.found.detail.splitlines())
-        message = "" if brief and not (full or more) else f": {step.found.message}{more}"
-        told.setdefault(message, []).append(step.resource.name)
-    rows = []
+        told.setdefault(remark(step, full), []).append(step.resource.name)
+    rows: list[str] = []
     for message, names in told.items():
         shown = [name for name, _ in by_name(names)] if full else [listed(names)]
         rows += [name + message for name in shown]

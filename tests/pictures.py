@@ -51,6 +51,7 @@ def fixed(line: str) -> str:
         r"[━─]+  ?\d+%": "━━━━━━━━━━───────  58%",
         r"[━─]{5,} (?=\d+ of)": "━━━━━━━━━━─────── ",
         r", about .* left": "",
+        r": made  1.0 s$": ": made",  # where the machine is slow
         r"; 1.0 MiB/s": "",
     }.items():
         line = re.sub(pattern, instead, line)

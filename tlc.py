@@ -936,7 +936,7 @@ class Report:
             self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
 
 
-def remark(step: Step, full: bool) -> str:
+def known_of(step: Step, full: bool) -> str:
     """Return what a plan says of a step behind its name; nothing where that is as expected."""
     found = step.found
     expected = found.message in EXPECTED or found.status == CheckStatus.OK
@@ -949,7 +949,7 @@ def objects(steps: Sequence[Step], full: bool) -> list[str]:
     """Return what an action is done to, in lines of what is alike; `full`: a line for each."""
     told: dict[str, list[str]] = {}
     for step in steps:
-        told.setdefault(remark(step, full), []).append(step.resource.name)
+        told.setdefault(known_of(step, full), []).append(step.resource.name)
     rows: list[str] = []
     for message, names in told.items():
         shown = [name for name, _ in by_name(names)] if full else [listed(names)]

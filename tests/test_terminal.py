@@ -357,7 +357,7 @@ def test_a_locale_without_more_than_ascii_gets_ascii(
 ) -> None:
     run = sandbox.tlc("init", "--yes", env=locale)
     assert (run.out + run.err).isascii()
-    assert "|-- config.toml" in run.err and "`-- trobz/" in run.err
+    assert "|-- config.toml" in run.out and "`-- trobz/" in run.out
     sandbox.config(REPOSITORIES)
     run = sandbox.tlc("status", env=locale)
     assert "-> " in run.err and (run.out + run.err).isascii()

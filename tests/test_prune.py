@@ -408,7 +408,7 @@ def test_it_asks_first_whatever_the_mode(sandbox: Sandbox) -> None:
     for mode in ("--newcomer", "--no-newcomer"):
         run = me.tlc(mode, "prune", input="n\n")
         assert (run.code, "Nothing was changed." in run.err) == (1, True)
-        assert "  oca/one@17.0: " in run.out + run.err
+        assert "remove: oca/one@17.0: " in run.out + run.err
     assert me.at("one").is_dir()
     assert me.tlc("prune", input="y\n").code == 0
     assert not me.at("one").exists()

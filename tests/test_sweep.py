@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import Sandbox
 from life import PLAIN, Setting, Story, difference, life
+from postgres_server import PostgresServer, forget_role
+from results import statuses_by_item
+from workstation import Workstation
 
 GROUP = 40
 
@@ -297,7 +303,7 @@ def test_a_sample_of_variables_changes_nothing(sweep: Sweep, moments: random.Ran
 def test_no_value_leads_out_of_the_sandbox() -> None:
     values = {
         value for table in (MORE, VARIABLES) for several in table.values() for value in several
-    }
+    } | {value for table in OTHERS.values() for value in table.values()}
     assert {value for value in values if value.startswith("/")} == {"/"}  # a ceiling is only read
     assert VARIABLES["GIT_CEILING_DIRECTORIES"] == ["/"]
 
@@ -307,3 +313,154 @@ def test_the_list_of_settings_is_git_s_own() -> None:
     assert len(names) > 300
     assert {each.name for each in of_text(KNOWN)} <= names
     assert set(ALLOWED) <= names | set(VARIABLES)
+
+
+# --- the variables of the other programs
+
+# HERE is the person's home. What leads such a program elsewhere by its very purpose is the person's to say, and left
+# out: PGHOST and PGUSER (the administrator), UV_TOOL_DIR, UV_CACHE_DIR, indexes, npm_config_prefix.
+OTHERS = {
+    "libpq": {
+        "PGAPPNAME": "mine",
+        "PGCHANNELBINDING": "prefer",
+        "PGCLIENTENCODING": "LATIN1",
+        "PGCONNECT_TIMEOUT": "2",
+        "PGDATABASE": "other",
+        "PGDATESTYLE": "German",
+        "PGGSSENCMODE": "disable",
+        "PGOPTIONS": "-c search_path=other",
+        "PGPASSFILE": "HERE/nowhere",
+        "PGPASSWORD": "wrong",
+        "PGPORT": "1",
+        "PGSERVICE": "other",
+        "PGSERVICEFILE": "HERE/nowhere",
+        "PGSSLMODE": "allow",
+        "PGSSLROOTCERT": "HERE/nowhere",
+        "PGTARGETSESSIONATTRS": "read-write",
+        "PGTZ": "Asia/Kathmandu",
+        "PG_COLOR": "always",
+        "PSQLRC": "HERE/psqlrc",
+        "PSQL_PAGER": "false",
+    },
+    "uv": {
+        "CLICOLOR_FORCE": "1",
+        "CONDA_PREFIX": "HERE/nowhere",
+        "FORCE_COLOR": "1",
+        "RUST_LOG": "uv=debug",
+        "UV_COMPILE_BYTECODE": "1",
+        "UV_CONCURRENT_BUILDS": "1",
+        "UV_LINK_MODE": "copy",
+        "UV_NO_CONFIG": "1",
+        "UV_NO_PROGRESS": "1",
+        "UV_PROJECT_ENVIRONMENT": "HERE/nowhere",
+        "UV_PYTHON": "3.99",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_REQUIRE_HASHES": "1",
+        "UV_SYSTEM_PYTHON": "1",
+        "UV_VENV_SEED": "1",
+        "VIRTUAL_ENV": "HERE/nowhere",
+        "XDG_BIN_HOME": "HERE/.local/bin",
+    },
+    "pip and Python": {
+        "PIP_CONFIG_FILE": "HERE/nowhere",
+        "PIP_NO_INDEX": "1",
+        "PIP_PREFIX": "HERE/nowhere",
+        "PIP_QUIET": "3",
+        "PIP_REQUIRE_HASHES": "1",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "PIP_TARGET": "HERE/nowhere",
+        "PIP_USER": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONPATH": "HERE/nowhere",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONSTARTUP": "HERE/nowhere",
+        "PYTHONUTF8": "0",
+        "PYTHONWARNINGS": "always",
+    },
+    "npm": {
+        "NODE_NO_WARNINGS": "0",
+        "NODE_OPTIONS": "--trace-warnings",
+        "NPM_CONFIG_GLOBAL": "true",
+        "npm_config_color": "always",
+        "npm_config_depth": "3",
+        "npm_config_json": "false",
+        "npm_config_long": "true",
+        "npm_config_loglevel": "silly",
+        "npm_config_omit": "dev",
+        "npm_config_parseable": "true",
+        "npm_config_unicode": "false",
+        "npm_config_userconfig": "HERE/nowhere",
+    },
+}
+
+
+# What of `up` calls them.
+CALLED_BY = {
+    "libpq": ["ensure-db-user"],
+    "npm": ["install-tools"],
+    "uv": ["install-tools", "create-venvs"],
+    "pip and Python": ["create-venvs"],
+}
+
+
+class ToolsStory:
+    """A machine on which a part of `up` begins from nothing, with variables; and what comes of it."""
+
+    def __init__(self, machine: Workstation) -> None:
+        self.machine = machine
+        package = machine.home / "npm/lib/node_modules/rtlcss/package.json"
+        package.parent.mkdir(parents=True)
+        package.write_text('{"name": "rtlcss", "version": "4.3.0"}\n')
+        psqlrc = "\\set ON_ERROR_STOP off\n\\pset format html\n\\timing on\n"
+        (machine.home / "psqlrc").write_text(psqlrc)
+        for stage in ("pull-repos", "install-tools"):
+            assert machine.yes("up", "--only", stage).code == 0
+
+    def tell(self, stages: Sequence[str], env: dict[str, str]) -> dict[Any, Any]:
+        machine = self.machine
+        forget_role(machine.server)
+        for name in ("venvs", "conf"):
+            shutil.rmtree(machine.root / name, ignore_errors=True)
+        only = [word for stage in stages for word in ("--only", stage)]
+        first, again = (machine.yes("up", *only, env=env) for _ in range(2))
+        told: dict[Any, Any] = dict(statuses_by_item(first))
+        told["codes"] = (first.code, again.code)
+        told["again"] = set(statuses_by_item(again).values())
+        told["python"] = [path.name for path in machine.venv.glob("lib/python*")]
+        conf = machine.root / "conf/odoo-18.0.conf"
+        return told | {"conf": conf.read_bytes() if conf.exists() else b""}
+
+    def compare(self, stages: Sequence[str], group: Sequence[Setting]) -> dict[str, str]:
+        """Return the smallest parts of a group that make a difference, with that."""
+        here = str(self.machine.home)
+        without = self.tell(stages, {})
+        assert without["codes"] == (0, 0) and without["again"] == {"ok"}, without
+
+        def differs(part: Sequence[Setting]) -> str:
+            env = {each.name: each.value.replace("HERE", here) for each in part}
+            return difference(without, self.tell(stages, env))
+
+        found = guilty(group, differs)
+        return {" ".join(map(str, part)): said for part, said in found.items()}
+
+
+@pytest.fixture
+def tools_story(
+    sandbox: Sandbox, request: pytest.FixtureRequest, server: PostgresServer
+) -> ToolsStory:
+    if not shutil.which("npm"):
+        pytest.skip("npm is missing: sudo apt-get install npm")
+    tools = request.getfixturevalue("tools")
+    return ToolsStory(Workstation(sandbox, tools, server, 'npm = ["rtlcss"]\n'))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("program", OTHERS)
+def test_no_variable_of_another_program_changes_what_tlc_does(
+    tools_story: ToolsStory, program: str
+) -> None:
+    group = [Setting(name, value, True) for name, value in OTHERS[program].items()]
+    assert tools_story.compare(CALLED_BY[program], group) == {}

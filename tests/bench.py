@@ -702,9 +702,9 @@ def hosts(bench: Measuring, repositories: int = 8) -> list[Row]:
     with line_to(bench, remotes) as line:
         config = f"versions = {json.dumps(versions)}\n[repos]\noca = {json.dumps(names)}\n[git]\n"
 
-        def asked(run: str, layout: str) -> None:
+        def asked(run: str, layout: str, *options: str) -> None:
             line.server.forget()
-            received = line.received(line.pull(), TLC_CODE_DIR=str(line.home / layout))
+            received = line.received(line.pull(*options), TLC_CODE_DIR=str(line.home / layout))
             visits = line.server.visits()
             note = f"{visits.sessions} questions on {visits.connections} connections"
             rows.append(Row(f"{run}, {layout}, 24 checkouts", received / 1e6, " MB", None, note))
@@ -713,6 +713,13 @@ def hosts(bench: Measuring, repositories: int = 8) -> list[Row]:
             line.root(layout, f'{config}layout = "{layout}"\n')
             asked("first run", layout)
             asked("nothing moved", layout)
+            command = [bench.python, str(bench.archive), "freeze"]
+            env = {**line.env, "TLC_CODE_DIR": str(line.home / layout)}
+            lock = line.home / f"{layout}.lock"
+            lock.write_bytes(
+                subprocess.run(command, env=env, check=True, capture_output=True).stdout
+            )
+            asked("by a lock file, all there", layout, "--lock", str(lock))
         shutil.rmtree(line.home / "worktrees/oca")
         asked("a CI job with its stores", "worktrees")
     return rows

@@ -1264,14 +1264,15 @@ KEPT_LOGS = 10
 GRACE = 1.5
 
 # Variables that would lead a child elsewhere than where tlc sends it: `git rev-parse
-# --local-env-vars` (set while a git hook runs), Python's own, what libpq takes before PGHOST, and
-# what people set for installations of their own with uv and pip.
+# --local-env-vars` (set while a git hook runs), Python's own, what libpq takes before PGHOST,
+# what people set for installations of their own with uv and pip, and what colours all they print.
 CLEANED_ENVIRONMENT = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_DIR GIT_GRAFT_FILE "
     "GIT_IMPLICIT_WORK_TREE GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS "
     "GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE "
     "GIT_WORK_TREE PGHOSTADDR PGSERVICE PYTHONHOME PYTHONPATH PYTHONSTARTUP PIP_PREFIX "
-    "PIP_REQUIRE_HASHES PIP_TARGET UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON"
+    "PIP_REQUIRE_HASHES PIP_TARGET UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON "
+    "CLICOLOR_FORCE FORCE_COLOR"
 ).split()
 
 # Variables passed on through sudo: proxies and certificate files.

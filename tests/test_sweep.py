@@ -357,7 +357,6 @@ OTHERS = {
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_REQUIRE_HASHES": "1",
         "UV_SYSTEM_PYTHON": "1",
-        "UV_VENV_SEED": "1",
         "VIRTUAL_ENV": "HERE/nowhere",
         "XDG_BIN_HOME": "HERE/.local/bin",
     },
@@ -424,6 +423,7 @@ class ToolsStory:
         forget_role(machine.server)
         for name in ("venvs", "conf"):
             shutil.rmtree(machine.root / name, ignore_errors=True)
+        (machine.home / ".local/bin/odoo-v18").unlink(missing_ok=True)
         only = [word for stage in stages for word in ("--only", stage)]
         first, again = (machine.yes("up", *only, env=env) for _ in range(2))
         told: dict[Any, Any] = dict(statuses_by_item(first))
@@ -441,7 +441,9 @@ class ToolsStory:
 
         def differs(part: Sequence[Setting]) -> str:
             env = {each.name: each.value.replace("HERE", here) for each in part}
-            return difference(without, self.tell(stages, env))
+            said = difference(without, self.tell(stages, env))
+            print(f"{len(part)} variables: {said or 'same'}", flush=True)
+            return said
 
         found = guilty(group, differs)
         return {" ".join(map(str, part)): said for part, said in found.items()}

@@ -8802,7 +8802,10 @@ def edit_config(context: Context) -> str:
     editor = shlex.split(wanted or [*there, "nano"][0])
     if settings.dry_run:
         return shell(*editor, path)
-    done = runner.run([runner.which(editor[0]), *editor[1:], path], terminal=True)
+    words = [runner.which(editor[0]), *editor[1:], path]
+    if context.terminal.interactive:  # it draws on its output, which run() would read
+        words = [runner.which("sh"), "-c", 'exec "$@" >/dev/tty', "sh", *words]
+    done = runner.run(words, terminal=True)
     if not done.ok:
         raise TlcError(f"{editor[0]} ended with exit code {done.code}")
     context.loaded = load_config(path)

@@ -28,7 +28,7 @@ WEB = "oca/web@17.0"
 
 
 @dataclass(frozen=True)
-class Team:
+class TwoHomes:
     """Two machines with one config, in one of the layouts, and their upstream."""
 
     mine: Sandbox
@@ -81,7 +81,7 @@ def tree(root: Path) -> dict[str, bytes]:
 @pytest.fixture(params=["clones", "worktrees"])
 def team(
     request: pytest.FixtureRequest, sandbox: Sandbox, archive: Path, tmp_path: Path
-) -> Iterator[Team]:
+) -> Iterator[TwoHomes]:
     """All behind a real sshd; my checkouts are there, theirs are not."""
     if reason := missing():
         pytest.skip(reason)
@@ -95,12 +95,12 @@ def team(
             shutil.copy(here.directory / name, there.directory / name)
         for machine in (sandbox, theirs):
             machine.config(CONFIG.format(layout=request.param))
-        team = Team(sandbox, theirs, upstream, tmp_path / "tlc.lock", request.param)
+        team = TwoHomes(sandbox, theirs, upstream, tmp_path / "tlc.lock", request.param)
         team.pull(sandbox)
         yield team
 
 
-def test_another_machine_gets_the_same_files_and_the_next_pull_moves_on(team: Team) -> None:
+def test_another_machine_gets_the_same_files_and_the_next_pull_moves_on(team: TwoHomes) -> None:
     frozen = team.freeze(team.mine)
     head, *lines = frozen.out.splitlines()
     assert re.fullmatch(r"# tlc freeze, \d{4}-\d\d-\d\d \S+ UTC, from ~/code/config.toml", head)
@@ -124,7 +124,7 @@ def test_another_machine_gets_the_same_files_and_the_next_pull_moves_on(team: Te
         assert set(statuses(team.pull(machine)).values()) == {"ok"}
 
 
-def test_after_a_force_push_the_next_pull_moves_on_too(team: Team) -> None:
+def test_after_a_force_push_the_next_pull_moves_on_too(team: TwoHomes) -> None:
     team.freeze(team.mine)
     team.move()
     team.locked(team.theirs)
@@ -143,7 +143,7 @@ def test_after_a_force_push_the_next_pull_moves_on_too(team: Team) -> None:
         assert team.head(machine) == tip
 
 
-def test_work_is_kept_and_with_force_recorded_first(team: Team) -> None:
+def test_work_is_kept_and_with_force_recorded_first(team: TwoHomes) -> None:
     team.freeze(team.mine)
     team.move()
     team.pull(team.mine)
@@ -160,7 +160,7 @@ def test_work_is_kept_and_with_force_recorded_first(team: Team) -> None:
     assert team.freeze(team.mine).out.count(" = ") == 3
 
 
-def test_work_and_commits_of_ones_own_are_named_and_left_out(team: Team) -> None:
+def test_work_and_commits_of_ones_own_are_named_and_left_out(team: TwoHomes) -> None:
     web = team.mine.root / "oca/17.0/web"
     (web / "module/models.py").write_text("mine\n")
     (team.mine.root / "oca/18.0/web/notes.txt").write_text("an untracked file is no matter\n")
@@ -176,7 +176,7 @@ def test_work_and_commits_of_ones_own_are_named_and_left_out(team: Team) -> None
     assert other["detail"] == team.upstream.tip("OCA/web", "18.0")
 
 
-def test_freeze_needs_no_network_no_lock_no_answer(team: Team) -> None:
+def test_freeze_needs_no_network_no_lock_no_answer(team: TwoHomes) -> None:
     shutil.move(team.upstream.directory, team.upstream.directory.with_name("away"))
     plain = team.freeze(team.mine)
     for options in (["--dry-run"], ["--quiet"], ["--newcomer"]):
@@ -190,7 +190,7 @@ def test_freeze_needs_no_network_no_lock_no_answer(team: Team) -> None:
     assert set(statuses(team.locked(team.mine)).values()) == {"ok"}
 
 
-def test_what_the_remote_does_not_give_and_what_the_config_lacks_fail_by_name(team: Team) -> None:
+def test_what_the_remote_does_not_give_and_what_the_config_lacks_fail_by_name(team: TwoHomes) -> None:
     team.freeze(team.mine)
     lines = team.lock.read_text().splitlines()
     lines[1] = f'"{WEB}" = "{"ab" * 20}"'
@@ -211,7 +211,7 @@ def test_what_the_remote_does_not_give_and_what_the_config_lacks_fail_by_name(te
     assert team.head(team.mine) != team.upstream.tip("OCA/web", "17.0")
 
 
-def test_a_plan_says_where_a_checkout_goes(team: Team) -> None:
+def test_a_plan_says_where_a_checkout_goes(team: TwoHomes) -> None:
     team.freeze(team.mine)
     team.move()
     team.pull(team.mine)
@@ -245,7 +245,7 @@ def test_a_lock_file_that_is_none_is_told(
     assert run.code == 1 and told in run.err
 
 
-def test_killed_in_the_middle_it_completes(team: Team) -> None:
+def test_killed_in_the_middle_it_completes(team: TwoHomes) -> None:
     team.freeze(team.mine)
     wanted = tree(team.mine.root)
     team.move()
@@ -261,7 +261,7 @@ def test_killed_in_the_middle_it_completes(team: Team) -> None:
         assert tree(machine.root) == wanted
 
 
-def test_a_broken_checkout_sinks_no_other(team: Team) -> None:
+def test_a_broken_checkout_sinks_no_other(team: TwoHomes) -> None:
     team.freeze(team.mine)
     shutil.rmtree(team.mine.root / "oca/17.0/web")
     (team.mine.root / "oca/17.0/web").mkdir()
@@ -272,7 +272,7 @@ def test_a_broken_checkout_sinks_no_other(team: Team) -> None:
     assert "not a git repository" in team.freeze(team.mine, code=1).err
 
 
-def test_a_lock_of_what_is_here_asks_nobody(team: Team) -> None:
+def test_a_lock_of_what_is_here_asks_nobody(team: TwoHomes) -> None:
     team.freeze(team.mine)
     team.move()
     team.pull(team.mine)

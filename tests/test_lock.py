@@ -190,7 +190,9 @@ def test_freeze_needs_no_network_no_lock_no_answer(team: TwoHomes) -> None:
     assert set(statuses(team.locked(team.mine)).values()) == {"ok"}
 
 
-def test_what_the_remote_does_not_give_and_what_the_config_lacks_fail_by_name(team: TwoHomes) -> None:
+def test_what_the_remote_does_not_give_and_what_the_config_lacks_fail_by_name(
+    team: TwoHomes,
+) -> None:
     team.freeze(team.mine)
     lines = team.lock.read_text().splitlines()
     lines[1] = f'"{WEB}" = "{"ab" * 20}"'

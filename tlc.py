@@ -6113,9 +6113,13 @@ class Npm:
 
     def list_prefix(self) -> tuple[str, set[str]]:
         """Return where the packages of the prefix are, and their names. Raises TlcError."""
-        environ = {"npm_config_logs_max": "0", "npm_config_update_notifier": "false"}
+        import tempfile
+
         words = [self.runner.which("npm"), "root", "--global", *self.prefix]
-        said = self.runner.run(words, env=environ).out.splitlines()
+        # Logs and the like go to a cache of its own: a look leaves nothing behind.
+        with tempfile.TemporaryDirectory(prefix="tlc-") as cache:
+            environ = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
+            said = self.runner.run(words, env=environ).out.splitlines()
         root = next(filter(os.path.isabs, reversed(said)), "")  # a wrapper may say more
         if not root:
             fix = by_hand("repair npm: npm root --global must print a directory")

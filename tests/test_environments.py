@@ -414,7 +414,7 @@ def test_without_launchers(me: VenvBuilder) -> None:
     run = me.create()
     assert statuses(run, "venv") == {"18.0": "changed"}
     assert not me.launcher().exists()
-    assert " run 18.0 " in run.err.splitlines()[-1]
+    assert run.err.splitlines()[-1].endswith(" ensure-db-user"), "the role cannot log in yet"
     assert not me.create().json()["changed"]
 
 
@@ -424,7 +424,6 @@ def test_something_else_with_the_launchers_name_is_kept(me: VenvBuilder) -> None
     run = me.create()
     assert statuses(run, "venv") == {"18.0": "changed"}
     assert me.launcher().read_text() == "#!/bin/sh\necho mine\n"
-    assert " run 18.0 " in run.err.splitlines()[-1]
     assert "odoo-v18" in run.err
 
 

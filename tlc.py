@@ -5518,7 +5518,7 @@ class Packages:
 
     def size(self, specs: Sequence[str]) -> str:
         """Return what apt's simulation says of an installation; "" where it cannot tell."""
-        if self.name != "apt-get":
+        if self.name != "apt-get" or not self.runner.has("apt-cache"):
             return ""
         names = self.known_names(specs).values()
         words = ["install", "--assume-no", "-oDebug::NoLocking=1", *self.manager.lean, "--", *names]
@@ -5917,7 +5917,9 @@ class HostKey(Resource):
             head = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today"
             return fail(f"{head}: {keys}", fix)
         if not self.is_known():
-            return missing(f"add GitHub's key to {tilde(self.path)}", "its ssh key is not there")
+            return missing(
+                f"add GitHub's key to {tilde(self.path)}", "its ssh host key is not known"
+            )
         return ok("known")
 
     def is_known(self) -> bool:
@@ -6840,6 +6842,7 @@ LOGIN_CAUSES = (
         r"password authentication failed|role .* does not exist",
         "role {role} cannot log in: it does not exist, or its password differs",
     ),
+    Cause(r"is not permitted to log in", "role {role} may not log in"),
     Cause(r"pg_hba\.conf (?:entry|rejects)|(?:Ident|Peer) authentication failed", HBA_REFUSES),
     Cause(r"refused|could not (?:connect|translate)|timeout|No such file", UNREACHABLE),
 )

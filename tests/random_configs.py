@@ -13,7 +13,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -329,14 +329,7 @@ class World:
         class Child:
             """What stands in for a child process."""
 
-            def __init__(
-                self,
-                command: Sequence[str],
-                stdin: str,
-                terminal: bool,
-                options: Mapping[str, Any],
-                runner: tlc.Runner,
-            ) -> None:
+            def __init__(self, command: Sequence[str], *_more: Any) -> None:
                 commands.append([*command])
                 self.process = SimpleNamespace(returncode=code)
 

@@ -75,7 +75,7 @@ def test_a_path_is_as_good(me: Person) -> None:
         ("{plain}/team/config.toml", "is not an https:// address without a login"),
         ("https://me:word@localhost/config.toml", "is not an https:// address without a login"),
         ("file:///etc/config.toml", "is not an https:// address without a login"),
-        ("{https}/away", "which is not https"),
+        ("{https}/away", "not https"),
         ("{https}/large", "is larger than"),
         ("{https}/nothing", "404"),
         ("{https}/wrong", "config.toml:2: versions[0]: found 18.0"),

@@ -1212,7 +1212,7 @@ def test_a_run_with_a_broken_config_tells_all_problems_and_touches_nothing(
     ):
         assert f"config.toml:{place}: " in run.err
     assert "A short valid example:" in run.err
-    assert re.search(r"^→ .*code/config\.toml$", run.err, re.MULTILINE)
+    assert re.search(r"^→ .* config edit$", run.err, re.MULTILINE)
     assert run.out == ""
     assert os.listdir(sandbox.root) == ["config.toml"]
 
@@ -1224,7 +1224,7 @@ def test_a_broken_config_is_an_error_document_with_json(sandbox: Sandbox) -> Non
     document = run.json()
     assert (document["ok"], document["error"]["code"]) == (False, "config")
     assert document["error"]["message"].count("config.toml:") == 5
-    assert document["error"]["fix"].endswith("code/config.toml")
+    assert document["error"]["fix"].endswith(" config edit")
 
 
 @pytest.mark.parametrize(

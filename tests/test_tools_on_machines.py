@@ -523,7 +523,7 @@ def test_pgdg_is_taken_out_again_when_interrupted(user: str, tmp_path: Path, pgd
             (pgdg.archive.directory / release).read_bytes(), pause=8
         )
         running = me.start()
-        soon(lambda: any("apt-get" in line for line in me.it.processes()))
+        soon(lambda: any("apt-get update" in line for line in me.it.processes()))
         assert me.it.exists(PGDG_FILES[1])
         started = time.monotonic()
         running.signal()

@@ -128,9 +128,8 @@ def test_what_is_not_the_script_is_not_run(
     assert said in me.failed("/mine")
 
 
+@pytest.mark.parametrize("program", ["curl", "wget"])  # what fetches by Python reads no ~/.netrc
 def test_a_login_in_netrc_is_given(me: ScriptOwner, program: str) -> None:
-    if program == "python":
-        pytest.skip("what fetches by Python reads no ~/.netrc")
     me.have(program)
     me.web.files = {"/mine": Answer(MINE, login="me:hidden7")}
     assert "401" in me.failed("/mine") or program == "wget"

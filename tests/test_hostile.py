@@ -5,16 +5,14 @@ docs/security.md lists the threats, and the tests of other sections that hold th
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Sandbox
 from postgres_server import PostgresServer, forget_role
+from processes import watched
 from results import result_of
 from upstream import Upstream
 from workstation import Workstation, script
@@ -163,27 +161,6 @@ SECRETS = {
     "GH_TOKEN": f"gh-{WORD}",
     "GITHUB_TOKEN": f"gh-{WORD}",
 }
-
-
-@contextlib.contextmanager
-def watched() -> Iterator[set[bytes]]:
-    """Collect the argument lists of all processes meanwhile, as `ps` shows them."""
-    seen: set[bytes] = set()
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    seen.add(path.read_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        watcher.join()
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="only Linux has /proc")

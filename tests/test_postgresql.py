@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from conftest import Run, Sandbox
 from person import Person
 from ports import free_port
 from postgres_server import PostgresServer, missing
+from processes import watched
 from results import results_by_kind, statuses_by_kind
 
 # Who runs tlc, and may administer the cluster: whoever runs the tests; where that is root, the cluster's owner as well.
@@ -266,25 +266,11 @@ def test_a_name_that_postgresql_would_cut(me: DatabaseOwner) -> None:
 
 
 def test_no_password_in_any_argument_list(anyone: DatabaseOwner) -> None:
-    seen: set[bytes] = set()
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    seen.add(path.read_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with watched() as seen:
         anyone.ensure()  # absent
         anyone.server.sql("ALTER ROLE odoo PASSWORD 'other'")
         anyone.ensure()  # mended
         anyone.ensure()
-    finally:
-        done.set()
-        watcher.join()
     if Path("/proc/self/cmdline").exists():
         assert any(b"ensure-db-user" in line for line in seen)
     assert not [line for line in seen if b"s3cr3t" in line]

@@ -117,8 +117,7 @@ class Record:
         raise AttributeError(f"{type(self).__name__} is frozen")
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{key}={value!r}" for key, value in self.as_dict().items())
-        return f"{type(self).__name__}({fields})"
+        return f"{type(self).__name__}({self.as_dict()})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and their values, in order."""
@@ -132,19 +131,12 @@ class Record:
 def tilde(path: str) -> str:
     """Return a path as a person writes it: ~ for the home directory."""
     home = os.path.expanduser("~").rstrip("/")
-    return (
-        "~" + path[len(home) :] if home and (path == home or path.startswith(home + "/")) else path
-    )
-
-
-def shell(*words: str) -> str:
-    """Return a command as a person can paste it."""
-    return shlex.join(words)
+    return "~" + path[len(home) :] if home and f"{path}/".startswith(f"{home}/") else path
 
 
 def pasted(path: str) -> str:
     """Return a path as a person can paste it: with ~ unless it must be quoted, which ~ must not."""
-    return tilde(path) if shell(path) == path else shell(path)
+    return tilde(path) if shlex.quote(path) == path else shlex.quote(path)
 
 
 def as_user(user: str) -> list[str]:
@@ -155,13 +147,12 @@ def as_user(user: str) -> list[str]:
         me = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container's user without a name
         me = ""
-    if user in ("", me) or (
-        user == "postgres" and sys.platform == "darwin"
-    ):  # Homebrew's server is the person's own
+    is_own = user == "postgres" and sys.platform == "darwin"  # Homebrew's server is the person's
+    if is_own or user in ("", me):
         return []
     if os.geteuid() == 0:
         return ["runuser", "-u", user, "--"]
-    return ["sudo", *(["-u", user] if user != "root" else [])]
+    return ["sudo"] if user == "root" else ["sudo", "-u", user]
 
 
 class Raw(str):
@@ -177,14 +168,14 @@ class Privileged(Record):
 
     def render(self) -> str:
         """Return the command as a person here types it: with sudo, runuser or nothing before it."""
-        words = shell(*as_user(self.user), *self.argv)
+        words = shlex.join([*as_user(self.user), *self.argv])
         return f"{words}   # {self.note}" if self.note else words
 
 
 class Fix(Record):
-    """What mends something: commands to paste, one after the other, or what a person does by hand.
+    """What fixes something: commands to paste, one after the other, or what a person does by hand.
 
-    It stays data until render(), which happens once, when it is shown. False where it is empty.
+    It stays data until it is shown. False where it is empty.
     """
 
     commands: tuple[Sequence[str] | Privileged, ...] = ()
@@ -215,10 +206,9 @@ class Fix(Record):
         def fill(command: Sequence[str] | Privileged) -> Sequence[str] | Privileged:
             if isinstance(command, Privileged):
                 return command.replace(argv=fill(command.argv))
-            words = (
+            return tuple(
                 word if isinstance(word, Raw) else word.format(*groups, **names) for word in command
             )
-            return tuple(words)
 
         texts = {key: getattr(self, key).format(*groups, **names) for key in ("by_hand", "note")}
         return self.replace(commands=tuple(map(fill, self.commands)), **texts)
@@ -232,14 +222,11 @@ class Fix(Record):
             if isinstance(command, Privileged):
                 lines.append(command.render())
                 continue
-            words = list(command)
+            words = [word if isinstance(word, Raw) else pasted(word) for word in command]
             # Behind the variables it is given, as in PGHOST=db tlc ensure-db-user.
             first = next((at for at, word in enumerate(words) if "=" not in word), 0)
-            if words[first] == "tlc":
-                words[first] = Raw(program)
-            lines.append(
-                " ".join(word if isinstance(word, Raw) else pasted(word) for word in words)
-            )
+            words[first] = program if words[first] == "tlc" else words[first]
+            lines.append(" ".join(words))
         return self.joiner.join(lines) + (f"   # {self.note}" if self.note else "")
 
 
@@ -357,13 +344,8 @@ def describe(error: TlcError | OSError) -> tuple[str, Fix]:
     directory = os.path.dirname(path)
     while directory and not os.path.exists(directory):
         directory = os.path.dirname(directory)
-    looks = {
-        errno.EACCES: ("ls", "-ld"),
-        errno.EPERM: ("ls", "-ld"),
-        errno.EROFS: ("df",),
-        errno.ENOSPC: ("df", "-h"),
-        errno.EDQUOT: ("df", "-h"),
-    }
+    looks = dict.fromkeys((errno.EACCES, errno.EPERM), ("ls", "-ld"))
+    looks |= dict.fromkeys((errno.EROFS, errno.ENOSPC, errno.EDQUOT), ("df", "-h"))
     words = looks.get(error.errno or 0) if directory else None
     fix = paste(*words, directory) if words else NO_FIX
     return (f"{tilde(path)}: " if path else "") + str(error.strerror or error), fix
@@ -378,12 +360,11 @@ def nearest_words(word: str, known: Iterable[str]) -> list[str]:
     from difflib import get_close_matches
 
     by_lower = {each.lower(): each for each in known}
-    word = word.lower()
+    if not (word := word.lower()):
+        return []
     found = get_close_matches(word, by_lower, n=1)
-    found += [
-        each for each in by_lower if word and (each.startswith(word) or word.startswith(each))
-    ]
-    found = found or [each for each in by_lower if len(word) > 1 and word in each]
+    found += [each for each in by_lower if each.startswith(word) or word.startswith(each)]
+    found = found or [each for each in by_lower if word in each and word[1:]]
     return [by_lower[each] for each in dict.fromkeys(found)][:2]
 
 
@@ -396,7 +377,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 # terminal
 # ----------------------------------------------------------------------------------------------
 # The only section that prints: colours, the tree, progress, questions and reports.
-# It shows what it is given, knows results by the words of STATUS_STYLE, and decides nothing.
+# It shows what it is given, knows results by their status, and decides nothing.
 
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 HIDDEN = 0.5  # seconds before the first; what is done by then needs none
@@ -405,37 +386,21 @@ EXPECTED = ("missing", "not installed", "not there", "not there yet", "not confi
 PROMISE = "Nothing changes before you say yes. Ctrl-C is safe: the next run continues."
 SHOWN = 10  # items named in one place, before "and 190 more"
 
-COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-
-# status of a result -> colour, and where a short mark is wanted, its mark
-STATUS_STYLE = {
-    "ok": ("green", "✓"),
-    "note": ("green", "✓"),
-    "changed": ("cyan", "●"),
-    "kept": ("yellow", "■"),
-    "skipped": ("dim", "–"),
-    "failed": ("red", "✗"),
-    "planned": ("cyan", "○"),
-    "OK": ("green", ""),
-    "WARN": ("yellow", ""),
-    "FAIL": ("red", ""),
-}
-
-ASCII = {ord(sign): plain for sign, plain in zip("✓●■–✗○→━─├└│…·", "+*!-xo>#-|`|~-", strict=True)}
-ASCII[ord("→")] = "->"
-
-
-def wants_ascii(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Return whether a stream shows no other signs: by its encoding, or as LANG=C says."""
-    said = (environ.get("LC_ALL") or environ.get("LANG")) in ("C", "POSIX")
-    return said or not (stream.encoding or "utf").lower().startswith("utf")
+# Those of style(), the statuses of results among them.
+COLOURS = {
+    "bold": "1", "dim": "2", "red": "31",
+    "ok": "32", "note": "32", "changed": "36", "kept": "33", "skipped": "2", "failed": "31",
+    "planned": "36", "OK": "32", "WARN": "33", "FAIL": "31",
+}  # fmt: skip
+MARKS = {"ok": "✓", "changed": "●", "kept": "■", "skipped": "–", "failed": "✗"}
+ASCII = str.maketrans(dict(zip("→✓●■–✗━─├└│…·", ["->", *"+*!-x#-|`|~-"], strict=True)))
 
 
 def wants_colour(mode: str, is_terminal: bool, environ: Mapping[str, str]) -> bool:
     """Return whether to colour a stream: --color, then FORCE_COLOR, NO_COLOR (not empty), TERM."""
     if mode != "auto":
         return mode == "always"
-    if environ.get("FORCE_COLOR") or environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+    if environ.get("FORCE_COLOR") or environ.get("CLICOLOR_FORCE", "0").strip("0"):
         return True
     return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
@@ -443,36 +408,36 @@ def wants_colour(mode: str, is_terminal: bool, environ: Mapping[str, str]) -> bo
 class Terminal:
     """What a person sees. `say` goes to stderr, `show` (what was asked for) to stdout.
 
-    With `json` nothing but the document goes to stdout. `quiet` silences `say` except `important`.
+    With `json` stdout has the document alone. `quiet` silences `say`, unless it is `important`.
     """
 
     def __init__(self, *, color: str, quiet: bool, json: bool, environ: Mapping[str, str]) -> None:
         def usable(stream: TextIO | None) -> TextIO:
             # A closed one is None in Python.
             stream = stream or open(os.devnull, "r+")  # noqa: SIM115
-            reconfigure = getattr(stream, "reconfigure", None)
-            if reconfigure:
+            if reconfigure := getattr(stream, "reconfigure", None):
                 reconfigure(errors="replace")  # ? is shown, and the work goes on
             return stream
 
         self.stdin, self.stdout, self.stderr = map(usable, (sys.stdin, sys.stdout, sys.stderr))
         self.quiet, self.json = quiet, json
-        self.colour = {
-            s: wants_colour(color, s.isatty(), environ) for s in (self.stdout, self.stderr)
-        }
+        streams = (self.stdout, self.stderr)
+        self.colour = {each: wants_colour(color, each.isatty(), environ) for each in streams}
         self.animated = self.stderr.isatty() and environ.get("TERM") != "dumb" and not quiet
         self.interactive = self.stderr.isatty() and self.stdin.isatty()
         self.asking = False  # a question stands there
         self.answered = 0.0  # seconds that people took to answer
         self.began = time.monotonic()
-        self.ascii = wants_ascii(self.stderr, environ)
+        of_c = (environ.get("LC_ALL") or environ.get("LANG")) in ("C", "POSIX")
+        self.ascii = of_c or not (self.stderr.encoding or "utf").lower().startswith("utf")
         self.actions = bool(environ.get("GITHUB_ACTIONS"))
         self._lock = threading.RLock()
         self._region: list[str] = []  # the lines of the live display now on the screen
 
     def style(self, text: str, name: str, stream: TextIO | None = None) -> str:
         """Return `text` in a colour of COLOURS, where `stream` (default stderr) shows colours."""
-        return f"\x1b[{COLOURS[name]}m{text}\x1b[0m" if self.colour[stream or self.stderr] else text
+        coloured = text and self.colour[stream or self.stderr]
+        return f"\x1b[{COLOURS[name]}m{text}\x1b[0m" if coloured else text
 
     def say(self, text: str = "", important: bool = False, hang: int = 0) -> None:
         """Print a line for the person, on stderr, above the live display if there is one.
@@ -504,30 +469,29 @@ class Terminal:
         return self.stderr if self.json else self.stdout
 
     def document(self, data: dict[str, Any]) -> None:
-        """Print the one JSON document of a --json run."""
-        import json
+        """Print the one JSON document of the run, where one is wanted."""
+        if self.json:
+            import json
 
-        self.stdout.write(json.dumps(data, indent=2) + "\n")
+            self.stdout.write(json.dumps(data, indent=2) + "\n")
 
     def fail(self, error: TlcError, fix: str) -> int:
-        """Show an error that ended the run, as a document too with --json; return its exit code."""
-        if self.json:
-            self.document(
-                {"ok": False, "error": {"code": error.code, "message": error.message, "fix": fix}}
-            )
+        """Show the error that ended the run; return its exit code."""
+        told = {"code": error.code, "message": error.message, "fix": fix}
+        self.document({"ok": False, "error": told})
         self.order(f"::error::{error.message}")
         self.say(f"{self.style('tlc:', 'red')} {error.message}", important=True)
         if fix:
-            self.say("→ " + fix.replace("\n", "\n  "), important=True)
+            self.say(pointed(fix).replace("\n", "\n  "), important=True)
         return error.exit_code
 
     def flush(self) -> bool:
-        """Write out what is held back; return False when stdout is a full disk or the like."""
+        """Write out what is held back; return False where it cannot be written."""
         try:
             self.stdout.flush()
             self.stderr.flush()
         except OSError as error:
-            # Python would complain at its exit.
+            # Otherwise Python complains at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
                 self.say(f"tlc: the output could not be written: {error.strerror}", important=True)
@@ -535,17 +499,17 @@ class Terminal:
         return True
 
     def show_command(self, command: str, seconds: float) -> None:
-        """Say which command was run, and how long it took."""
+        """Say which command was run."""
         self.say(self.style(f"$ {command}  # {seconds:.2f} s", "dim"))
 
     def order(self, command: str) -> None:
-        """Give GitHub Actions a command, where that is what reads the output."""
+        """Give GitHub Actions a command, where it reads the output."""
         if self.actions and not self.quiet:
             shown = command.replace("##[", "#\u200b#[").replace("%", "%25").replace("\n", "%0A")
             self.stderr.write(f"{shown}\n")
 
     def _readable(self, text: str, stream: TextIO, hang: int) -> str:
-        """Return what to write of lines: folded, in ASCII, without orders to GitHub Actions."""
+        """Return lines as they are written: folded, in ASCII, without orders to GitHub Actions."""
         if hang and stream.isatty():
             text = fold(text, self.size[0], hang)
         if self.actions:  # it strips blanks before ::, but no zero width space
@@ -553,15 +517,15 @@ class Terminal:
         return (text.translate(ASCII) if self.ascii else text) + "\n"
 
     def picture(self, lines: list[str]) -> None:
-        """Replace the live display at the bottom of the screen by `lines`, if they are others."""
+        """Replace the live display at the bottom of the screen by `lines`."""
         with self._lock:
             if lines != self._region:
                 self._draw("", lines)
 
     def _draw(self, above: str, region: list[str]) -> None:
         erase = f"\r\x1b[{len(self._region)}A\x1b[J" if self._region else ""
+        shown = self._readable("\n".join(region), self.stderr, 0) if region else ""
         with contextlib.suppress(OSError):  # nobody reads it any more; the work goes on
-            shown = self._readable("\n".join(region), self.stderr, 0) if region else ""
             self.stderr.write(erase + above + shown)
             self.stderr.flush()
         self._region = region
@@ -569,14 +533,12 @@ class Terminal:
     @property
     def size(self) -> tuple[int, int]:
         """Return columns and lines of the terminal; 100 and 24 where there is none."""
-        try:
-            size = os.get_terminal_size(self.stderr.fileno())
-            return size.columns, size.lines
-        except (OSError, ValueError):
-            return 100, 24
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(self.stderr.fileno())
+        return 100, 24
 
     def ask(self, question: str) -> str | None:
-        """Return the answer to a question, None when nobody can answer (end of input).
+        """Return the answer to a question, None at the end of input.
 
         Raises KeyboardInterrupt on Ctrl-C, here alone: see handle_signals().
         """
@@ -596,19 +558,20 @@ class Terminal:
 def confirm_step(
     terminal: Terminal, question: str, without: Fix, details: Callable[[], None]
 ) -> None:
-    """Ask a yes-or-no question, yes by default; `d` shows the details, another answer asks again.
+    """Ask a question until the answer is yes (the default), no or `d`, which shows the details.
 
     `without`: the command that does not ask. Raises DeclinedError on no, and without an answer.
     """
     while (answer := terminal.ask(f"{question} [Y/n/d] ")) is not None:
-        if answer.lower() in ("", "y", "yes"):
-            return
-        if answer.lower() in ("n", "no"):
-            raise DeclinedError("Nothing was changed.")
-        if answer.lower() in ("d", "details"):
-            details()
-        else:
-            terminal.say("Please answer y or n, or d for every item.", important=True)
+        match answer.lower():
+            case "" | "y" | "yes":
+                return
+            case "n" | "no":
+                raise DeclinedError("Nothing was changed.")
+            case "d" | "details":
+                details()
+            case _:
+                terminal.say("Please answer y or n, or d for every item.", important=True)
     wrong = "tlc asks before it changes anything, but there is no terminal for the answer."
     raise DeclinedError(wrong, without)
 
@@ -626,9 +589,9 @@ def render_tree(root: str, entries: Mapping[str, str]) -> str:
 
     def rows(node: dict[str, Any], parent: str, indent: str) -> Iterator[tuple[str, str]]:
         for name, below in node.items():
-            last = name == list(node)[-1]
-            yield f"{indent}{'└' if last else '├'}── {name}", entries.get(parent + name, "")
-            yield from rows(below, parent + name, indent + ("    " if last else "│   "))
+            corner, line = ("└", " ") if name == list(node)[-1] else ("├", "│")
+            yield f"{indent}{corner}── {name}", entries.get(parent + name, "")
+            yield from rows(below, parent + name, f"{indent}{line}   ")
 
     shown = list(rows(tree, "", ""))
     width = max((len(left) for left, _ in shown), default=0)
@@ -639,8 +602,8 @@ class AtWork:
     """An item of Progress. `since`: when it began to work or went on, None while it waits."""
 
     def __init__(self, weight: int) -> None:
-        self.weight, self.worked, self.fraction = weight, 0.0, 0.0
-        self.phase = self.amount = self.rate = ""
+        self.weight, self.worked, self.fraction, self.phase = weight, 0.0, 0.0, ""
+        self.told: dict[str, str] = {}  # its amount and rate
         self.since: float | None = time.monotonic()
 
     @property
@@ -652,12 +615,11 @@ class AtWork:
         """Return its line of the live display, with a bar of so many columns."""
         drawn = f"{bar_of(self.fraction, bar)} {self.fraction:4.0%}" if self.fraction else ""
         took = f"{self.seconds:.0f} s" if self.seconds >= 10 else ""
-        told = (drawn, self.phase, self.amount, self.rate, took)
-        return "  ".join(["", name, *filter(None, told)])
+        return "  ".join(["", name, *filter(None, [drawn, self.phase, *self.told.values(), took])])
 
 
 class Progress:
-    """The progress of a stage: work reports from many threads, a line is printed for what ended.
+    """The progress of a stage, reported from many threads: a line for each item that ended.
 
     On a terminal there is a live display: a line for each item at work, and one for all.
     """
@@ -698,10 +660,10 @@ class Progress:
         weight: int = 1,
         **told: str,
     ) -> None:
-        """Note that an item is at work: `phase` in a few words, `fraction` of it done (0 to 1).
+        """Note that an item is at work: its phase, and how much of it is done (0 to 1).
 
-        `note`: worth a line of its own where there is no live display to show it. `waiting`: for
-        its turn or another's work. `weight`: how many it stands for. `told`: its amount and rate.
+        `note`: worth a line where there is no live display. `waiting`: for its turn or another's
+        work. `weight`: how many it stands for. `told`: its amount and rate.
         """
         phase = "".join(filter(str.isprintable, redact(phase)))
         if note and not self.terminal.animated:
@@ -709,25 +671,23 @@ class Progress:
         with self._lock:
             item = self.active.setdefault(name, AtWork(weight))
             item.worked, item.since = item.seconds, None if waiting else time.monotonic()
-            item.phase, item.fraction = phase, max(item.fraction, fraction)
-            item.amount, item.rate = told.get("amount", ""), told.get("rate", "")
+            item.phase, item.fraction, item.told = phase, max(item.fraction, fraction), told
 
     def head(self) -> str:
-        """Return what stands before a line where there is no live display: when it was said."""
-        since = time.monotonic() - self.terminal.began
-        return "" if self.terminal.animated else f"{since:6.1f} s "
+        """Return the time that stands before a line where there is no live display."""
+        return f"{time.monotonic() - self.terminal.began:6.1f} s "
 
     def finish(self, names: Sequence[str], status: str, message: str, seconds: float) -> None:
-        """Note that items ended alike; show it unless their status is one of `silent`."""
+        """Note that items ended alike; say so unless their status is one of `silent`."""
         with self._lock:
             for name in names:
                 self.active.pop(name, None)
             self.done = done = self.done + len(names)
         if status not in self.silent:
-            style, (colour, mark) = self.terminal.style, STATUS_STYLE[status]
+            style = self.terminal.style
             count = "" if self.terminal.animated else f"{self.head()}[{done}/{self.total}] "
             took = style(f"  {duration(seconds)}" if seconds >= 0.05 else "", "dim")
-            line = f"{style(f'{mark} {status:7}', colour)} {listed(names)}: {message}"
+            line = f"{style(f'{MARKS[status]} {status:7}', status)} {listed(names)}: {message}"
             self.terminal.say(f"{count}{line}{took}", hang=10)
             if status == "failed":
                 self.terminal.order(f"::error::{listed(names)}: {message}")
@@ -747,7 +707,7 @@ class Progress:
             # One at work for a moment has nothing to say; where all wait, one says for what.
             telling = [name for name, each in working.items() if each.phase or each.seconds > 1]
             names = (telling or list(self.active)[:1])[: max(rows // 2, 1)]
-            room = min(max(map(width_of, names), default=0), (columns - 1) // 2)
+            room = min(max([0, *map(width_of, names)]), (columns - 1) // 2)
             lines = [self.active[name].row(padded(name, room), bar) for name in names]
             lines.append(self.overall(bar, list(working.values())))
         return [clipped(line, columns - 1) for line in lines]
@@ -760,19 +720,16 @@ class Progress:
         line = f"  {bar_of(fraction, bar)} {self.done} of {self.total} done, {seconds:.0f} s"
         waiting = self.total - self.done - sum(each.weight for each in working)
         line += f"; {waiting} waiting" if waiting else ""
-        if rate := sum(bytes_of(each.rate) for each in working):
+        if rate := sum(bytes_of(each.told.get("rate", "")) for each in working):
             line += f"; {rate / 2**20:.1f} MiB/s"
             if seconds > 3 and fraction > 0.05:
                 left = 5 * math.ceil((seconds / fraction - seconds) / 5)
-                line += f", about {duration(left).replace('.0 ', ' ')} left"
+                line += f", about {duration(left)} left"
         return line
 
 
 class Report:
-    """All that a run says as a whole: its plan, its closing block, doctor's tables, the document.
-
-    `settings`, `steps` and `outcomes`: see Settings, Step and Outcome.
-    """
+    """What a run says as a whole: its plan, its closing block, doctor's tables, the document."""
 
     def __init__(self, terminal: Terminal, settings: Settings) -> None:
         self.terminal, self.settings = terminal, settings
@@ -787,17 +744,16 @@ class Report:
     ) -> None:
         """Show what would be done, what cannot, and all that runs as another user.
 
-        `full`: each item, as a dry run shows.
+        `full`: each item, as in a dry run.
         """
-        dry_run = self.settings.dry_run
-        stream = self.terminal.shown if dry_run else None
-        style = functools.partial(self.terminal.style, stream=stream)
-        show = self.terminal.show
+        dry_run, show = self.settings.dry_run, self.terminal.show
         if not dry_run:
             show = functools.partial(self.terminal.say, important=not self.settings.yes)
+        stream = self.terminal.shown if dry_run else None
+        style = functools.partial(self.terminal.style, stream=stream)
         if self.about and not full:
             show(f"{self.about} {PROMISE}", hang=1)
-        if view:  # what the command is asked for, as where nothing is planned
+        if view:  # what the command was asked for
             (show if self.settings.quiet else self.terminal.show)(view(self.settings, steps))
         else:
             for line in self.actions(steps, style, full or dry_run):
@@ -811,7 +767,7 @@ class Report:
     def actions(
         self, steps: Sequence[Step], style: Callable[[str, str], str], full: bool
     ) -> Iterator[str]:
-        """Yield a plan: each action with what it is done to, and what is known of that."""
+        """Yield a plan: each action, with what it is done to."""
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
             if action := step.action or "keep" * step.found.kept:
@@ -830,41 +786,34 @@ class Report:
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
         """Show doctor's table of a group, problems first; of much that is OK only the names."""
         mine = [each for each in outcomes if each.kind == name]
-        problems = [each for each in mine if each.status != CheckStatus.OK]
-        shown = sorted(problems, key=lambda each: each.status)  # FAIL, then WARN
-        brief = len(mine) > SHOWN and not self.settings.verbose
-        for each in [] if self.settings.quiet else mine:
-            if each.status == CheckStatus.OK:
-                shown.append(each.replace(message="") if brief else each)
+        shown = [each for each in mine if each.status != CheckStatus.OK]
+        shown.sort(key=lambda each: each.status)  # FAIL, then WARN
+        fine = [each for each in mine if each.status == CheckStatus.OK]
+        if len(mine) > SHOWN and not self.settings.verbose:
+            fine = [each.replace(message="") for each in fine]
+        shown += [] if self.settings.quiet else fine
         if shown:
             self.terminal.show(self.terminal.style(name, "bold", self.terminal.shown))
             self.rows(shown)
 
     def rows(self, outcomes: Sequence[Outcome]) -> None:
         """Show the rows of a table: what is alike is one, with the one command that fixes it."""
-        rows = [
-            (listed(list(dict.fromkeys(each.name for each in row))), row) for row in alike(outcomes)
-        ]
+        rows = [(listed([each.name for each in group]), group) for group in alike(outcomes)]
         width = min(max(len(names) for names, _ in rows), 30)
-        for names, row in rows:
-            status, message = row[0].status, row[0].message
-            head = self.terminal.style(f"{status:4}", STATUS_STYLE[status][0], self.terminal.shown)
-            between = ": " if message and len(names) > width else "  "
-            line = f"  {head}  {names:{width}}{between}{message}"
-            self.terminal.show(line.rstrip(), hang=8)
-            if fix := self.common_fix(row):
+        for names, group in rows:
+            status, message = group[0].status, group[0].message
+            head = self.terminal.style(f"{status:4}", status, self.terminal.shown)
+            gap = ": " if message and len(names) > width else "  "
+            self.terminal.show(f"  {head}  {names:{width}}{gap}{message}".rstrip(), hang=8)
+            if fix := self.common_fix(group):
                 self.terminal.show(f"        {pointed(fix)}")
 
     def counts(self, outcomes: Sequence[Outcome], seconds: float, interrupted: bool) -> None:
         """Say how many there are of each status."""
         style = self.terminal.style
         found = ["note" if each.status == "ok" and each.fix else each.status for each in outcomes]
-        shown = [
-            style(f"{status} {found.count(status)}", STATUS_STYLE[status][0])
-            for status in STATUS_STYLE
-            if status in found
-        ]
-        head = style("Interrupted. ", "red") if interrupted else ""
+        shown = [style(f"{word} {found.count(word)}", word) for word in COLOURS if word in found]
+        head = style("Interrupted. " * interrupted, "red")
         took = style(f"in {duration(seconds)}", "dim")
         self.terminal.say(f"{head}{' · '.join(shown) or 'ok 0'}  {took}", important=True)
 
@@ -873,42 +822,33 @@ class Report:
         outcomes: Sequence[Outcome],
         seconds: float,
         interrupted: bool,
-        log_path: str,
-        following: str,
+        tail: Mapping[str, str],
     ) -> None:
-        """Print the closing block: what is worth reading, counts, the log, and what to run next."""
-        for status in ("failed", "skipped", "changed", "ok"):
-            self.causes(status, [each for each in outcomes if each.status == status])
-        self.kept([each for each in outcomes if each.status == "kept"])
+        """Print the closing block: what is worth reading, the counts, and `tail`."""
+        for status in ("failed", "skipped", "changed", "ok", "kept"):
+            told = [each for each in outcomes if each.status == status]
+            good = status in ("changed", "ok")  # worth a line where there is something to do
+            for group in alike([each for each in told if each.fix or not good]):
+                self.entry(group)
         self.counts(outcomes, seconds, interrupted)
-        for head, text in {"log": tilde(log_path), "next": following}.items():
+        for head, text in tail.items():
             if text:
                 self.terminal.say(f"{head:8} {text}", important=True)
 
-    def entry(self, status: str, text: str, below: Iterable[str]) -> None:
-        """Say an entry of the closing block: nothing is wrong in a note, there is more to say."""
-        word = "note" if status == "ok" else status
-        head = self.terminal.style(f"{word:8}", STATUS_STYLE[status][0])
-        lines = "\n         ".join([f"{head} {text}", *below])
-        self.terminal.say(lines, important=True, hang=9)
-
-    def causes(self, status: str, outcomes: Sequence[Outcome]) -> None:
-        """Name what failed or was skipped, and what there is to do about anything else."""
-        worth = [each for each in outcomes if each.fix or status in ("failed", "skipped")]
-        for group in alike(worth):
-            below = [self.terminal.style(line, "dim") for line in group[0].detail.splitlines()]
-            if fix := self.common_fix(group):
-                below.append(pointed(fix))
+    def entry(self, group: Sequence[Outcome]) -> None:
+        """Say what is alike. In a note nothing is wrong; what was kept has no arrow."""
+        first, fix, style = group[0], self.common_fix(group), self.terminal.style
+        if first.status == "kept":
+            kept = listed([f"{each.name}: {each.message}" for each in group], "; ")
+            lines = [kept, style(fix.removeprefix("# "), "dim")]
+        else:
             names = listed([each.name for each in group])
-            self.entry(status, f"{names}: {group[0].message}", below)
-
-    def kept(self, outcomes: Sequence[Outcome]) -> None:
-        """Name work that was kept: it is no problem, so one line, and its command has no arrow."""
-        if outcomes:
-            names = listed([f"{each.name}: {each.message}" for each in outcomes], "; ")
-            fixes = dict.fromkeys(map(self.common_fix, alike(outcomes, "status")))
-            below = [self.terminal.style(fix.removeprefix("# "), "dim") for fix in fixes if fix]
-            self.entry("kept", names, below)
+            below = [style(line, "dim") for line in first.detail.splitlines()]
+            lines = [f"{names}: {first.message}", *below, pointed(fix)]
+        word = "note" if first.status == "ok" else first.status
+        head = style(f"{word:8}", word)
+        text = "\n         ".join(filter(None, lines))
+        self.terminal.say(f"{head} {text}", important=True, hang=9)
 
     def common_fix(self, group: Sequence[Outcome]) -> str:
         """Return the one command that fixes a group of alike(), "" for none."""
@@ -930,36 +870,34 @@ class Report:
     def document(
         self, command: str, succeeded: bool, changed: bool = False, outcomes: Sequence[Outcome] = ()
     ) -> None:
-        """Print the JSON document of the run on stdout, where one is wanted."""
-        if self.settings.json:
-            head = {"tlc": __version__, "command": command, "ok": succeeded, "changed": changed}
-            self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
-
-
-def known_of(step: Step, full: bool) -> str:
-    """Return what a plan says of a step behind its name; nothing where that is as expected."""
-    found = step.found
-    expected = found.message in EXPECTED or found.status == CheckStatus.OK
-    brief = step.action == LATER_ACTION or (step.action != "" and expected)
-    more = "".join(f"\n    {line}" for line in found.detail.splitlines())
-    return "" if brief and not (full or more) else f": {found.message}{more}"
+        """Print the JSON document of the run, where one is wanted."""
+        head = {"tlc": __version__, "command": command, "ok": succeeded, "changed": changed}
+        self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
 
 
 def objects(steps: Sequence[Step], full: bool) -> list[str]:
-    """Return what an action is done to, in lines of what is alike; `full`: a line for each."""
+    """Return what an action is done to, in lines of what is alike; `full`: a line for each.
+
+    Behind the names stands what is known of them, unless that is as expected.
+    """
     told: dict[str, list[str]] = {}
     for step in steps:
-        told.setdefault(known_of(step, full), []).append(step.resource.name)
-    rows: list[str] = []
-    for message, names in told.items():
-        shown = [name for name, _ in by_name(names)] if full else [listed(names)]
-        rows += [name + message for name in shown]
-    more = [] if full or len(rows) <= SHOWN else [f"... and {len(rows) - SHOWN} more"]
-    return rows[: len(rows) if full else SHOWN] + more
+        found = step.found
+        known = "".join(f"\n    {line}" for line in found.detail.splitlines())
+        expected = found.message in EXPECTED or found.status == CheckStatus.OK
+        brief = step.action == LATER_ACTION or (step.action and expected)
+        if full or known or not brief:
+            known = f": {found.message}{known}"
+        told.setdefault(known, []).append(step.resource.name)
+    if full:
+        return [name + known for known, names in told.items() for name, _ in by_name(names)]
+    rows = [listed(names) + known for known, names in told.items()]
+    more = [f"... and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    return rows[:SHOWN] + more
 
 
-def alike(outcomes: Sequence[Outcome], *fields: str) -> list[list[Outcome]]:
-    """Return outcomes in groups of what is alike, by `fields` and by a fix of one form.
+def alike(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    """Return outcomes in groups of what is alike, with a fix of one form.
 
     Of one form are commands of tlc's that differ in their last word, the item they are for.
     """
@@ -968,30 +906,30 @@ def alike(outcomes: Sequence[Outcome], *fields: str) -> list[list[Outcome]]:
         words = each.remedy.words
         of_tlc = len(words) > 2 and words[0] == "tlc"
         form = (*words[:-1], each.remedy.note) if of_tlc else each.fix
-        key = [getattr(each, field) for field in fields or ("status", "message", "detail")]
-        groups.setdefault((*key, form), []).append(each)
+        told = () if each.status == "kept" else (each.message, each.detail)
+        groups.setdefault((each.status, told, form), []).append(each)
     return list(groups.values())
 
 
 def listed(names: Sequence[str], separator: str = ", ") -> str:
-    """Return names as a list of some SHOWN, and how many there are more."""
-    shown, left = [], len(names)
+    """Return names, each once, as a list of some SHOWN, and how many there are more."""
+    names, shown, told = list(dict.fromkeys(names)), [], 0
     for name, count in by_name(names):
-        if left > len(names) - SHOWN:
-            left -= count
+        if told < SHOWN:
+            told += count
             shown.append(name)
-    return separator.join(shown) + (f" and {left} more" if left else "")
+    return separator.join(shown) + (f" and {len(names) - told} more" if told < len(names) else "")
 
 
 def by_name(names: Sequence[str]) -> list[tuple[str, int]]:
     """Return names and how many each stands for: branches are behind their repository's."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        repository, _, branch = name.partition("@")
-        of_one = bool(branch) and "/" in repository and " " not in name
-        groups.setdefault(repository if of_one else name, []).append(branch if of_one else "")
+        found = re.fullmatch(r"([^@ ]+/[^@ ]+)@(\S+)", name)
+        repository, branch = found.groups() if found else (name, "")
+        groups.setdefault(repository, []).append(branch)
     return [
-        ((" " if each[1:] else "@").join([name, " ".join(each)]).rstrip("@"), len(each))
+        (f"{name} {' '.join(each)}" if each[1:] else f"{name}@{each[0]}".rstrip("@"), len(each))
         for name, each in groups.items()
     ]
 
@@ -1008,7 +946,7 @@ def bytes_of(rate: str) -> float:
 
 
 def clipped(line: str, columns: int) -> str:
-    """Return what of a line has room in so many columns."""
+    """Return what of a line fits so many columns."""
     while width_of(line) > columns:
         line = line[:-1]
     return line.rstrip()
@@ -1023,9 +961,9 @@ def padded(name: str, columns: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: 8.3 s, 1 min 43 s."""
-    whole = round(seconds)
-    return f"{seconds:.1f} s" if seconds < 59.95 else f"{whole // 60} min {whole % 60} s"
+    """Return a time as people say it: 8.3 s, 5 s for a whole number, 1 min 43 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if seconds >= 59.95 else f"{round(seconds, 1)} s"
 
 
 def width_of(text: str) -> int:
@@ -1041,16 +979,14 @@ def fold(text: str, width: int, hang: int) -> str:
     """Return a text with its lines folded and what follows indented; commands stay one line."""
     from textwrap import TextWrapper
 
-    folder = TextWrapper(
-        width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
-    )
-    lines = text.split("\n")
-    return "\n".join(each if "→ " in each else folder.fill(each) for each in lines)
+    folder = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    folder.subsequent_indent = " " * hang
+    return "\n".join(each if "→ " in each else folder.fill(each) for each in text.split("\n"))
 
 
 def pointed(fix: str) -> str:
     """Return a rendered fix as it is shown: an arrow and the command, or the sentence alone."""
-    return fix.removeprefix("# ") if fix.startswith("# ") else f"→ {fix}"
+    return fix.removeprefix("# ") if fix[:2] in ("", "# ") else f"→ {fix}"
 
 
 # ----------------------------------------------------------------------------------------------
@@ -3301,11 +3237,11 @@ class Engine(Inspector):
             following = after()
         if failed and not dry_run:
             self.runner.log.open()
-        log_path = self.runner.log.path if failed else ""
         shown = self.settings.called(following)
         if failed and shown and not interrupted and not dry_run:
             shown = f"fix what failed above, then: {shown}"
-        self.report.closing(self.outcomes, seconds, interrupted, log_path, shown)
+        tail = {"log": tilde(self.runner.log.path) if failed else "", "next": shown}
+        self.report.closing(self.outcomes, seconds, interrupted, tail)
         self.document(not failed and not interrupted)
         return 130 if interrupted else int(failed)
 
@@ -3807,7 +3743,7 @@ class SshConnections:
 
     def ssh_command(self, options: Sequence[str]) -> dict[str, str]:
         words = [self.runner.which("ssh"), *options, "-o", "BatchMode=yes"]
-        return {"GIT_SSH_COMMAND": shell(*words)}
+        return {"GIT_SSH_COMMAND": shlex.join(words)}
 
 
 @contextlib.contextmanager
@@ -4931,7 +4867,7 @@ class Checkout(Place):
                     remove(os.path.join(git.directory, name))
                 git.run("update-ref", git.put_there, "HEAD")
                 message = f"updated to {found.upstream[:9]}{hook}{SAVED * bool(restore)}"
-                detail = " && ".join(shell(*command) for command in earlier)
+                detail = " && ".join(shlex.join(command) for command in earlier)
                 return TaskResult("changed", message, restore, detail)
             files = [line.strip() for line in done.err.split("\n") if line.startswith("\t")]
             if not files:
@@ -6981,7 +6917,9 @@ class OwnServer:
         log = f"{self.data}/tlc-server.log"
         place = f"unix_socket_directories={self.make_socket_directory()}"
         # pg_ctl gives -o to a shell.
-        options = shell("-p", str(self.port), "-c", "listen_addresses=localhost", "-c", place)
+        options = shlex.join(
+            ["-p", str(self.port), "-c", "listen_addresses=localhost", "-c", place]
+        )
         done = self.control("-l", log, "-o", options, "start")
         if not done.ok:
             said = re.findall(r"FATAL: +(.+)", read_text(log)) or [done.complaint]
@@ -7738,7 +7676,7 @@ class Context:
         if not self.warned:
             self.warned = True
             for warning in self.loaded.warnings:
-                self.terminal.say(self.terminal.style(warning, "yellow"))
+                self.terminal.say(self.terminal.style(warning, "WARN"))
         return self.loaded
 
     def version(self, version: str) -> OdooVersion:
@@ -8209,7 +8147,7 @@ def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # n
     version, arguments = runnable_version(context), list(context.arguments["arguments"])
     words = version.command(arguments[arguments[:1] == ["--"] :])
     if context.settings.dry_run:
-        terminal.show(shell(*words))
+        terminal.show(shlex.join(words))
         engine.document(True)
         return 0
     found = OdooConfiguration(version).check()
@@ -8496,7 +8434,7 @@ class ProgramRun(Place):
     def check(self) -> CheckResult:
         if not os.path.exists(os.path.join(self.path, ".git")):
             return missing("skip", NOT_THERE)
-        return missing(shell(*self.words), tilde(self.path), tentative=True)
+        return missing(shlex.join(self.words), tilde(self.path), tentative=True)
 
     def apply(self, task: Task) -> TaskResult:
         settings, terminal, shown = self.context.settings, self.context.terminal, ""
@@ -8819,7 +8757,7 @@ def edit_config(context: Context) -> str:
     wanted = settings.environ.get("VISUAL") or settings.environ.get("EDITOR")
     editor = shlex.split(wanted or [*there, "nano"][0])
     if settings.dry_run:
-        return shell(*editor, path)
+        return shlex.join([*editor, path])
     words = [runner.which(editor[0]), *editor[1:], path]
     if context.terminal.interactive:  # it draws on its output, which run() would read
         words = [runner.which("sh"), "-c", 'exec "$@" >/dev/tty', "sh", *words]
@@ -9110,7 +9048,7 @@ def how_called(environ: Mapping[str, str]) -> str:
     with contextlib.suppress(OSError):
         if not os.path.isfile(path) or (found and os.path.samefile(found, path)):
             return "tlc"  # no file is what python -c and -m call
-    return shell("python3", path) if path.endswith((".py", ".pyz")) else shell(path)
+    return ("python3 " if path.endswith((".py", ".pyz")) else "") + shlex.quote(path)
 
 
 def make_settings(
@@ -9144,7 +9082,7 @@ def make_settings(
         state_dir=xdg("XDG_STATE_HOME", "~/.local/state"),
         data_dir=xdg("XDG_DATA_HOME", "~/.local/share"),
         program=how_called(environ),
-        again=shell(*argv),
+        again=shlex.join(argv),
         newcomer=given.get("newcomer", TRUTH[newcomer]),
         yes=given.get("yes", False),
         dry_run=given.get("dry_run", False),

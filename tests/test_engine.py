@@ -863,7 +863,7 @@ class Point(tlc.Record):
 def test_a_record_takes_its_fields_by_place_or_by_name() -> None:
     assert Point(1).as_dict() == {"x": 1, "y": 2, "names": ()}
     assert Point(1, 3, names=("a",)).as_dict() == {"x": 1, "y": 3, "names": ("a",)}
-    assert repr(Point(x=1)) == "Point(x=1, y=2, names=())"
+    assert repr(Point(x=1)) == "Point({'x': 1, 'y': 2, 'names': ()})"
 
 
 def test_a_record_never_changes_but_can_be_copied_with_changes() -> None:

@@ -1380,7 +1380,7 @@ class Runner:
         echo: bool = False,
         pty: bool = False,
     ) -> Completed:
-        """Run a program (argv[0]: its full path) in a session of its own, where it cannot ask.
+        """Run a program (argv[0]: its name, or path) in a session of its own, where it cannot ask.
 
         `env` is added to the environment; `stdin` is its input; `user` runs it, if another one.
         `on_line` gets each line of its output, with `log_as`, a name, the log too. With `terminal`
@@ -1392,7 +1392,7 @@ class Runner:
         if not at_end:
             self.pause(0)
         started, before = time.monotonic(), self.prefix_of(user, env or {})
-        argv = [*before, *argv]
+        argv = [*before, argv[0] if "/" in argv[0] else self.which(argv[0]), *argv[1:]]
         quoted = redact(shlex.join(argv))
         if log_as:
             self.log.write(f"[{log_as}] $ {quoted}\n")

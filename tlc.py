@@ -995,38 +995,18 @@ def pointed(fix: str) -> str:
 # Which system this is, its package manager, and what programs and headers are called there.
 # Looks at files only; starts no program.
 
-OPEN_FILES = 4096  # at once; more slows down programs that close all they might have
-
-# ID or ID_LIKE in os-release, or "macos" -> the package manager there
-FAMILIES = {
-    "debian": "apt-get",
-    "ubuntu": "apt-get",
-    "fedora": "dnf",
-    "arch": "pacman",
-    "macos": "brew",
-}
-
-
-def raise_file_limit() -> None:
-    """Raise the soft limit on open files: each child of many at once has pipes and sockets."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < enough:
-        with contextlib.suppress(OSError, ValueError):  # a mac's own limit may be lower
-            resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+# ID or ID_LIKE in os-release -> the package manager there
+FAMILIES = {"debian": "apt-get", "ubuntu": "apt-get", "fedora": "dnf", "arch": "pacman"}
 
 
 class Manager(Record):
     """A package manager.
 
-    `install`: the command as a person types it; `options`: what tlc adds to that, `lean` where no
-    more than is needed is wanted; `root`: True where it must run as root. `query` lists what is
-    installed, in words that are `present`, or is asked about names and names those that are not,
-    in words that are `absent`. `unknown`: its message for a name it does not know; `busy`: that
-    another one is at work; `unlock`: the fix where that lasts. `update` fetches its lists, where no
-    file is like the pattern `lists`.
+    `install`: as a person types it; tlc adds `options`, and `lean` for no more than what is needed.
+    `query` lists what is installed, in words that are `present`, or is asked about names and says,
+    in words that are `absent`, which are not. `unknown`: its message for a name it does not know;
+    `busy`: for another one at work; `unlock`: the fix where that lasts. `update` fetches its lists,
+    where no file is like the pattern `lists`. `root`: it runs as root.
     """
 
     install: tuple[str, ...]
@@ -1043,21 +1023,17 @@ class Manager(Record):
     root: bool = True
 
     def installing(self, names: Sequence[str], lean: bool = False) -> list[str]:
-        """Return the command that installs packages; `lean`: no more than they need."""
+        """Return the command that installs packages, with what they recommend unless `lean`."""
         return [*self.install, *(self.lean if lean else ()), *self.options, "--", *names]
 
 
+KEEP_FILES = ("force-confdef", "force-confold")  # dpkg's: nobody is there to answer it
 DPKG_QUERY = "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n"
 MANAGERS = {
     "apt-get": Manager(
         install=("apt-get", "install", "-y"),
-        # On a terminal of its own dpkg would outlive an apt that is interrupted; and nobody is
-        # there to answer its questions.
-        options=(
-            "-oDpkg::Use-Pty=0",
-            "-oDpkg::Options::=--force-confdef",
-            "-oDpkg::Options::=--force-confold",
-        ),
+        # On a terminal of its own dpkg would outlive an apt that is interrupted.
+        options=("-oDpkg::Use-Pty=0", *(f"-oDpkg::Options::=--{each}" for each in KEEP_FILES)),
         lean=("--no-install-recommends",),
         query=("dpkg-query", "-W", "-f", DPKG_QUERY),
         present=r"(?m)^installed (.*)$",
@@ -1097,24 +1073,19 @@ MANAGERS = {
     ),
 }
 
-# Programs that are in another package than their name says -> its name under each of MANAGERS.
-PROGRAM_PACKAGES = {
-    "psql": ("postgresql-client", "postgresql", "postgresql", "libpq"),
-    "pg_isready": ("postgresql-client", "postgresql", "postgresql", "libpq"),
-    "postgres": ("postgresql", "postgresql-server", "postgresql", "postgresql@16"),
-    "gh": ("gh", "gh", "github-cli", "gh"),
-    "npm": ("npm", "npm", "npm", "node"),
-    "ssh": ("openssh-client", "openssh-clients", "openssh", "openssh"),
-    "ssh-keygen": ("openssh-client", "openssh-clients", "openssh", "openssh"),
-}
-# ... and those that are in none.
-PROGRAM_INSTALLERS = {
+# Programs that are in no package.
+INSTALLERS = {
     "uv": paste("tlc", "bootstrap", "--only", "uv"),
     "brew": by_hand("install Homebrew, see https://brew.sh"),
 }
-
-# A header or a program that a compiler misses (a pattern) -> the package that has it, as above.
-HEADER_PACKAGES = (
+# A program or a header (a pattern) -> the package that has it, under each of MANAGERS. Programs
+# that are not here have a package of their own name.
+PACKAGE_NAMES = (
+    (r"^(?:psql|pg_isready)$", ("postgresql-client", "postgresql", "postgresql", "libpq")),
+    (r"^postgres$", ("postgresql", "postgresql-server", "postgresql", "postgresql@16")),
+    (r"^gh$", ("gh", "gh", "github-cli", "gh")),
+    (r"^npm$", ("npm", "npm", "npm", "node")),
+    (r"^ssh(?:-keygen)?$", ("openssh-client", "openssh-clients", "openssh", "openssh")),
     (r"^(?:ldap|lber)\.h", ("libldap2-dev", "openldap-devel", "libldap", "openldap")),
     (r"^sasl/", ("libsasl2-dev", "cyrus-sasl-devel", "libsasl", "cyrus-sasl")),
     (r"^libpq|^pg_config", ("libpq-dev", "libpq-devel", "postgresql-libs", "libpq")),
@@ -1124,8 +1095,6 @@ HEADER_PACKAGES = (
     (r"^openssl/", ("libssl-dev", "openssl-devel", "openssl", "openssl")),
     (r"^jpeglib", ("libjpeg-dev", "libjpeg-turbo-devel", "libjpeg-turbo", "jpeg-turbo")),
     (r"^zlib", ("zlib1g-dev", "zlib-ng-compat-devel", "zlib", "zlib")),
-    (r"^sass", ("libsass-dev", "libsass-devel", "libsass", "libsass")),
-    (r"^cups/", ("libcups2-dev", "cups-devel", "libcups", "cups")),
     (r"^xmlsec", ("libxmlsec1-dev", "xmlsec1-devel", "xmlsec", "libxmlsec1")),
     (r"^Python\.h", ("python3-dev", "python3-devel", "python", "python3")),
     (r"^(?:cc|gcc|g\+\+|c\+\+|make)$", ("build-essential", "gcc-c++", "base-devel", "gcc")),
@@ -1133,13 +1102,10 @@ HEADER_PACKAGES = (
 
 
 class OsInfo(Record):
-    """The system tlc runs on: `id` as in os-release ("debian" ... or "macos"), and its manager.
-
-    `manager`: a key of MANAGERS, "" for a system that is like none of FAMILIES; `codename`: the
-    release of Debian or Ubuntu it is built on, "" on others.
+    """The system tlc runs on: its package manager, "" for one that is not in MANAGERS, and the
+    codename of the release of Debian or Ubuntu it is built on, "" for others.
     """
 
-    id: str
     manager: str
     codename: str
 
@@ -1149,7 +1115,7 @@ def get_os_info() -> OsInfo:
     import platform
 
     if sys.platform == "darwin":
-        return OsInfo("macos", FAMILIES["macos"], "")
+        return OsInfo("brew", "")
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -1157,36 +1123,27 @@ def get_os_info() -> OsInfo:
     ids = [release.get("ID", "linux"), *release.get("ID_LIKE", "").split()]
     manager = next((FAMILIES[name] for name in ids if name in FAMILIES), "")
     if manager != "apt-get":
-        return OsInfo(ids[0], manager, "")
+        return OsInfo(manager, "")
     # A derivative's own release has another name than the archive it is built on.
     names = ("UBUNTU_CODENAME", "DEBIAN_CODENAME", "VERSION_CODENAME")
-    return OsInfo(ids[0], manager, next((release[name] for name in names if release.get(name)), ""))
+    return OsInfo(manager, next(filter(None, map(release.get, names)), ""))
 
 
-def program_package(program: str, packages: Sequence[str] = ()) -> str:
-    """Return the name of the package that provides `program` on this system.
-
-    `packages`: its name under each of MANAGERS, in their order; those of PROGRAM_PACKAGES by
-    default.
-    """
-    packages = packages or PROGRAM_PACKAGES.get(program, ())
-    return dict(zip(MANAGERS, packages, strict=False)).get(get_os_info().manager, program)
+def package_of(name: str) -> str:
+    """Return the package that has a program or a header on this system; `name` where unknown."""
+    rows = (packages for pattern, packages in PACKAGE_NAMES if re.search(pattern, name))
+    return dict(zip(MANAGERS, next(rows, ()), strict=False)).get(get_os_info().manager, name)
 
 
-def header_package(name: str) -> Sequence[str]:
-    """Return the packages with a header or a build program, for each of MANAGERS, or ()."""
-    return next((packages for pattern, packages in HEADER_PACKAGES if re.search(pattern, name)), ())
-
-
-def install_hint(program: str, *packages: Sequence[str]) -> Fix:
-    """Return the fix that installs a program here, or `packages`, see program_package()."""
-    if program in PROGRAM_INSTALLERS:
-        return PROGRAM_INSTALLERS[program]
-    names = [program_package(program, each) for each in packages or [()]]
+def install_hint(*names: str) -> Fix:
+    """Return the fix that installs a program here, or the packages of headers."""
+    if names[0] in INSTALLERS:
+        return INSTALLERS[names[0]]
+    packages = list(dict.fromkeys(map(package_of, names)))
     manager = MANAGERS.get(get_os_info().manager)
-    if not manager:
-        return by_hand(f"install {' '.join(names)}")
-    return paste_as("root" if manager.root else "", *manager.install, *names)
+    if not manager or any(each.endswith(".h") for each in packages):
+        return by_hand(f"install the package that has {' and '.join(packages)}")
+    return paste_as("root" if manager.root else "", *manager.install, *packages)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -5058,7 +5015,7 @@ class CheckoutStatus(Place):
 DOWNLOAD_LIMIT = 10_000_000  # bytes
 DOWNLOAD_TIME = 60.0  # seconds in all
 TOO_MUCH = "{} is larger than {:,} bytes, or far slower than usual"
-# What fetches a script, into a file. curl follows redirects, wget would follow them to http.
+# What fetches a script, into a file. wget would follow redirects to http.
 FETCHERS = {
     "curl": "-fsSL --netrc --proto =https --connect-timeout 15 -o",
     "wget": "--no-config -nv -S --max-redirect=0 --timeout=15 --tries=1 -O",
@@ -5074,8 +5031,7 @@ ADD_TO_PATH = paste(
 PINNED_VERSIONS = {"odoo-venv": ">=2,<3"}
 UV_INSTALLER = "https://astral.sh/uv/install.sh"
 
-# What Odoo and its Python packages need of the system. Of names joined by | the first that the
-# release knows: Debian renames some from release to release.
+# What Odoo and its packages need; of names joined by | the first that the release knows.
 DEFAULT_PACKAGES = {
     "apt-get": (
         "git ca-certificates openssh-client gcc build-essential pkg-config libsasl2-dev "
@@ -5100,33 +5056,19 @@ DEFAULT_PACKAGES = {
 
 # What apt 2.2 to 3.0, npm 11, pacman 6 and dnf 4 say where no package is at fault.
 INSTALL_CAUSES = (
-    Cause(
-        r"Conflicting values set for option Signed-By(?: regarding source (\S+))?",
-        "two apt sources for one archive name different keys",
-        by_hand("remove one of the files in /etc/apt/sources.list.d that name {0}"),
-    ),
-    Cause(
-        r"Unmet dependencies\. Try",
-        "an installed package lacks a dependency",
-        paste_as("root", "apt-get", "--fix-broken", "install"),
-    ),
-    Cause(
-        r"No space left|enough free space|ENOSPC",
-        "the disk is full",
-        by_hand("free some disk space, then run tlc install-tools again"),
-    ),
-    Cause(
-        r"failed retrieving file .*404|error: 404",
-        "pacman's lists are older than its mirrors",
-        paste_as("root", "pacman", "-Syu"),
-    ),
-    Cause(
-        r"emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error"
-        r"|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download|error sending request",
-        "the package index cannot be reached",
-        INSTALL_TOOLS.noted("once the network is back"),
-    ),
-)
+    Cause(r"Conflicting values set for option Signed-By(?: regarding source (\S+))?",
+          "two apt sources for one archive name different keys",
+          by_hand("remove one of the files in /etc/apt/sources.list.d that name {0}")),
+    Cause(r"Unmet dependencies\. Try", "an installed package lacks a dependency",
+          paste_as("root", "apt-get", "--fix-broken", "install")),
+    Cause("No space left|enough free space|ENOSPC", "the disk is full",
+          by_hand("free some disk space, then run tlc install-tools again")),
+    Cause("failed retrieving file .*404|error: 404", "pacman's lists are older than its mirrors",
+          paste_as("root", "pacman", "-Syu")),
+    Cause("emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error"
+          "|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download|error sending request",
+          "the package index cannot be reached", INSTALL_TOOLS.noted("once the network is back")),
+)  # fmt: skip
 UNKNOWN_PACKAGE = TaskResult(
     "failed", "no package of that name is known here", edit_file(note="[tools]")
 )
@@ -5154,11 +5096,12 @@ GITHUB_CLI = {
     "command": "bootstrap --only gh",
 }
 
-# wkhtmltopdf with patched Qt, as its project packaged it last: release -> the build that runs
-# there, and the builds' checksums (sha256, or sha1), which Odoo's own Dockerfiles have alike.
+# wkhtmltopdf with patched Qt, as its project packaged it last: release -> the one whose build runs
+# there, and the builds' checksums (sha256, or sha1), as Odoo's own Dockerfiles have them.
 PATCHED = "with patched qt"
 WKHTMLTOX_PAGE = "https://github.com/wkhtmltopdf/packaging/releases"
 WKHTMLTOX_URL = f"{WKHTMLTOX_PAGE}/download/0.12.6.1-3"
+WKHTMLTOX_FILE = "wkhtmltox_0.12.6.1-3.{}.deb"
 WKHTMLTOX_BUILDS = {"trixie": "bookworm", "noble": "jammy"}
 WKHTMLTOX_CHECKSUMS = {
     "bookworm_amd64": "98ba0d157b50d36f23bd0dedf4c0aa28c7b0c50fcdcdc54aa5b6bbba81a3941d",
@@ -5179,10 +5122,9 @@ GITHUB_FINGERPRINTS = {
 
 
 def download(url: str, runner: Runner, limit: int = DOWNLOAD_LIMIT) -> bytes:
-    """Return what is at an https address; each redirect must lead to https too.
+    """Return what is at an https address, by way of https only. Raises TlcError, Interrupted.
 
     `limit`: of its bytes, and of the time, with DOWNLOAD_TIME for DOWNLOAD_LIMIT.
-    Raises TlcError, Interrupted.
     """
     import http.client
     import urllib.request
@@ -5217,7 +5159,7 @@ def need_https(url: str) -> None:
 
 
 def fetch(url: str, directory: str, runner: Runner) -> str:
-    """Return the file with a script that is fetched by curl, else by wget, else as by download().
+    """Return the file with a script, fetched by curl, else wget, else download().
 
     Some hosts refuse Python's user agent, or ask for a login. Raises TlcError, Interrupted.
     """
@@ -5237,7 +5179,7 @@ def fetch(url: str, directory: str, runner: Runner) -> str:
 
     for _ in range(10):
         need_https(at)
-        words = [runner.which(program), *FETCHERS[program].split(), path, "--", at]
+        words = [program, *FETCHERS[program].split(), path, "--", at]
         done = runner.run(words, until=too_much)
         if too_much():
             raise TlcError(TOO_MUCH.format(url, DOWNLOAD_LIMIT))
@@ -5251,16 +5193,11 @@ def fetch(url: str, directory: str, runner: Runner) -> str:
     raise TlcError(f"{url} cannot be fetched: {wrong}")
 
 
-@contextlib.contextmanager
-def scratch() -> Iterator[str]:
-    """Hold a temporary directory, which is removed whatever happens."""
+def scratch() -> contextlib.AbstractContextManager[str]:
+    """Return a temporary directory to hold, which is removed whatever happens."""
     import tempfile
 
-    directory = tempfile.mkdtemp(prefix="tlc-")
-    try:
-        yield directory
-    finally:
-        remove(directory)
+    return tempfile.TemporaryDirectory(prefix="tlc-", ignore_cleanup_errors=True)
 
 
 def read_text(path: str) -> str:
@@ -5273,7 +5210,7 @@ def read_text(path: str) -> str:
 def unarmoured(keys: bytes) -> list[bytes]:
     """Return the blocks of an OpenPGP file, armoured (RFC 4880, 6.2) or not, in binary.
 
-    Raises ValueError for anything else between them: apt might find a key there.
+    Raises ValueError for anything between them, where apt might find a key.
     """
     import base64
 
@@ -5341,14 +5278,12 @@ def install_together(
 ) -> dict[str, TaskResult]:
     """Install all names in one call, else as many as can be; return name -> its result.
 
-    Names that the installer says it does not know (a pattern, `unknown`) are UNKNOWN_PACKAGE; the
-    others are halved until the culprit is alone. What no package can help (INSTALL_CAUSES) is not
-    tried again.
+    Those it does not know (`unknown`, a pattern) are UNKNOWN_PACKAGE; the others are halved until
+    the culprit is alone. What is no package's fault (INSTALL_CAUSES) ends it.
     """
     if not names:
         return {}
-    done = install(names)
-    if done.ok:
+    if (done := install(names)).ok:
         return dict.fromkeys(names, TaskResult("changed", "installed"))
     output = f"{done.err}\n{done.out}"
     groups = (group for match in re.finditer(unknown, output) for group in match.groups())
@@ -5380,38 +5315,40 @@ class Packages:
         """Return those of the wanted packages that are installed."""
         names = sorted({bare_name(name) for each in self.wanted for name in each.split("|")})
         asked = names if self.manager.absent else []
-        query = [self.runner.which(self.manager.query[0]), *self.manager.query[1:], *asked]
-        done = self.runner.run(query, env={"LC_ALL": "C.UTF-8"})
+        done = self.runner.run([*self.manager.query, *asked], env={"LC_ALL": "C.UTF-8"})
         if self.manager.absent:
             return set(names) - set(re.findall(self.manager.absent, f"{done.out}\n{done.err}"))
-        lines = re.findall(self.manager.present, done.out)
-        return {word.rstrip(",") for line in lines for word in line.split()} & set(names)
+        words = " ".join(re.findall(self.manager.present, done.out)).split()
+        return {word.rstrip(",") for word in words} & set(names)
 
     @property
     def preparations(self) -> list[list[str]]:
         """The commands before an installation: complete one that was cut off, fetch the lists."""
         found = []
-        updates = "/var/lib/dpkg/updates"
-        if self.name == "apt-get" and os.path.isdir(updates) and os.listdir(updates):
-            found.append(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"])
-        if self.manager.update and not (self.manager.lists and glob.glob(self.manager.lists)):
+        if glob.glob("/var/lib/dpkg/updates/*"):
+            found.append(["dpkg", "--configure", "-a", *(f"--{each}" for each in KEEP_FILES)])
+        if self.manager.update and not glob.glob(self.manager.lists):
             found.append([*self.manager.update])
         return found
 
-    def privileged(self, *commands: Sequence[str]) -> list[Privileged]:
+    def installation(self, *names: str) -> list[list[str]]:
+        """Return the commands that install packages, with all that comes before."""
+        return [*self.preparations, self.manager.installing(names)]
+
+    def privileged(self, commands: Iterable[Sequence[str]]) -> list[Privileged]:
         """Return commands as data for the plan; none where the manager needs no root."""
         return [Privileged("root", each) for each in commands if self.manager.root]
 
     def run(self, words: Sequence[str], task: Task) -> Completed:
         """Run a command of the manager, as root where it must be; wait for one that is at work.
 
-        Raises TlcError when that takes longer than LOCK_WAIT, Interrupted.
+        Raises TlcError after LOCK_WAIT, Interrupted.
         """
         environ = {"DEBIAN_FRONTEND": "noninteractive", "HOMEBREW_NO_AUTO_UPDATE": "1"}
         deadline, waiting = time.monotonic() + LOCK_WAIT, "nobody yet"
         while True:
             done = self.runner.run(
-                [self.runner.which(words[0]), *words[1:]],
+                words,
                 env={**environ, "LC_ALL": "C.UTF-8"},
                 user="root" if self.manager.root else "",
                 cwd="/",  # no file here is a package
@@ -5421,35 +5358,28 @@ class Packages:
             busy = re.search(self.manager.busy, f"{done.err}\n{done.out}")
             if done.ok or not busy:
                 return done
-            who = "".join(f", {group}" for group in busy.groups() if group)
+            who = "".join(["another package manager", *(f", {it}" for it in busy.groups() if it)])
             if time.monotonic() > deadline:
-                wrong = f"another package manager is still at work{who}"
-                raise TlcError(wrong, self.manager.unlock)
-            task.report(
-                f"waiting for another package manager{who}", note=who != waiting, waiting=True
-            )
+                raise TlcError(f"{who} is still at work", self.manager.unlock)
+            task.report(f"waiting for {who}", note=who != waiting, waiting=True)
             waiting = who
             self.runner.pause(1)
 
     def known_names(self, specs: Sequence[str]) -> dict[str, str]:
-        """Return the first name in each spec (joined by |) that this release knows.
-
-        A spec of which it can know none is left out.
-        """
+        """Return spec (names joined by |) -> the first name that this release can know."""
         if self.name != "apt-get":
             return {spec: spec for spec in specs}
         names = [bare_name(name) for spec in specs for name in spec.split("|")]
         # `policy`, like `install`, takes an unknown name with a dot for a regular expression.
-        words = (self.runner.which("apt-cache"), "show", "--no-all-versions", "--", *names)
-        known = set(re.findall(r"(?m)^Package: (\S+)$", self.runner.run(words).out))
+        shown = self.runner.run(["apt-cache", "show", "--no-all-versions", "--", *names]).out
+        known = set(re.findall(r"(?m)^Package: (\S+)$", shown))
         found: dict[str, str] = {}
         for spec in specs:
-            bare = {name: bare_name(name) for name in spec.split("|")}
-            there = [name for name in bare if bare[name].partition(":")[0] in known]  # libpq5:amd64
-            # A name that only others provide is known to `install` alone.
-            there += [name for name in bare if not set(".+") & set(bare[name])]
-            if there:
-                found[spec] = there[0]
+            bare = {bare_name(name).partition(":")[0]: name for name in spec.split("|")}
+            first = min(bare, key=lambda name: name not in known)
+            # One that only others provide is known to `install` alone.
+            if first in known or not set(".+") & set(first):
+                found[spec] = bare[first]
         return found
 
     def size(self, specs: Sequence[str]) -> str:
@@ -5458,10 +5388,10 @@ class Packages:
             return ""
         names = self.known_names(specs).values()
         words = ["install", "--assume-no", "-oDebug::NoLocking=1", *self.manager.lean, "--", *names]
-        done = self.runner.run([self.runner.which("apt-get"), *words], env={"LC_ALL": "C.UTF-8"})
+        done = self.runner.run(["apt-get", *words], env={"LC_ALL": "C.UTF-8"})
         told = (
-            r"(\d+) newly installed[\s\S]*Need to get ([\d.,]+ \w+)"
-            r"[\s\S]*After this operation, ([\d.,]+ \w+) of additional"
+            r"(?s)(\d+) newly installed.*Need to get ([\d.,]+ \w+)"
+            r".*After this operation, ([\d.,]+ \w+) of additional"
         )
         match = re.search(told, done.out)
         return "{} in all, {} to download, {} on disk".format(*match.groups()) if match else ""
@@ -5473,24 +5403,23 @@ class SystemPackage(Resource):
     kind = "package"
     batch = "all"
     lean = True
-    fix: Fix = INSTALL_TOOLS
+    fix = INSTALL_TOOLS
 
     def __init__(self, name: str, packages: Packages) -> None:
         super().__init__(name.partition("|")[0])
         self.packages, self.package = packages, name
 
     def check(self) -> CheckResult:
-        if set(map(bare_name, self.package.split("|"))) & self.packages.installed():
-            return ok("installed")
-        return missing("install system packages", "not installed")
+        if self.packages.installed().isdisjoint(map(bare_name, self.package.split("|"))):
+            return missing("install system packages", "not installed")
+        return ok("installed")
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
-        packages = resources[0].packages
-        manager = packages.manager
+        packages, manager = resources[0].packages, resources[0].packages.manager
         for words in packages.preparations:
             packages.run(words, task)  # one source that is down need not stop the others
-        names = packages.known_names([resource.package for resource in resources])
+        names = packages.known_names([each.package for each in resources])
 
         def install(some: Sequence[str]) -> Completed:
             return packages.run(manager.installing(some, cls.lean), task)
@@ -5506,13 +5435,21 @@ class SystemPackage(Resource):
     @classmethod
     def privileged_batch(cls, resources: Sequence[Self]) -> list[Privileged]:
         packages = resources[0].packages
-        names = [resource.package.partition("|")[0] for resource in resources]
+        names = [each.package.partition("|")[0] for each in resources]
         install = packages.manager.installing(names, cls.lean)
-        return packages.privileged(*packages.preparations, install)
+        return packages.privileged([*packages.preparations, install])
 
     @classmethod
     def size_of_batch(cls, resources: Sequence[Self]) -> str:
-        return resources[0].packages.size([resource.package for resource in resources])
+        return resources[0].packages.size([each.package for each in resources])
+
+
+def look_for(program: str, runner: Runner, action: str) -> CheckResult:
+    """Return how a program stands, which `action` installs."""
+    try:
+        return ok(runner.version_of(program))
+    except ExecutableNotFoundError as error:
+        return missing(action, error.message)
 
 
 class Program(SystemPackage):
@@ -5525,15 +5462,13 @@ class Program(SystemPackage):
         super().__init__(name, packages)
         self.note, self.optional = note, bool(note)
         self.fix = try_again(note, "tlc", "bootstrap", "--only", name)
-        self.package = program_package(name)
+        self.package = package_of(name)
 
     def check(self) -> CheckResult:
-        try:
-            return ok(self.packages.runner.version_of(self.name))
-        except ExecutableNotFoundError as error:
-            if tried := read_text(self.note):
-                return warn(f"{error.message} It was not to be had: {tried}")
-            return missing("install programs", error.message)
+        found = look_for(self.name, self.packages.runner, "install programs")
+        if found.action and (tried := read_text(self.note)):
+            return warn(f"{found.message} It was not to be had: {tried}")
+        return found
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
@@ -5547,9 +5482,8 @@ class Program(SystemPackage):
 
 
 class PatchedWkhtmltopdf(Resource):
-    """wkhtmltopdf with patched Qt, the packaging project's own .deb, for Debian and Ubuntu.
-
-    The distributions' has no patched Qt, and without it Odoo's PDFs have no headers and footers.
+    """wkhtmltopdf with patched Qt, the packaging project's own .deb, for Debian and Ubuntu: with
+    the distributions' Odoo's PDFs have no headers and footers.
     """
 
     kind = "package"
@@ -5568,44 +5502,37 @@ class PatchedWkhtmltopdf(Resource):
         action = "" if os.path.exists(self.note) else "install wkhtmltopdf with patched Qt"
         return warn(message, action=action)
 
-    def install_command(self, directory: str) -> list[str]:
-        """Return the command that installs the package in a directory."""
-        name = f"wkhtmltox_0.12.6.1-3.{wkhtmltox_build()}.deb"
-        return self.packages.manager.installing([os.path.join(directory, name)])
-
     def privileged(self) -> list[Privileged]:
-        install = self.install_command("")
-        return self.packages.privileged(*self.packages.preparations, install)
+        file = WKHTMLTOX_FILE.format(wkhtmltox_build())
+        return self.packages.privileged(self.packages.installation(file))
 
     def apply(self, task: Task) -> TaskResult:
         import hashlib
 
-        packages, runner = self.packages, self.packages.runner
-        name = self.install_command("")[-1]
+        packages, runner, build = self.packages, self.packages.runner, wkhtmltox_build()
+        name = WKHTMLTOX_FILE.format(build)
         task.report("fetching")
         try:
             content = download(f"{WKHTMLTOX_URL}/{name}", runner, 50_000_000)
         except TlcError as error:
             return give_up(self.note, error.message)
-        wanted = WKHTMLTOX_CHECKSUMS[wkhtmltox_build()]
+        wanted = WKHTMLTOX_CHECKSUMS[build]
         kind = "sha256" if len(wanted) == 64 else "sha1"
         if hashlib.new(kind, content, usedforsecurity=False).hexdigest() != wanted:
             return TaskResult("failed", f"not installed: checksum mismatch of {name}")
         with scratch() as directory:
             os.chmod(directory, 0o755)  # noqa: S103  apt reads it as a user of its own
-            *_, path = words = self.install_command(directory)
+            path = os.path.join(directory, name)
             with open(path, "wb") as file:
                 file.write(content)
-            asked = (runner.which("dpkg-deb"), "--field", path, "Package")
+            asked = ("dpkg-deb", "--field", path, "Package")
             if runner.run(asked).out.strip() != "wkhtmltox":
                 return TaskResult("failed", f"not installed: {name} holds another package")
-            for each in (*packages.preparations, words):
+            for each in packages.installation(path):
                 done = packages.run(each, task)
         if not done.ok:
-            # One that was unpacked and not set up would stop each call of apt-get.
-            query = (runner.which("dpkg-query"), "-W", "-f", "${db:Status-Status}", "wkhtmltox")
-            if runner.run(query).out not in ("", "not-installed"):
-                packages.run(["dpkg", "--purge", "wkhtmltox"], task)
+            # Where it was unpacked and not set up it would stop each call of apt-get.
+            packages.run(["dpkg", "--purge", "wkhtmltox"], task)
             return give_up(self.note, f"apt refuses it: {install_failure(done).message}")
         return TaskResult("changed", wkhtmltopdf_version(runner) or "installed")
 
@@ -5622,19 +5549,18 @@ def wkhtmltox_build() -> str:
 
 def wkhtmltopdf_version(runner: Runner) -> str:
     """Return the version of wkhtmltopdf, which names patched Qt, "" where it is missing."""
-    if not runner.has("wkhtmltopdf"):
-        return ""
-    return runner.run([runner.which("wkhtmltopdf"), "--version"]).out.strip()
+    words = ("wkhtmltopdf", "--version")
+    return runner.run(words).out.strip() if runner.has(words[0]) else ""
 
 
 def give_up(note: str, why: str) -> TaskResult:
-    """Return the result for what can be done without; with a note, later runs do not try."""
+    """Return the result for what is not needed; the note keeps later runs from trying."""
     write_file(note, why)
     return TaskResult("skipped", why)
 
 
 def try_again(note: str, *words: str) -> Fix:
-    """Return the fix that tries again, by a command, what a note of give_up() is about."""
+    """Return the fix that tries again, by a command, what give_up() noted."""
     return paste("rm", note).then(*words) if os.path.exists(note) else paste(*words)
 
 
@@ -5645,18 +5571,17 @@ class UnknownSystem(Resource):
 
     def __init__(self, packages: Sequence[str]) -> None:
         super().__init__("system packages")
-        self.packages = packages
+        names = " ".join(name.partition("|")[0] for name in packages)
+        self.fix = by_hand(f"install what Debian calls {names}")
 
     def check(self) -> CheckResult:
-        names = " ".join(name.partition("|")[0] for name in self.packages)
-        fix = by_hand(f"install what Debian calls {names}")
-        return warn("tlc does not know this system's package manager", fix)
+        return warn("tlc does not know this system's package manager", self.fix)
 
 
 class AptSource(Resource):
     """An apt archive beside the distribution's, with its key; without it those packages serve.
 
-    `source`: see PGDG. `not_needed`: returns why it is not needed, or "".
+    `source`: see PGDG. `not_needed` returns the reason, or "".
     """
 
     kind = "apt source"
@@ -5681,9 +5606,9 @@ class AptSource(Resource):
             return ok(f"not needed: {reason}")
         if not get_os_info().codename:
             return warn("not added: os-release names no release of Debian or Ubuntu")
-        tried = read_text(self.note)
-        action = "" if tried else "add the apt source"
-        return warn(tried or f"not configured: {self.source['uri']}", action=action)
+        if tried := read_text(self.note):
+            return warn(tried)
+        return warn(f"not configured: {self.source['uri']}", action="add the apt source")
 
     def configured(self) -> str:
         """Return the file that names the archive already, "" for none.
@@ -5699,8 +5624,7 @@ class AptSource(Resource):
     def commands(self, directory: str) -> list[list[str]]:
         """Return the commands that add it, with the files to install in `directory`."""
         files = (self.source["key_path"], self.source["path"])
-        # Of this source alone: another one that is down is not this one's fault. A host that
-        # cannot be reached is no error to apt otherwise.
+        # Of this source alone, whatever others do; a host that is out of reach is an error.
         options = (
             f"-oDir::Etc::SourceList={files[1]} -oDir::Etc::SourceParts=- "
             "-oAPT::Get::List-Cleanup=0 -oAPT::Update::Error-Mode=any"
@@ -5710,17 +5634,7 @@ class AptSource(Resource):
         return [*copies, ["apt-get", "update", *options.split()]]
 
     def privileged(self) -> list[Privileged]:
-        return self.packages.privileged(*self.commands(""))
-
-    def text(self) -> str:
-        """Return the source in the words of sources.list(5)."""
-        asked = [self.packages.runner.which("dpkg"), "--print-architecture"]
-        return (
-            f"Types: deb\nURIs: {self.source['uri']}\n"
-            f"Suites: {self.source['suite'].format(codename=get_os_info().codename)}\n"
-            f"Components: main\nArchitectures: {self.packages.runner.run(asked).out.strip()}\n"
-            f"Signed-By: {self.source['key_path']}\n"
-        )
+        return self.packages.privileged(self.commands(""))
 
     def fetch_key(self) -> bytes:
         """Return the signing key. Raises TlcError where it is none of the published ones."""
@@ -5730,17 +5644,24 @@ class AptSource(Resource):
         except (ValueError, IndexError) as error:
             found = [f"none, since {error}"]
         if not found or set(found) - set(self.source["fingerprints"].split()):
-            strange = ", ".join(found) or "none"
-            raise TlcError(f"its signing key has another fingerprint: {strange}")
+            told = ", ".join(found) or "none"
+            raise TlcError(f"its signing key has another fingerprint: {told}")
         return key
 
     def apply(self, task: Task) -> TaskResult:
-        runner, serves = self.packages.runner, "using the distribution's packages"
+        serves = "using the distribution's packages"
         try:
             key = self.fetch_key()
         except TlcError as error:
             return give_up(self.note, f"{error}; {serves}")
-        files = {self.source["key_path"]: key, self.source["path"]: self.text().encode()}
+        run = self.packages.runner.run
+        machine = run(["dpkg", "--print-architecture"]).out.strip()
+        suite = self.source["suite"].format(codename=get_os_info().codename)
+        text = (
+            f"Types: deb\nURIs: {self.source['uri']}\nSuites: {suite}\nComponents: main\n"
+            f"Architectures: {machine}\nSigned-By: {self.source['key_path']}\n"
+        )
+        files = {self.source["key_path"]: key, self.source["path"]: text.encode()}
         ours = [path for path in files if not os.path.exists(path)]
         rejected = "interrupted"
         with scratch() as directory:
@@ -5752,7 +5673,7 @@ class AptSource(Resource):
                 rejected = next((each.complaint for each in done if not each.ok), "")
             finally:
                 if rejected:
-                    runner.run([runner.which("rm"), "-f", *ours], user="root", at_end=True)
+                    run(["rm", "-f", *ours], user="root", at_end=True)
         if rejected:
             wrong = f"apt rejected the source ({rejected}), so it was removed; {serves}"
             return give_up(self.note, wrong)
@@ -5763,7 +5684,7 @@ class Uv(Resource):
     """uv by its own installer; where that cannot be reached, uv's wheel in a venv of tlc's own."""
 
     kind = "program"
-    fix: Fix = paste("tlc", "bootstrap", "--only", "uv")
+    fix = paste("tlc", "bootstrap", "--only", "uv")
 
     def __init__(self, runner: Runner, data_dir: str, packages: Packages | None) -> None:
         super().__init__("uv")
@@ -5772,13 +5693,12 @@ class Uv(Resource):
         self.venv = os.path.join(data_dir, "uv")
 
     def check(self) -> CheckResult:
-        try:
-            return ok(self.runner.version_of("uv"))
-        except ExecutableNotFoundError as error:
-            action = f"install uv into {tilde(self.directory)}, from astral.sh, else from PyPI"
-            return missing(action, error.message)
+        action = f"install uv into {tilde(self.directory)}, from astral.sh, else from PyPI"
+        return look_for("uv", self.runner, action)
 
     def apply(self, task: Task) -> TaskResult:
+        import importlib.util
+
         run = functools.partial(self.runner.run, on_line=task.report, log_as="uv")
         environ = {"UV_INSTALL_DIR": self.directory, "UV_NO_MODIFY_PATH": "1"}
         try:
@@ -5792,20 +5712,20 @@ class Uv(Resource):
             why = error.message
         task.report(f"{why}; taking its wheel", note=True)
         needed: Sequence[Privileged] = []
-        if self.packages and (package := self.venv_package()):
-            install = self.packages.manager.installing([package])
-            needed = self.packages.privileged(*self.packages.preparations, install)
+        is_whole = importlib.util.find_spec("ensurepip")  # Debian leaves it out of its Python
+        if self.packages and self.packages.name == "apt-get" and not is_whole:
+            package = "python{}.{}-venv".format(*sys.version_info)
+            needed = self.packages.privileged(self.packages.installation(package))
             for each in needed:
                 self.packages.run(each.argv, task)
         pip = [f"{self.venv}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "uv"]
         for words in ([sys.executable, "-m", "venv", "--clear", self.venv], pip):
-            # pip.conf may say otherwise, for the person's own installations.
-            done = run(words, env={"PIP_USER": "0"})
+            done = run(words, env={"PIP_USER": "0"})  # whatever pip.conf says
             if not done.ok:
                 remove(self.venv)
                 fix = by_hand(f"install uv, see {UV_INSTALLER}")
                 if needed:
-                    fix = Fix(tuple(needed)).then("tlc", "bootstrap", "--only", "uv")
+                    fix = Fix(tuple(needed)).then(*self.fix.words)
                 return TaskResult("failed", f"{why}; {done.complaint}", fix)
         os.makedirs(self.directory, exist_ok=True)
         for name in ("uv", "uvx"):
@@ -5816,22 +5736,13 @@ class Uv(Resource):
 
     def result(self, how: str) -> TaskResult:
         """Return the result of an installation: failed where uv does not run now."""
-        try:
-            self.runner.version_of("uv")
-        except ExecutableNotFoundError as error:
-            ours, fix = os.path.join(self.directory, "uv"), NO_FIX
-            if os.path.lexists(ours):  # a link that leads nowhere, a uv that does not run
-                fix = paste("mv", ours, free_name(ours)).then("tlc", "bootstrap", "--only", "uv")
-            return TaskResult("failed", f"installed{how}, but {error.message}", fix)
-        return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
-
-    def venv_package(self) -> str:
-        """Return the package of what Debian leaves out of its Python, "" where that is there."""
-        import importlib.util
-
-        is_debian = self.packages and self.packages.name == "apt-get"
-        lacks_it = is_debian and not importlib.util.find_spec("ensurepip")
-        return "python{}.{}-venv".format(*sys.version_info) if lacks_it else ""
+        found, ours = self.check(), os.path.join(self.directory, "uv")
+        if not found.action:
+            return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
+        fix = NO_FIX
+        if os.path.lexists(ours):  # a link that leads nowhere, a uv that does not run
+            fix = paste("mv", ours, free_name(ours)).then(*self.fix.words)
+        return TaskResult("failed", f"installed{how}, but {found.message}", fix)
 
 
 class HostKey(Resource):
@@ -5839,7 +5750,7 @@ class HostKey(Resource):
 
     kind = "host key"
     group = "Connectivity"
-    fix: Fix = paste("tlc", "bootstrap", "--only", "ssh")
+    fix = paste("tlc", "bootstrap", "--only", "ssh")
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(GITHUB_HOST)
@@ -5848,32 +5759,29 @@ class HostKey(Resource):
 
     def check(self) -> CheckResult:
         if strange := self.trusted(self.path) - GITHUB_FINGERPRINTS:
-            fix = paste("ssh-keygen", "-R", GITHUB_HOST).then("tlc", "bootstrap", "--only", "ssh")
-            keys = ", ".join(sorted(strange))
-            head = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today"
-            return fail(f"{head}: {keys}", fix)
-        if not self.is_known():
-            return missing(
-                f"add GitHub's key to {tilde(self.path)}", "its ssh host key is not known"
-            )
-        return ok("known")
+            fix = paste("ssh-keygen", "-R", GITHUB_HOST).then(*self.fix.words)
+            wrong = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today"
+            return fail(f"{wrong}: {', '.join(sorted(strange))}", fix)
+        if self.is_known():
+            return ok("known")
+        add = f"add GitHub's key to {tilde(self.path)}"
+        return missing(add, "its ssh host key is not known")
 
     def is_known(self) -> bool:
         """Return whether GitHub's key is in any file that ssh reads (ssh_config(5))."""
-        paths = [self.path]
-        if self.runner.has("ssh"):
-            told = self.runner.run([self.runner.which("ssh"), "-G", GITHUB_HOST]).out
-            lines = re.findall(r"(?m)^(?:user|global)knownhostsfile (.*)$", told)
-            paths += [os.path.expanduser(path) for line in lines for path in line.split()]
+        told = self.runner.run(["ssh", "-G", GITHUB_HOST]).out if self.runner.has("ssh") else ""
+        lines = re.findall(r"(?m)^(?:user|global)knownhostsfile (.*)$", told)
+        paths = [self.path, *(path for line in lines for path in line.split())]
         return any(self.trusted(path) & GITHUB_FINGERPRINTS for path in paths)
 
     def trusted(self, path: str) -> set[str]:
         """Return the fingerprints of the keys that a file trusts for GitHub."""
+        path = os.path.expanduser(path)
         if not os.path.exists(path):
             return set()
         if not self.runner.has("ssh-keygen"):
             return GITHUB_FINGERPRINTS if GITHUB_KEY in read_text(path) else set()
-        words = (self.runner.which("ssh-keygen"), "-l", "-F", GITHUB_HOST, "-f", path)
+        words = ("ssh-keygen", "-l", "-F", GITHUB_HOST, "-f", path)
         # "# Host github.com found: line 1", or "line 1 REVOKED", and a line with the fingerprint
         trusted = r"(?m)^# .* line \d+ (?:CA)?\n\S+ \S+ (SHA256:\S+)"
         return set(re.findall(trusted, self.runner.run(words).out))
@@ -5887,11 +5795,6 @@ class HostKey(Resource):
 
 
 ZIP_MARK = b"PK\x03\x04"  # where a zip archive begins: zip's APPNOTE, 4.3.7
-
-
-def version_number(version: str) -> list[int]:
-    """Return a version as numbers, which compare as versions do: 0.10 is newer than 0.9."""
-    return [int(part) for part in re.findall(r"\d+", version)]
 
 
 class OwnArchive(Resource):
@@ -5910,11 +5813,12 @@ class OwnArchive(Resource):
 
     def check(self) -> CheckResult:
         directory, name = os.path.split(self.path)
-        if self.runner.has("git"):
-            listing = ("ls-files", "--error-unmatch", "--", name)
-            if self.runner.run([self.runner.which("git"), "-C", directory, *listing]).ok:
-                fix = paste("git", "-C", directory, "pull")
-                return fail(f"{tilde(self.path)} belongs to a repository", fix)
+        git = ("git", "-C", directory)
+        if (
+            self.runner.has("git")
+            and self.runner.run([*git, "ls-files", "--error-unmatch", name]).ok
+        ):
+            return fail(f"{tilde(self.path)} belongs to a repository", paste(*git, "pull"))
         if self.path.endswith(".py"):
             fix = paste("uv", "tool", "upgrade", "tlc", note="or pipx upgrade tlc")
             return fail("this tlc was installed by a package manager, which updates it", fix)
@@ -5931,7 +5835,7 @@ class OwnArchive(Resource):
 
     def newest(self, version: str) -> str:
         """Return the message where a release is not newer than this tlc, "" where it is."""
-        theirs, ours = version_number(version), version_number(__version__)
+        theirs, ours = ([int(part) for part in it.split(".")] for it in (version, __version__))
         how = f"newer than the release, {version}" if theirs < ours else "the newest"
         return f"{__version__} is {how}" if theirs <= ours else ""
 
@@ -5944,14 +5848,13 @@ class OwnArchive(Resource):
         import io
         import zipfile
 
-        promised = download(f"{self.url}/tlc.pyz.sha256", self.runner).decode(errors="replace")
+        promised = download(f"{self.url}/tlc.pyz.sha256", self.runner).split()[:1]
         archive = download(f"{self.url}/tlc.pyz", self.runner)
-        if hashlib.sha256(archive).hexdigest() not in promised.split()[:1]:
+        if hashlib.sha256(archive).hexdigest().encode() not in promised:
             raise TlcError("not updated: checksum mismatch")
         try:
-            with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-                text = opened.read("tlc.py").decode()
-            [version] = re.findall(r'(?m)^__version__ = "([\d.]+)"', text)
+            text = zipfile.ZipFile(io.BytesIO(archive)).read("tlc.py").decode()
+            [version] = re.findall(r'(?m)^__version__ = "(\d+(?:\.\d+)*)"', text)
         except (zipfile.BadZipFile, LookupError, ValueError) as error:
             raise TlcError(f"not updated: the release names no version ({error})") from None
         return version, archive
@@ -5985,7 +5888,7 @@ class Script(Resource):
 
     kind = "script"
     on_terminal = True  # it may ask, or call sudo
-    fix: Fix = INSTALL_TOOLS
+    fix = INSTALL_TOOLS
 
     def __init__(self, runner: Runner, state_dir: str, url: str, name: str, sha256: str) -> None:
         import hashlib
@@ -6039,7 +5942,7 @@ class Npm:
         self.prefix: tuple[str, ...] = ()
 
     def list_installed(self) -> set[str]:
-        """Return the names of the packages in both prefixes; set `prefix`, to install to."""
+        """Return the packages of both prefixes; set `prefix`, the one to install to."""
         self.prefix = ()
         root, names = self.list_prefix()
         while not os.path.exists(root):  # npm makes the rest
@@ -6051,11 +5954,9 @@ class Npm:
 
     def list_prefix(self) -> tuple[str, set[str]]:
         """Return where the packages of the prefix are, and their names. Raises TlcError."""
-        import tempfile
-
-        words = [self.runner.which("npm"), "root", "--global", *self.prefix]
+        words = ["npm", "root", "--global", *self.prefix]
         # Logs and the like go to a cache of its own: a look leaves nothing behind.
-        with tempfile.TemporaryDirectory(prefix="tlc-") as cache:
+        with scratch() as cache:
             environ = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
             said = self.runner.run(words, env=environ).out.splitlines()
         root = next(filter(os.path.isabs, reversed(said)), "")  # a wrapper may say more
@@ -6065,9 +5966,9 @@ class Npm:
         return root, {*glob.glob("[!@.]*", root_dir=root), *glob.glob("@*/*", root_dir=root)}
 
     def install(self, names: Sequence[str], task: Task) -> Completed:
-        """Install packages in one call: several at once into one prefix get in each other's way."""
+        """Install packages in one call: several at once get in each other's way."""
         options = ("--global", "--no-fund", "--no-audit", "--no-update-notifier", *self.prefix)
-        words = [self.runner.which("npm"), "install", *options, "--", *names]
+        words = ["npm", "install", *options, "--", *names]
         return self.runner.run(words, on_line=task.report, log_as="npm")
 
 
@@ -6077,7 +5978,7 @@ class NpmPackage(Resource):
     kind = "npm package"
     batch = "all"
     optional = True
-    fix: Fix = INSTALL_TOOLS
+    fix = INSTALL_TOOLS
 
     # "npm error 404  'name@*' is not in this registry", or "could not be found"
     UNKNOWN = r"404\s.*'((?:@[^@'/]+/)?[^@'/]+)@[^']*'"
@@ -6104,14 +6005,11 @@ class NpmPackage(Resource):
 
 
 class UvTool(Resource):
-    """A program that uv installs in an environment of its own.
-
-    `spec`: as in the config, black[d]>=24.0.
-    """
+    """A program that uv installs in an environment of its own; `spec`: black[d]>=24.0."""
 
     kind = "uv tool"
     optional = True
-    fix: Fix = INSTALL_TOOLS
+    fix = INSTALL_TOOLS
 
     def __init__(self, spec: str, runner: Runner, installed: Memo) -> None:
         super().__init__(spec)
@@ -6123,12 +6021,9 @@ class UvTool(Resource):
 
     @staticmethod
     def list_installed(runner: Runner) -> dict[str, tuple[str, str]]:
-        """Return uv's tools: name -> the versions and the extras that were asked for.
-
-        Raises TlcError.
-        """
+        """Return uv's tools: name -> versions and extras, as asked for. Raises TlcError."""
         listing = ("tool", "list", "--show-version-specifiers", "--show-extras", "--no-cache")
-        done = runner.run([runner.which("uv"), *listing])
+        done = runner.run(["uv", *listing])
         if not done.ok:  # an old uv does not know all of these
             wrong = f"uv cannot list its tools: {done.complaint}"
             raise TlcError(wrong, paste("uv", "self", "update"))
@@ -6150,7 +6045,7 @@ class UvTool(Resource):
     def apply(self, task: Task) -> TaskResult:
         extras = f"[{self.extras}]" if self.extras else ""
         spec = f"{self.tool}{extras}{self.versions}"
-        words = [self.runner.which("uv"), "tool", "install", "--", spec]
+        words = ["uv", "tool", "install", "--", spec]
         done = self.runner.run(words, on_line=task.report, log_as=self.name)
         if done.ok:
             return TaskResult("changed", "installed")
@@ -6171,62 +6066,35 @@ class UvTool(Resource):
 # Odoo version -> the Python tlc takes, and the PostgreSQL it needs at least; from Odoo's release
 # notes and setup.py. saas versions go with the .0 before them.
 ODOO_NEEDS: dict[str, tuple[str, float]] = {
-    "12.0": ("3.7", 9.6),
-    "13.0": ("3.7", 9.6),
-    "14.0": ("3.8", 10),
-    "15.0": ("3.8", 10),
-    "16.0": ("3.10", 12),
-    "17.0": ("3.10", 12),
-    "18.0": ("3.12", 12),
-    "19.0": ("3.12", 13),
-    "20.0": ("3.12", 16),
-    "master": ("3.12", 16),
-}
+    "12.0": ("3.7", 9.6), "13.0": ("3.7", 9.6), "14.0": ("3.8", 10), "15.0": ("3.8", 10),
+    "16.0": ("3.10", 12), "17.0": ("3.10", 12), "18.0": ("3.12", 12), "19.0": ("3.12", 13),
+    "20.0": ("3.12", 16), "master": ("3.12", 16),
+}  # fmt: skip
 
-# What odoo-venv and uv say when an environment cannot be built. {built}: "lxml could not be
-# built:"; INSTALL: the package with {0}, a header or a program, is what helps. Tried with
-# odoo-venv 2.0 and uv 0.13.
+# What odoo-venv 2.0 and uv 0.13 say when an environment cannot be built. {built}: "lxml could not
+# be built:"; INSTALL: the package with {0}, a header or a program, is what helps.
 INSTALL = "install"
 VENV_CAUSES = (
     Cause(r"fatal error: '?([\w./+-]+\.h)", "{built} the header {0} is missing", helps=INSTALL),
-    Cause(r"(pg_config) executable not found", "{built} {0} is missing", helps=INSTALL),
-    Cause(
-        r"(?:command|unable to execute) ['`](?:[\w-]*-)?(gcc|cc|g\+\+|c\+\+)['`]"
-        r".*(?:failed: No|No such)",
-        "{built} the compiler {0} is missing",
-        helps=INSTALL,
-    ),
-    Cause(
-        r"Failed to (?:install|download) .?c?python-?(\d[\d.]*\d)",
-        "uv could not download Python {0}",
-        by_hand(
-            "install Python {0}, or name another under [venvs] python in config.toml; "
-            "then run tlc create-venvs {version}"
-        ),
-    ),
-    Cause(
-        r"Preset '([^']+)' not found",
-        'odoo-venv has no preset "{0}"',
-        edit_file("[venvs] preset: demo, local, project, ci or common"),
-    ),
-    Cause(
-        r"Because (\S+) was not found in the package registry",
-        "no package index has {0}",
-        by_hand("correct the requirement {0}, then run tlc create-venvs --force {version}"),
-    ),
-    Cause(
-        r"No space left on device|os error 28",
-        "the disk is full",
-        by_hand("free some disk space, then run tlc create-venvs {version} again"),
-    ),
-    Cause(
-        r"dns error|error sending request|Connection (?:refused|reset)|timed out|Failed to fetch",
-        "the package index could not be reached",
-        paste("tlc", "create-venvs", "{version}", note="once the network is back"),
-    ),
+    Cause("(pg_config) executable not found", "{built} {0} is missing", helps=INSTALL),
+    Cause(r"(?:command|unable to execute) ['`](?:[\w-]*-)?(gcc|cc|g\+\+|c\+\+)['`]"
+          ".*(?:failed: No|No such)", "{built} the compiler {0} is missing", helps=INSTALL),
+    Cause(r"Failed to (?:install|download) .?c?python-?(\d[\d.]*\d)",
+          "uv could not download Python {0}",
+          by_hand("install Python {0}, or name another under [venvs] python in config.toml;"
+                  " then run tlc create-venvs {version}")),
+    Cause("Preset '([^']+)' not found", 'odoo-venv has no preset "{0}"',
+          edit_file("[venvs] preset: demo, local, project, ci or common")),
+    Cause(r"Because (\S+) was not found in the package registry", "no package index has {0}",
+          by_hand("correct the requirement {0}, then run tlc create-venvs --force {version}")),
+    Cause("No space left on device|os error 28", "the disk is full",
+          by_hand("free some disk space, then run tlc create-venvs {version} again")),
+    Cause("dns error|error sending request|Connection (?:refused|reset)|timed out|Failed to fetch",
+          "the package index could not be reached",
+          paste("tlc", "create-venvs", "{version}", note="once the network is back")),
     Cause(r"Because ((?:.|\n)*?), we can conclude", "its requirements cannot be met: {0}"),
-    Cause(r"Failed to build [`']([^`']+)", "{0} could not be built"),
-)
+    Cause("Failed to build [`']([^`']+)", "{0} could not be built"),
+)  # fmt: skip
 
 
 # Odoo's commands, of 12.0 to 20.0 -> which of -c (configuration) and -d (database) they take; from
@@ -6236,46 +6104,41 @@ ODOO_COMMANDS = {"db": "c", "genproxytoken": "c"} | dict.fromkeys(
 )
 WITH_SUBCOMMANDS = ("i18n", "module")
 
-# The first lines of configurations: of those that tlc keeps up, before the sha256 of the rest, and
-# of 0.1.0's.
+# The first line of a configuration that tlc keeps up, before the rest's sha256, and of 0.1.0's.
 SEAL = "# tlc keeps this file up to date until you change it. sha256 of the rest: "
 OLD_HEAD = "# Written once by tlc, which will not change it again: it is yours."
 
 
 def odoo_needs(version: str) -> tuple[str, float]:
-    """Return an Odoo version's Python and the PostgreSQL it needs; "" and 0 for unknown."""
+    """Return the Python and the PostgreSQL that a version needs; "" and 0 for unknown."""
     newer = float(version.replace("master", "inf")) > float(NEWEST_ODOO)
     unknown = ODOO_NEEDS["master"] if newer else ("", 0.0)
     return ODOO_NEEDS.get(version) or ODOO_NEEDS.get(f"{version.partition('.')[0]}.0", unknown)
 
 
 class BuildScheduler:
-    """Schedule builds: `jobs` at once, and one alone first for each Python.
-
-    Three environments with an empty cache, side by side, compile the same packages three times.
+    """Have the first environment of each Python built alone: it fills the cache with what all
+    would compile side by side.
     """
 
-    def __init__(self, runner: Runner, jobs: int) -> None:
-        self.runner = runner
-        self.jobs = threading.Semaphore(jobs)
-        self.built: dict[str, threading.Event] = {}  # Python -> its first environment is done
-        self.lock = threading.Lock()
+    def __init__(self, runner: Runner) -> None:
+        self.runner, self.built = runner, set[str]()
+        self.first: dict[str, threading.Lock] = {}  # Python -> held while its first is built
 
     @contextlib.contextmanager
     def slot(self, python: str, task: Task) -> Iterator[None]:
         """Wait until an environment with that Python may be built. Raises Interrupted."""
-        with self.lock:
-            first = python not in self.built
-            built = self.built.setdefault(python, threading.Event())
-        if not first:
-            task.report(f"waiting for the first with Python {python}", waiting=True)
-        while not (first or built.is_set()):
-            self.runner.pause(POLL)
-        try:
-            with self.runner.holding(self.jobs):
+        first = self.first.setdefault(python, threading.Lock())
+        if first.locked():
+            task.report(f"starts after the first with Python {python}", waiting=True)
+        with contextlib.ExitStack() as held:
+            held.enter_context(self.runner.holding(first))
+            if python in self.built:
+                held.close()
+            try:
                 yield
-        finally:
-            built.set()
+            finally:
+                self.built.add(python)
 
 
 class OdooVersion:
@@ -6309,15 +6172,15 @@ class OdooVersion:
 
     @property
     def addons(self) -> list[str]:
-        """The paths of enterprise, where it is there, and of every OCA checkout of the version."""
-        found = sorted(glob.glob(f"{glob.escape(self.root)}/oca/{self.version}/*/.git"))
-        places = [self.enterprise, *map(os.path.dirname, found)]
+        """The checkouts of enterprise and OCA with addons: Odoo refuses a path without any."""
+        found = glob.glob(f"{glob.escape(self.root)}/oca/{self.version}/*")
         # "mv web web.old" is a fix: that one is none of ours.
-        return [each for each in places if each[-4:] != ".old" and os.path.exists(f"{each}/.git")]
+        places = [self.enterprise, *(each for each in sorted(found) if each[-4:] != ".old")]
+        return [each for each in places if glob.glob(f"{glob.escape(each)}/*/__manifest__.py")]
 
     @property
     def major(self) -> str:
-        """The number its launcher is named by: the version's, else release.py's, "" without one."""
+        """The number in its launcher's name: the version's, else release.py's, else ""."""
         if self.version[0].isdigit():
             return self.version.partition(".")[0]
         text = read_text(f"{self.source}/odoo/release.py")
@@ -6326,36 +6189,28 @@ class OdooVersion:
 
     @property
     def launcher(self) -> str:
-        """The file that starts it, "" where another version of that number has it: the numbered."""
+        """The file that starts it, "" where a numbered version has that of its number."""
         rivals = [each for each in self.config.versions if each.partition(".")[0] == self.major]
         if not self.major or min(rivals, default=self.version) != self.version:
             return ""
         return os.path.expanduser(f"~/.local/bin/odoo-v{self.major}")
 
     @property
-    def has_launcher(self) -> bool:
-        """Return whether its launcher is there and starts it, not another code root's Odoo."""
-        return f'VENV_DIR="{os.path.realpath(self.venv)}"\n' in read_text(self.launcher)
-
-    @property
     def usual_port(self) -> int:
-        """The port that tlc gives it, so that all versions can run at once: 18069 for 18.0."""
+        """The port that tlc gives it, one for each version: 18069 for 18.0."""
         number, _, part = self.version.partition(".")
-        if not (number.isdigit() and 2 < int(number) < 65):
-            return 8069
-        return 69 + int(number) * 1000 + int(part) * 10
+        is_usual = number.isdigit() and 2 < int(number) < 65
+        return 69 + int(number) * 1000 + int(part) * 10 if is_usual else 8069
 
     @property
     def address(self) -> str:
-        """The address where it answers: at its configuration's port, else at the usual one."""
+        """The address where it answers."""
         match = re.search(r"(?m)^http_port *= *(\d+)", read_text(self.settings_file))
         return f"http://localhost:{match[1] if match else self.usual_port}"
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """Return the command line that runs its Odoo with these arguments.
-
-        Its configuration and its database are added where ODOO_COMMANDS says that they are taken,
-        and the arguments name no others.
+        """Return the command line that runs its Odoo, with its configuration and database where
+        ODOO_COMMANDS takes them and the arguments name no others.
         """
         rest, head, name = list(arguments), [], "server"
         if rest and not rest[0].startswith("-"):
@@ -6384,18 +6239,16 @@ def odoo_venv(
     """Run odoo-venv through uv; its lines go to the log, and to `task`."""
     runner = resource.runner
     uv, tool = runner.which("uv"), f"odoo-venv{PINNED_VERSIONS['odoo-venv']}"
-    # odoo-venv calls uv by its name; an environment that is active here is none of its business.
-    environ = {
-        "PATH": os.pathsep.join([os.path.dirname(uv), runner.environ.get("PATH", os.defpath)]),
-        "PYTHONUNBUFFERED": "1",
-        "NO_COLOR": "1",
-        "VIRTUAL_ENV": "",
-        "CONDA_PREFIX": "",
-    }
-
-    words, cwd = [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments], resource.version.root
+    # It calls uv by its name; an environment that is active here is none of its business.
+    path = os.pathsep.join([os.path.dirname(uv), runner.environ.get("PATH", os.defpath)])
+    environ = {"PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
     return runner.run(
-        words, env=environ, cwd=cwd, on_line=task.report, log_as=resource.name, holds=holds
+        [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments],
+        env=environ | {"VIRTUAL_ENV": "", "CONDA_PREFIX": ""},
+        cwd=resource.version.root,
+        on_line=task.report,
+        log_as=resource.name,
+        holds=holds,
     )
 
 
@@ -6413,10 +6266,8 @@ def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
         return TaskResult("failed", lines[-1].strip("│ ") if lines else done.complaint, again)
     fix = cause.fix or again
     if cause.helps == INSTALL and (match := re.search(cause.pattern, output)):
-        packages = header_package(match[1])
-        fix = by_hand(f"find and install the package that has {match[1]}, then run tlc up")
-        if packages:
-            fix = install_hint("", packages)
+        fix = install_hint(match[1])
+        if fix.commands:
             fix = fix.replace(commands=(*fix.commands, *again.commands))
     return TaskResult("failed", cause.message, fix)
 
@@ -6429,11 +6280,9 @@ class Venv(Resource):
     kind = "venv"
     needed_programs = ("uv",)
 
-    def __init__(
-        self, runner: Runner, version: OdooVersion, preset: str, scheduler: BuildScheduler
-    ) -> None:
+    def __init__(self, version: OdooVersion, preset: str, scheduler: BuildScheduler) -> None:
         super().__init__(version.version)
-        self.runner, self.version, self.preset = runner, version, preset
+        self.runner, self.version, self.preset = scheduler.runner, version, preset
         self.scheduler, self.path, self.python = scheduler, version.venv, version.python
         beside = f"{version.root}/venvs/.{self.name}.tlc-"
         self.mark, self.aside, self.waste = f"{beside}building", f"{beside}old", f"{beside}waste"
@@ -6450,9 +6299,11 @@ class Venv(Resource):
         added = self.added_by_hand()
         rebuild = f"rebuild, without what you added: {', '.join(added)}" if added else "rebuild"
         if state == "complete":
-            notes = [f"tlc would now take {each}" for each in self.differences()[1]]
-            new = [os.path.relpath(path, version.root) for path in self.addons_since()]
-            notes += [f"not yet with {', '.join(new)}"] if new else []
+            notes = [f"tlc would now take {wish}" for wish, _own in self.differences()]
+            known = str(self.built()["args"].get("addons_path", "")).split(",")
+            if new := [each for each in version.addons if each not in known]:
+                shown = ", ".join(os.path.relpath(each, version.root) for each in new)
+                notes.append(f"not yet with {shown}")
             fix = version.rebuild if notes else NO_FIX
             return ok("; ".join([why, *notes]), force_action=rebuild, fix=fix)
         if not self.python_can_be_had():
@@ -6465,24 +6316,24 @@ class Venv(Resource):
     def state(self) -> tuple[str, str]:
         """Return absent, incomplete, outdated or complete, and why.
 
-        Raises TlcError for something that is no environment.
+        Raises TlcError for what is no environment.
         """
         path = self.path
         if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
             return "absent", ""
         if not os.path.exists(f"{path}/pyvenv.cfg"):
-            fix = paste("mv", path, free_name(path)).then("tlc", "create-venvs", self.name)
+            fix = paste("mv", path, free_name(path)).then(*self.version.create.words)
             raise TlcError(f"{tilde(path)} is not a virtual environment", fix)
         if not os.access(f"{path}/bin/python", os.X_OK):
             return "incomplete", "its Python is gone"
         if not self.built():
             return "incomplete", "odoo-venv did not finish"
-        wanted = self.differences()[0]
+        wanted = [wish for wish, own in self.differences() if own]
         made = f"Python {self.python_of()}, preset {self.built()['args']['preset']}"
         return ("outdated", f"{made}; wanted {', '.join(wanted)}") if wanted else ("complete", made)
 
     def built(self) -> dict[str, Any]:
-        """Return what odoo-venv wrote, last, about the environment; {} where it did not finish."""
+        """Return what odoo-venv wrote about the environment; {} where it did not finish."""
         import tomllib
 
         try:
@@ -6495,12 +6346,13 @@ class Venv(Resource):
     def python_of(self) -> str:
         """Return the version of its Python."""
         text = read_text(f"{self.path}/pyvenv.cfg")
-        pairs = dict(re.findall(r"(?m)^(\w+) *= *(\S+)", text))
-        return str(pairs.get("version_info") or pairs.get("version", ""))
+        match = re.search(r"(?m)^version(?:_info)? *= *([\d.]*\d)", text)
+        return match[1] if match else ""
 
-    def differences(self) -> tuple[list[str], list[str]]:
-        """Return what the config itself names and the environment has not, and the same of tlc's
-        own defaults, for which nothing is rebuilt."""
+    def differences(self) -> list[tuple[str, bool]]:
+        """Return what it lacks, and whether the config names that: for tlc's own defaults nothing
+        is rebuilt.
+        """
         built, named = self.built(), self.version.config.named.get("venvs", {})
         pinned = PINNED_VERSIONS["odoo-venv"]
         tool = str(built["metadata"]["tool_version"])
@@ -6511,8 +6363,7 @@ class Venv(Resource):
             (f"preset {self.preset}", built["args"]["preset"] == self.preset, "preset" in named),
             (f"odoo-venv {pinned}", has_tool, False),
         )
-        lacking = [(wish, own) for wish, has, own in wishes if not has]
-        return [wish for wish, own in lacking if own], [wish for wish, own in lacking if not own]
+        return [(wish, own) for wish, has, own in wishes if not has]
 
     def added_by_hand(self) -> list[str]:
         """Return the packages that odoo-venv did not put there."""
@@ -6522,18 +6373,13 @@ class Venv(Resource):
         found = {re.sub(r"[-_.]+", "-", name).lower() for name in names}
         return sorted(found - set(known)) if len(known) > 4 else []
 
-    def addons_since(self) -> list[str]:
-        """Return the checkouts of addons that came after the environment was built."""
-        known = str(self.built()["args"].get("addons_path", "")).split(",")
-        return [path for path in self.version.addons if path not in known]
-
     def python_can_be_had(self) -> bool:
         """Return whether uv finds the Python on this machine, or could download it."""
-        uv = self.runner.which("uv")
-        if self.runner.run([uv, "python", "find", "--system", "--no-cache", self.python]).ok:
-            return True
-        words = (uv, "python", "list", "--only-downloads", "--no-cache", self.python)
-        return self.runner.run(words).out.strip() != ""
+        uv = ("uv", "python", "--no-cache")
+        return (
+            self.runner.run([*uv, "find", "--system", self.python]).ok
+            or self.runner.run([*uv, "list", "--only-downloads", self.python]).out.strip() != ""
+        )
 
     def apply(self, task: Task) -> TaskResult:
         with self.scheduler.slot(self.python, task):
@@ -6559,10 +6405,9 @@ class Venv(Resource):
         version, addons = self.version, ",".join(self.version.addons)
         words = ["create", "--odoo-dir", version.source, "--venv-dir", self.path]
         words += ["--python-version", self.python, "--preset", self.preset]
+        words += ["--addons-path", addons] if addons else []
         try:
-            done = odoo_venv(
-                self, [*words, *(["--addons-path", addons] if addons else [])], task, holds
-            )
+            done = odoo_venv(self, words, task, holds)
         finally:
             self.recover()
         if not done.ok:
@@ -6603,11 +6448,9 @@ class Launcher(Resource):
             return ok(f"{other}, this command starts {version.version}", fix=version.run)
         if not os.path.lexists(self.path):
             return missing(write)
-        if version.has_launcher:
+        if f'VENV_DIR="{os.path.realpath(version.venv)}"\n' in read_text(self.path):
             return ok(tilde(self.path))
-        fix = paste("mv", self.path, free_name(self.path)).then(
-            "tlc", "create-venvs", version.version
-        )
+        fix = paste("mv", self.path, free_name(self.path)).then(*version.create.words)
         return warn(f"{tilde(self.path)} is there, but starts something else", fix)
 
     def apply(self, task: Task) -> TaskResult:
@@ -6620,9 +6463,7 @@ class Launcher(Resource):
 
 
 class OdooConfiguration(Resource):
-    """The configuration file of a version: tlc keeps it up until the user edits it, then it is
-    theirs. Its first line has the sha256 of the rest.
-    """
+    """A version's configuration file: tlc keeps it up until the user edits it; see SEAL."""
 
     kind = "configuration"
 
@@ -6687,10 +6528,7 @@ class OdooConfiguration(Resource):
         )
 
     def lines_to_change(self, text: str) -> list[str]:
-        """Return the lines that a file of the user's should have, to follow the config.
-
-        Ports and the data directory are theirs to choose, as is an option they have taken out.
-        """
+        """Return the lines that the user's file should have; what they took out stays out."""
         import configparser
 
         parser = configparser.RawConfigParser(strict=False)
@@ -6700,7 +6538,7 @@ class OdooConfiguration(Resource):
         lines, options = [], self.options()
         paths = [path.strip() for path in there.get("addons_path", "").split(",") if path.strip()]
         known = {os.path.abspath(os.path.expanduser(path)) for path in paths}
-        if new := [path for path in self.addons() if path not in known]:
+        if new := [path for path in self.version.addons if path not in known]:
             lines.append(f"addons_path = {','.join(self.enterprise_first(new, paths))}")
         for key in ("db_user", "db_password", "db_host", "db_port"):
             if key in there and there[key] != options[key]:
@@ -6709,24 +6547,16 @@ class OdooConfiguration(Resource):
                 lines.append(f"{key} = {value}")
         return lines
 
-    def addons(self) -> list[str]:
-        """Return the checkouts that hold addons: Odoo refuses to start with a path without any."""
-        return [
-            path
-            for path in self.version.addons
-            if glob.glob(f"{glob.escape(path)}/*/__manifest__.py")
-        ]
-
     def enterprise_first(self, addons: Sequence[str], between: Sequence[str]) -> list[str]:
-        """Return paths in their order: enterprise's, then those `between`, then the others."""
+        """Return enterprise's path, then those `between`, then the others."""
         at = int(self.version.enterprise in addons)
         return [*addons[:at], *between, *addons[at:]]
 
     def options(self) -> dict[str, str]:
-        """Return its options: ports and data of its own, so that all versions can run at once."""
+        """Return its options; ports and data are of its own, so that all versions can run."""
         version, port = self.version, self.version.usual_port
         number = version.version.partition(".")[0]
-        places = self.enterprise_first(self.addons(), [f"{version.source}/addons"])
+        places = self.enterprise_first(version.addons, [f"{version.source}/addons"])
         gevent = "gevent_port" if not number.isdigit() or int(number) >= 16 else "longpolling_port"
         role = version.config.data["postgres"]
         return {
@@ -7405,7 +7235,7 @@ def check_path(runner: Runner) -> CheckResult:
 def check_headers(runner: Runner) -> CheckResult:
     """Return whether a C compiler is there, with the headers that Odoo's requirements need."""
     if not runner.has("cc"):
-        return fail("no C compiler", install_hint("", header_package("cc")))
+        return fail("no C compiler", install_hint("cc"))
     runner.version_of("cc")
     headers = ("ldap.h", "sasl/sasl.h", "libpq-fe.h", "openssl/ssl.h", "zlib.h")
     prefixes = ("/opt/homebrew", "/usr/local")
@@ -7418,7 +7248,7 @@ def check_headers(runner: Runner) -> CheckResult:
         return warn("the C compiler does not work", paste("cc", "--version"))
     # The preprocessor puts blanks into sasl/sasl.h.
     if lacking := [name.replace(" ", "") for name in re.findall("missing (.+)", done.out)]:
-        fix = install_hint("", *map(header_package, lacking))
+        fix = install_hint(*lacking)
         return warn(f"missing headers: {', '.join(lacking)}", fix)
     return ok(f"cc, and {len(headers)} headers")
 
@@ -7732,7 +7562,7 @@ def cmd_bootstrap(context: Context) -> list[Stage]:
     resources: list[Resource] = []
     packages: Packages | None = None
     if manager:
-        packages = Packages(runner, manager, [program_package(name) for name in ("git", "gh")])
+        packages = Packages(runner, manager, [package_of(name) for name in ("git", "gh")])
         note = context.note("gh")
         resources = [Program(name, packages, note * (name == "gh")) for name in programs]
         if manager == "apt-get" and "gh" in wanted:
@@ -7850,7 +7680,7 @@ def system_packages(
     """
     names = DEFAULT_PACKAGES.get(get_os_info().manager, DEFAULT_PACKAGES["apt-get"]).split()
     if tools["npm"] and not runner.has("npm"):
-        names.append(program_package("npm"))
+        names.append(package_of("npm"))
     names = [*([] if only_own else names), *tools["system_packages"]]
     return [name for name in dict.fromkeys(names) if not (patched and name == "wkhtmltopdf")]
 
@@ -8092,12 +7922,11 @@ def cmd_create_venvs(context: Context) -> list[Stage]:
         raise config.lacks_versions("there is no environment to make")
     wanted = {context.version(each).version for each in context.arguments["versions"] or ()}
     versions = [each for each in context.versions() if not wanted or each.version in wanted]
-    scheduler, preset = BuildScheduler(runner, context.jobs), config.data["venvs"]["preset"]
-    venvs = [Venv(runner, version, preset, scheduler) for version in versions]
+    scheduler, preset = BuildScheduler(runner), config.data["venvs"]["preset"]
+    venvs = [Venv(version, preset, scheduler) for version in versions]
     launchers = [Launcher(runner, each) for each in versions if config.data["create_launcher"]]
     return [
-        # BuildScheduler holds them to --jobs.
-        context.stage("virtual environments", venvs, width=len(venvs)),
+        context.stage("virtual environments", venvs),
         context.stage("launchers", [*launchers, *map(OdooConfiguration, versions)]),
     ]
 
@@ -8694,7 +8523,7 @@ def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
         if re.fullmatch(VERSION["pattern"], name):
             context.terminal.say(f"tlc drops no database: odoo-{name}, if there, stays.")
             it = OdooVersion(context.settings, config, name)
-            venv = Venv(context.runner, it, "", BuildScheduler(context.runner, 1))
+            venv = Venv(it, "", BuildScheduler(context.runner))
             pruned = Pruned(context, "venv", name, venv.path, venv_work, it, venv)
             pruned.more = launchers.get(name, ())
             file, data = OdooConfiguration(it), f"conf/data/{name}"
@@ -9178,7 +9007,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         runner.log = Log(settings.state_dir, given["command"] or "tlc")
         if settings.verbose:
             runner.on_command = terminal.show_command
-        raise_file_limit()
         code = run_command(given, settings, terminal, runner)
     except SystemExit as error:
         code = int(error.code or 0)

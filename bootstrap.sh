@@ -28,11 +28,12 @@ may_be_root() {
     [ "$(id -u)" -eq 0 ] || { has sudo && { sudo -n true 2>/dev/null || { has_terminal && sudo -v; }; }; }
 }
 
-# sudo drops what leads to the network.
+# sudo drops what leads to the network. It is kept by name: a login in it would show in the list of processes.
 as_root() {
-    set -- env DEBIAN_FRONTEND=noninteractive ${http_proxy:+"http_proxy=$http_proxy"} \
-        ${https_proxy:+"https_proxy=$https_proxy"} ${no_proxy:+"no_proxy=$no_proxy"} "$@"
-    if [ "$(id -u)" -eq 0 ]; then quietly "$@"; else quietly sudo "$@"; fi
+    set -- env DEBIAN_FRONTEND=noninteractive "$@"
+    [ "$(id -u)" -eq 0 ] || set -- sudo ${http_proxy:+--preserve-env=http_proxy} \
+        ${https_proxy:+--preserve-env=https_proxy} ${no_proxy:+--preserve-env=no_proxy} "$@"
+    quietly "$@"
 }
 
 install() {

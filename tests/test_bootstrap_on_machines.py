@@ -15,6 +15,7 @@ from conftest import Run
 from machines import PASSWORD, lay_python, needs_machines
 from newcomers import LATEST, RELEASES, SCRIPT, SLOW, MachineNewcomer, newcomer
 from ports import free_port
+from processes import watched
 from results import statuses
 
 pytestmark = needs_machines
@@ -127,6 +128,23 @@ def test_with_a_password_it_asks_once_on_the_terminal(tmp_path: Path, archive: P
             run = Run(0, "", terminal.text)
         assert terminal.text.count("password for dev") == 1
         goes_on_from_there(me, run)
+
+
+@pytest.mark.parametrize("user", ["dev", "root"])
+def test_the_proxys_login_reaches_apt_and_shows_in_no_argument_list(
+    user: str, tmp_path: Path, archive: Path
+) -> None:
+    """Nobody listens there, and nobody is asked: the packages come over http, the rest without it."""
+    hook = 'DPkg::Pre-Invoke {"env >>/var/tmp/env";};\n'
+    with newcomer(tmp_path, archive, packages="curl", user=user) as me:
+        me.it.env |= {"https_proxy": "http://me:login-of-mine@127.0.0.1:9", "no_proxy": "*"}
+        me.it.write("/etc/apt/apt.conf.d/99env", hook)
+        with watched() as seen:
+            run = me.bootstrap("sh", "--only", "git", "--only", "ssh")
+        assert run.code == 0, run.err
+        assert f"https_proxy={me.it.env['https_proxy']}\n" in me.it.read("/var/tmp/env")
+        assert any(b"apt-get" in each for each in seen)
+        assert not [each for each in seen if b"login-of-mine" in each]
 
 
 @pytest.mark.parametrize("sudo", ["refused", "missing", "password"])

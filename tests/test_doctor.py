@@ -311,6 +311,12 @@ def file_in_the_way(machine: Workstation) -> None:
     (machine.root / "trobz/projects").write_text("")
 
 
+def thesis_in_the_way(machine: Workstation) -> None:
+    shutil.rmtree(machine.venv)
+    machine.venv.mkdir()
+    (machine.venv / "thesis.txt").write_text("three years of work\n")
+
+
 TOML = "code/venvs/18.0/.odoo-venv.toml"
 # what is broken -> how, the item that doctor names for it, and what it says
 BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
@@ -406,7 +412,21 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
         ("Repositories", "oca/web@18.0"),
         "FAIL its origin is git@github.com:me/web",
     ),
-    "no environment": (without("code/venvs/18.0"), ("Virtual Environments", "18.0"), "FAIL absent"),
+    "no environment": (
+        without("code/venvs/18.0"),
+        ("Virtual Environments", "18.0"),
+        "FAIL not built yet",
+    ),
+    "no Odoo": (
+        without("code/odoo/odoo/18.0"),
+        ("Virtual Environments", "18.0"),
+        "FAIL .*Odoo, which is not checked out",
+    ),
+    "something else for an environment": (
+        thesis_in_the_way,
+        ("Virtual Environments", "18.0"),
+        "FAIL .*not a virtual environment",
+    ),
     "environment cut off": (without(TOML), ("Virtual Environments", "18.0"), "FAIL incomplete"),
     "its Python gone": (
         without("code/venvs/18.0/bin/python*"),

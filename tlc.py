@@ -1003,10 +1003,9 @@ class Manager(Record):
     """A package manager.
 
     `install`: as a person types it; tlc adds `options`, and `lean` for no more than what is needed.
-    `query` lists what is installed, in words that are `present`, or is asked about names and says,
-    in words that are `absent`, which are not. `unknown`: its message for a name it does not know;
-    `busy`: for another one at work; `unlock`: the fix where that lasts. `update` fetches its lists,
-    where no file is like the pattern `lists`. `root`: it runs as root.
+    `query` lists what is installed, as in `present`, or what is not of the names it is given, as in
+    `absent`. `unknown`: its message for a name it does not know; `busy`: for another one at work;
+    `unlock`: the fix where that lasts. `update` fetches its lists, where no file is like `lists`.
     """
 
     install: tuple[str, ...]
@@ -1019,7 +1018,7 @@ class Manager(Record):
     absent: str = ""
     update: tuple[str, ...] = ()
     lists: str = ""
-    unlock: Fix = NO_FIX
+    unlock: Fix = by_hand("wait until it has ended, then run tlc install-tools again")
     root: bool = True
 
     def installing(self, names: Sequence[str], lean: bool = False) -> list[str]:
@@ -1042,9 +1041,6 @@ MANAGERS = {
         busy=r"Could not get lock \S+(?: It is held by (process \d+(?: \([^)]*\))?))?"
         r"|lock was locked by another process(?: with (pid \d+))?",
         update=("apt-get", "update"),
-        unlock=paste_as(
-            "root", "fuser", "-v", "/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock"
-        ),
     ),
     "dnf": Manager(
         install=("dnf", "install", "-y"),
@@ -1095,7 +1091,6 @@ PACKAGE_NAMES = (
     (r"^openssl/", ("libssl-dev", "openssl-devel", "openssl", "openssl")),
     (r"^jpeglib", ("libjpeg-dev", "libjpeg-turbo-devel", "libjpeg-turbo", "jpeg-turbo")),
     (r"^zlib", ("zlib1g-dev", "zlib-ng-compat-devel", "zlib", "zlib")),
-    (r"^xmlsec", ("libxmlsec1-dev", "xmlsec1-devel", "xmlsec", "libxmlsec1")),
     (r"^Python\.h", ("python3-dev", "python3-devel", "python", "python3")),
     (r"^(?:cc|gcc|g\+\+|c\+\+|make)$", ("build-essential", "gcc-c++", "base-devel", "gcc")),
 )
@@ -2685,6 +2680,13 @@ def code_root_lock(code_root: str, runner: Runner, terminal: Terminal) -> Iterat
         os.close(fd)
 
 
+# Where somebody could type a password, and where nobody could.
+SUDO_REFUSED = {
+    True: "sudo was refused.",
+    False: "sudo was refused, or needs a password and there is no terminal to type it.",
+}
+
+
 class Privilege:
     """The right to run commands as other users while a run lasts: sudo's ticket, kept fresh."""
 
@@ -2719,16 +2721,16 @@ class Privilege:
                     terminal.say("sudo may ask for your password, once:", important=True)
                     self.runner.run([self.runner.which("sudo"), "-v"], terminal=True)
                 if not self.allows(user):
-                    message = "sudo was refused, or needs a password and there is no terminal."
-                    raise SudoError(message, Fix(tuple(self.needed), joiner="\n"))
+                    by_root = Fix(tuple(self.needed), joiner="\n")
+                    raise SudoError(SUDO_REFUSED[terminal.interactive], by_root)
         except ExecutableNotFoundError as error:
-            by_root = tuple(
+            needed = tuple(
                 Privileged("", (*prefix, *each.argv), each.note)
                 for each in self.needed
                 for prefix in [() if each.user == "root" else ("runuser", "-u", each.user, "--")]
             )
             wrong = f"{error.message} Without it, as root:"
-            raise SudoError(wrong, Fix(by_root, joiner="\n")) from None
+            raise SudoError(wrong, Fix(needed, joiner="\n")) from None
         if users:
             threading.Thread(target=self.refresh, daemon=True).start()
 
@@ -5076,6 +5078,7 @@ UNKNOWN_PACKAGE = TaskResult(
 # apt sources tlc can add -> the parts of deb822 (sources.list(5)), and their keys' fingerprints.
 # https://wiki.postgresql.org/wiki/Apt; paths as in its script apt.postgresql.org.sh
 PGDG = {
+    "what": "PostgreSQL's own package source (apt.postgresql.org)",
     "uri": "https://apt.postgresql.org/pub/repos/apt",
     "suite": "{codename}-pgdg",
     "key_url": "https://www.postgresql.org/media/keys/ACCC4CF8.asc",
@@ -5086,6 +5089,7 @@ PGDG = {
 }
 # https://github.com/cli/cli/blob/trunk/docs/install_linux.md; the second key is the successor
 GITHUB_CLI = {
+    "what": "GitHub's package source, for gh (cli.github.com)",
     "uri": "https://cli.github.com/packages",
     "suite": "stable",
     "key_url": "https://cli.github.com/packages/githubcli-archive-keyring.gpg",
@@ -5252,19 +5256,13 @@ def packets(data: bytes) -> Iterator[tuple[int, bytes]]:
 def key_fingerprints(keys: bytes) -> list[str]:
     """Return the fingerprints of the primary keys in an OpenPGP file, in upper case.
 
-    RFC 4880, 12.2; gpg need not be installed where apt is. Raises ValueError, IndexError.
+    RFC 4880, 12.2, for version 4; gpg need not be where apt is. Raises ValueError, IndexError.
     """
     import hashlib
 
-    found = []
-    for data in unarmoured(keys):
-        for kind, packet in packets(data):
-            if kind == 6:  # a primary key; subkeys are 14
-                if packet[0] != 4:
-                    raise ValueError(f"a key of version {packet[0]}")
-                hashed = b"\x99" + len(packet).to_bytes(2, "big") + packet
-                found.append(hashlib.sha1(hashed, usedforsecurity=False).hexdigest().upper())
-    return found
+    primary = [body for data in unarmoured(keys) for kind, body in packets(data) if kind == 6]
+    hashed = [b"\x99" + (len(body) % 65536).to_bytes(2, "big") + body for body in primary]
+    return [hashlib.sha1(each, usedforsecurity=False).hexdigest().upper() for each in hashed]
 
 
 def install_failure(done: Completed) -> TaskResult:
@@ -5308,7 +5306,7 @@ class Packages:
 
     def __init__(self, runner: Runner, name: str, wanted: Sequence[str]) -> None:
         self.runner, self.name, self.wanted = runner, name, wanted
-        self.manager = MANAGERS[name]
+        self.manager, self.lock = MANAGERS[name], threading.Lock()
         self.installed = Memo(self.list_installed)
 
     def list_installed(self) -> set[str]:
@@ -5347,14 +5345,17 @@ class Packages:
         environ = {"DEBIAN_FRONTEND": "noninteractive", "HOMEBREW_NO_AUTO_UPDATE": "1"}
         deadline, waiting = time.monotonic() + LOCK_WAIT, "nobody yet"
         while True:
-            done = self.runner.run(
-                words,
-                env={**environ, "LC_ALL": "C.UTF-8"},
-                user="root" if self.manager.root else "",
-                cwd="/",  # no file here is a package
-                on_line=task.report,
-                log_as="packages",
-            )
+            if self.lock.locked():
+                task.report(f"waiting for {self.name}", waiting=True)
+            with self.runner.holding(self.lock):
+                done = self.runner.run(
+                    words,
+                    env={**environ, "LC_ALL": "C.UTF-8"},
+                    user="root" if self.manager.root else "",
+                    cwd="/",  # no file here is a package
+                    on_line=task.report,
+                    log_as="packages",
+                )
             busy = re.search(self.manager.busy, f"{done.err}\n{done.out}")
             if done.ok or not busy:
                 return done
@@ -5608,7 +5609,7 @@ class AptSource(Resource):
             return warn("not added: os-release names no release of Debian or Ubuntu")
         if tried := read_text(self.note):
             return warn(tried)
-        return warn(f"not configured: {self.source['uri']}", action="add the apt source")
+        return warn("not configured", action=f"add {self.source['what']}")
 
     def configured(self) -> str:
         """Return the file that names the archive already, "" for none.
@@ -5806,10 +5807,7 @@ class OwnArchive(Resource):
         super().__init__("tlc")
         self.runner = runner
         self.url = runner.environ.get("TLC_DOWNLOAD_URL") or RELEASE_URL
-        path = os.path.abspath(__file__)  # of a member of the archive
-        while not os.path.isfile(path) and os.path.dirname(path) != path:
-            path = os.path.dirname(path)
-        self.path = os.path.realpath(path)
+        self.path = os.path.realpath(getattr(__spec__.loader, "archive", __file__))
 
     def check(self) -> CheckResult:
         directory, name = os.path.split(self.path)
@@ -5821,7 +5819,7 @@ class OwnArchive(Resource):
             return fail(f"{tilde(self.path)} belongs to a repository", paste(*git, "pull"))
         if self.path.endswith(".py"):
             fix = paste("uv", "tool", "upgrade", "tlc", note="or pipx upgrade tlc")
-            return fail("this tlc was installed by a package manager, which updates it", fix)
+            return fail("installed by uv or pipx, which updates it", fix)
         if not os.access(directory, os.W_OK):
             fix = by_hand(f"who may write to {directory} can update it: tlc self-update")
             return fail(f"{tilde(self.path)} cannot be replaced by you", fix)
@@ -6130,7 +6128,7 @@ class BuildScheduler:
         """Wait until an environment with that Python may be built. Raises Interrupted."""
         first = self.first.setdefault(python, threading.Lock())
         if first.locked():
-            task.report(f"starts after the first with Python {python}", waiting=True)
+            task.report(f"starts once the first with Python {python} is built", waiting=True)
         with contextlib.ExitStack() as held:
             held.enter_context(self.runner.holding(first))
             if python in self.built:
@@ -6212,16 +6210,12 @@ class OdooVersion:
         """Return the command line that runs its Odoo, with its configuration and database where
         ODOO_COMMANDS takes them and the arguments name no others.
         """
-        rest, head, name = list(arguments), [], "server"
-        if rest and not rest[0].startswith("-"):
-            name = rest.pop(0)
-            head = [name]
-        taken = ODOO_COMMANDS.get(name, "")
-        if name in WITH_SUBCOMMANDS:
-            if rest and not rest[0].startswith("-"):
-                head.append(rest.pop(0))
-            else:
-                taken = ""
+        name = arguments[0] if arguments and arguments[0][:1] != "-" else "server"
+        depth = 2 if name in WITH_SUBCOMMANDS else 1
+        head = [word for word in arguments[:depth] if word[:1] != "-"]
+        rest = arguments[len(head) :]
+        is_whole = len(head) == depth or name == "server"
+        taken = ODOO_COMMANDS.get(name, "") if is_whole else ""
         values = {"c": ("--config", self.settings_file), "d": ("--database", self.database)}
         for letter in taken:
             option, value = values[letter]
@@ -6290,7 +6284,7 @@ class Venv(Resource):
     def check(self) -> CheckResult:
         version = self.version
         if not version.is_there:
-            return fail("Odoo is not checked out", version.pull)
+            return fail("the environment needs Odoo, which is not checked out", version.pull)
         if not self.python:
             fix = edit_file(note=f'[venvs] python = {{ "{self.name}" = "3.10" }}')
             return fail(f"tlc knows no Python for Odoo {self.name}", fix)
@@ -6303,7 +6297,7 @@ class Venv(Resource):
             known = str(self.built()["args"].get("addons_path", "")).split(",")
             if new := [each for each in version.addons if each not in known]:
                 shown = ", ".join(os.path.relpath(each, version.root) for each in new)
-                notes.append(f"not yet with {shown}")
+                notes.append(f"built before {shown} was cloned, without what that requires")
             fix = version.rebuild if notes else NO_FIX
             return ok("; ".join([why, *notes]), force_action=rebuild, fix=fix)
         if not self.python_can_be_had():
@@ -6311,7 +6305,8 @@ class Venv(Resource):
             fix = by_hand(f"install Python {self.python}, or name another in {place}; then tlc up")
             return fail(f"no Python {self.python} here, and uv has none to download", fix)
         action = "build the environment" if state == "absent" else rebuild
-        return missing(action, f"{state}: {why}" if why else state, fix=version.create)
+        found = f"{state}: {why}" if why else f"not built yet (Python {self.python})"
+        return missing(action, found, fix=version.create)
 
     def state(self) -> tuple[str, str]:
         """Return absent, incomplete, outdated or complete, and why.
@@ -6456,7 +6451,7 @@ class Launcher(Resource):
     def apply(self, task: Task) -> TaskResult:
         version = self.version
         if not version.is_built or not self.path:
-            return TaskResult("skipped", "needs the virtual environment")
+            return TaskResult("skipped", f"comes once environment {version.version} is built")
         places = ("--venv-dir", version.venv, "--odoo-dir", version.source)
         done = odoo_venv(self, ["create-odoo-launcher", *places, version.major], task)
         return TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(version, done)
@@ -6477,7 +6472,7 @@ class OdooConfiguration(Resource):
             return missing("write the configuration")
         text, wanted = read_text(self.path), self.text()
         if text == wanted:
-            return ok("as tlc keeps it")
+            return ok("up to date")
         head, _, rest = text.partition("\n")
         if head == self.seal(rest):
             new = set(wanted.splitlines()[1:]) - set(rest.splitlines())
@@ -6488,9 +6483,9 @@ class OdooConfiguration(Resource):
             return warn("as tlc 0.1.0 wrote it", action=action)
         lines = self.lines_to_change(text)
         if not lines:
-            return ok("yours")
+            return ok("edited by you, up to date")
         fix = by_hand(f"write into {tilde(self.path)}: {'; '.join(lines)}")
-        return warn("yours, and not up to date", fix, detail="\n".join(lines))
+        return warn("edited by you, not up to date", fix, detail="\n".join(lines))
 
     def apply(self, task: Task) -> TaskResult:
         if not self.version.is_there:

@@ -411,7 +411,7 @@ sys.addaudithook(hook)
     ("module", "codes"),
     [
         *((name, {-2}) for name in ("tlc", "shlex", "shutil", "threading")),
-        *((name, {130}) for name in ("argparse", "gettext", "resource", "tomllib")),
+        *((name, {130}) for name in ("argparse", "gettext", "tomllib")),
     ],
 )
 def test_ctrl_c_while_it_starts_is_no_traceback(

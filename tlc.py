@@ -4218,7 +4218,7 @@ def find_worktree(git: Git) -> str:
     for entry in git.read("worktree", "list", "--porcelain").out.split("\n\n"):
         lines = entry.split("\n")
         path = lines[0].removeprefix("worktree ")
-        has_it = f"branch refs/heads/{git.branch}" in lines and os.path.isdir(path)
+        has_it = f"branch refs/heads/{git.branch}" in lines and os.path.lexists(f"{path}/.git")
         if has_it and os.path.realpath(path) != own and PARTIAL not in path:
             return f"{tilde(path)} is another worktree on branch {git.branch}"
     return ""

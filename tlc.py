@@ -870,9 +870,10 @@ class Report:
     def document(
         self, command: str, succeeded: bool, changed: bool = False, outcomes: Sequence[Outcome] = ()
     ) -> None:
-        """Print the JSON document of the run, where one is wanted."""
-        head = {"tlc": __version__, "command": command, "ok": succeeded, "changed": changed}
-        self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
+        """Print the JSON document of the run, where one is wanted: doctor's repairs have none."""
+        if self.settings.json:
+            head = {"tlc": __version__, "command": command, "ok": succeeded, "changed": changed}
+            self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
 
 
 def objects(steps: Sequence[Step], full: bool) -> list[str]:

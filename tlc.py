@@ -31,7 +31,6 @@ import math
 import os
 import re
 import shlex
-import shutil
 import threading
 import time
 
@@ -59,14 +58,13 @@ else:
 # ----------------------------------------------------------------------------------------------
 # constants
 # ----------------------------------------------------------------------------------------------
-# Tables and numbers that more than one section needs, each with its source.
-# A table that only one section uses stands in that section.
+# What more than one section needs; a table that one section uses stands in that section.
 
 __version__ = "0.1.0"
 
 
 class CheckStatus:
-    """The state of a resource. Plain strings: they are JSON too, and enum costs 3 ms a start."""
+    """The state of a resource, as in JSON; enum costs 3 ms a start."""
 
     OK = "OK"
     WARN = "WARN"
@@ -106,12 +104,12 @@ class Record:
 
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = type(self).__annotations__
-        given = dict(zip(fields, values, strict=False)) | named
-        wrong = [name for name in fields if name not in given and not hasattr(type(self), name)]
-        wrong += [name for name in given if name not in fields]
+        given = self.__dict__
+        given.update(zip(fields, values, strict=False), **named)
+        unlike = fields.keys() ^ given.keys()  # without a value, or no field
+        wrong = [name for name in unlike if name in given or not hasattr(type(self), name)]
         if wrong or len(values) > len(fields):
             raise TypeError(f"{type(self).__name__}: missing or unknown fields: {wrong or values}")
-        self.__dict__.update(given)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is frozen")
@@ -125,7 +123,7 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
-        return type(self)(**(self.as_dict() | changes))
+        return type(self)(**(self.__dict__ | changes))
 
 
 def tilde(path: str) -> str:
@@ -280,7 +278,8 @@ def redact(text: str) -> str:
     if not text.isprintable():
         escapes = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?"
         text = re.sub(escapes + r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
-    return re.sub(r"((?!ssh:)\b\w+://|ssh://[^/@:\s]*:)[^/\s]+@", r"\1***@", text)
+    login = r"((?!ssh:)\b\w+://|ssh://[^/@:\s]*:)[^/\s]+@"
+    return re.sub(login, r"\1***@", text) if "://" in text else text
 
 
 class TlcError(Exception):
@@ -469,11 +468,13 @@ class Terminal:
         return self.stderr if self.json else self.stdout
 
     def document(self, data: dict[str, Any]) -> None:
-        """Print the one JSON document of the run, where one is wanted."""
+        """Print the one JSON document of the run, where one is wanted; a result is a line of it."""
         if self.json:
             import json
 
-            self.stdout.write(json.dumps(data, indent=2) + "\n")
+            lines = ",\n  ".join(map(json.dumps, data.pop("results", ())))
+            results = f', "results": [\n  {lines}\n]}}' if "tlc" in data else "}"
+            self.stdout.write(f"{json.dumps(data)[:-1]}{results}\n")
 
     def fail(self, error: TlcError, fix: str) -> int:
         """Show the error that ended the run; return its exit code."""
@@ -1152,9 +1153,8 @@ KEPT_LOGS = 10
 # Seconds a child has between SIGTERM and SIGKILL; git needs some to remove half a clone.
 GRACE = 1.5
 
-# Variables that would lead a child elsewhere than where tlc sends it: `git rev-parse
-# --local-env-vars` (set while a git hook runs), Python's own, what libpq takes before PGHOST,
-# what people set for installations of their own with uv and pip, and what colours all they print.
+# Variables that would lead a child astray: `git rev-parse --local-env-vars` (set while a git hook
+# runs), Python's, what libpq takes before PGHOST, and what people set for uv, pip and colours.
 CLEANED_ENVIRONMENT = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_DIR GIT_GRAFT_FILE "
     "GIT_IMPLICIT_WORK_TREE GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS "
@@ -1164,14 +1164,13 @@ CLEANED_ENVIRONMENT = (
     "CLICOLOR_FORCE FORCE_COLOR"
 ).split()
 
-# Variables passed on through sudo: proxies and certificate files.
+# Passed on through sudo: proxies and certificate files.
 HANDED_ENVIRONMENT = (
     "http_proxy https_proxy ftp_proxy all_proxy no_proxy ssl_cert_file ssl_cert_dir "
     "curl_ca_bundle requests_ca_bundle"
 ).split()
 
-# Where programs are that a shell may not know of: just installed ones, the administrator's,
-# Homebrew's keg-only libpq.
+# Places that a shell may not know: just installed, the administrator's, Homebrew's keg-only.
 KEG_ONLY = [
     f"{prefix}/opt/{keg}/bin"
     for prefix in ("/opt/homebrew", "/usr/local")
@@ -1183,7 +1182,7 @@ MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
 class Log:
     """The log of one run: every command with its output. `path` is "" while there is no file.
 
-    Held in memory until open(), so that a dry run, or one with nothing to do, leaves none behind.
+    Held in memory until open(): a dry run, or one with nothing to do, leaves none behind.
     """
 
     def __init__(self, directory: str, command: str) -> None:
@@ -1191,7 +1190,6 @@ class Log:
         self.wanted = os.path.join(directory, f"{stamp}-{command}-{os.getpid()}.log")
         self.path = ""
         self._kept: list[str] = []
-        self._file: TextIO | None = None
         self._lock = threading.Lock()
 
     def open(self) -> None:
@@ -1199,16 +1197,15 @@ class Log:
 
         A directory that cannot be written means no log.
         """
-        if self._file:
+        if self.path:
             return
         directory = os.path.dirname(self.wanted)
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
-            for old in sorted(name for name in os.listdir(directory) if name.endswith(".log"))[
-                : 1 - KEPT_LOGS
-            ]:
+            open(self.wanted, "w").close()
+            logs = sorted(name for name in os.listdir(directory) if name.endswith(".log"))
+            for old in logs[:-KEPT_LOGS]:
                 os.unlink(os.path.join(directory, old))
-            self._file = open(self.wanted, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
         except OSError:
             return
         self.path = self.wanted
@@ -1217,18 +1214,16 @@ class Log:
     def write(self, text: str) -> None:
         """Add text to the log, whole, whichever thread it comes from."""
         with self._lock:
-            if not self._file:
+            if not self.path:
                 self._kept.append(text)
                 return
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk must not stop the work for its log's sake
-                self._file.write(text)
-                self._file.flush()
+            # A full disk must not stop the work for its log's sake.
+            with contextlib.suppress(OSError), open(self.path, "ab") as file:
+                file.write(text.encode(errors="replace"))
 
 
 class Completed(Record):
-    """A child process that ended: its command, exit code, output as text, and seconds."""
+    """A child process that ended."""
 
     argv: list[str]
     code: int
@@ -1243,13 +1238,13 @@ class Completed(Record):
 
     @property
     def lines(self) -> list[str]:
-        """Return the lines of its output, its messages last, without empty ones."""
+        """Return the lines that are not empty, its messages last."""
         text = f"{self.out}\n{self.err}".replace("\r", "\n")
         return [line.strip() for line in text.split("\n") if line.strip()]
 
     @property
     def complaint(self) -> str:
-        """Return why it failed, in one line: the last that names an error, else the last."""
+        """Return why it failed: the last line that names an error, else the last."""
         return (self.errors or self.lines or [f"it ended with exit code {self.code}"])[-1]
 
     @property
@@ -1259,10 +1254,10 @@ class Completed(Record):
 
 
 class Runner:
-    """Start the child processes of one run, and end them all when the run is interrupted.
+    """Start the child processes of one run, and end them all when it is interrupted.
 
-    Ctrl-C only sets `stopped_at`: each run() ends its own child when it sees that, and each wait
-    ends with Interrupted. `on_command`, if given, is told each command and its seconds.
+    Ctrl-C only sets `stopped_at`: then each run() ends its own child, and each wait ends with
+    Interrupted. `on_command`, if given, is told each command and its seconds.
     """
 
     def __init__(
@@ -1271,21 +1266,17 @@ class Runner:
         log: Log,
         on_command: Callable[[str, float], None] | None = None,
     ) -> None:
-        self.environ = {
-            name: value for name, value in environ.items() if name not in CLEANED_ENVIRONMENT
-        }
+        names = environ.keys() - set(CLEANED_ENVIRONMENT)
+        self.environ = {name: environ[name] for name in names}
         self.log, self.on_command = log, on_command
         self.stopped_at: float | None = None
 
     def which(self, program: str) -> str:
-        """Return the full path of a program.
+        """Return the full path of a program. Raises ExecutableNotFoundError with its installer."""
+        import shutil
 
-        Raises ExecutableNotFoundError with the command that installs it.
-        """
-        directories = [os.path.expanduser(directory) for directory in MORE_PATH]
-        path = shutil.which(
-            program, path=os.pathsep.join([self.environ.get("PATH", os.defpath), *directories])
-        )
+        places = [self.environ.get("PATH", os.defpath), *map(os.path.expanduser, MORE_PATH)]
+        path = shutil.which(program, path=os.pathsep.join(places))
         if path is None:
             raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
         return os.path.abspath(path)
@@ -1300,8 +1291,8 @@ class Runner:
     def version_of(self, program: str) -> str:
         """Return the first line of what a program says to --version.
 
-        Raises ExecutableNotFoundError where it is missing, or does not run (a version manager's
-        shim, the stubs of a mac without its command line tools).
+        Raises ExecutableNotFoundError where it is missing or does not run (a version manager's
+        shim, a mac's stubs).
         """
         path = self.which(program)
         try:
@@ -1335,12 +1326,12 @@ class Runner:
     ) -> Completed:
         """Run a program (argv[0]: its name, or path) in a session of its own, where it cannot ask.
 
-        `env` is added to the environment; `stdin` is its input; `user` runs it, if another one.
-        `on_line` gets each line of its output, with `log_as`, a name, the log too. With `terminal`
-        it stays in this session and may ask there, seen with `echo`. `holds`: descriptors that it
-        keeps open. `at_end`: even when the run was stopped. It is ended where it says nothing for
-        `patience` seconds, or `until` is true. `pty`: its output is a terminal, with colours.
-        Raises Interrupted when the run was stopped, OSError when it cannot be started.
+        `env` is added to the environment; `user` runs it, if another one. `on_line` gets each line
+        of its output, with `log_as`, a name, the log too. With `terminal` it stays in this session
+        and may ask there, seen with `echo`. `holds`: descriptors that it keeps open. `at_end`: even
+        when the run was stopped. It is ended where it says nothing for `patience` seconds, or
+        `until` is true. `pty`: its output is a terminal. Raises Interrupted when the run was
+        stopped, OSError when it cannot be started.
         """
         if not at_end:
             self.pause(0)
@@ -1402,12 +1393,12 @@ class Runner:
         return [self.which("sudo"), "-n", *preserve, *words[1:], "--", self.which("env"), *pairs]
 
     def stop(self) -> None:
-        """End the run: safe in a signal handler, since all it does is set the flag."""
+        """End the run: sets the flag, which is safe in a signal handler."""
         self.stopped_at = self.stopped_at or time.monotonic()
 
     @property
     def overdue(self) -> bool:
-        """True where the run was stopped and the children had their time to end."""
+        """True where the run was stopped and the children had time to end."""
         return self.stopped_at is not None and time.monotonic() > self.stopped_at + GRACE
 
     def pause(self, seconds: float) -> None:
@@ -1432,7 +1423,7 @@ class Runner:
 
 
 class Child:
-    """One child process: its output is read as it comes, and it ends when the run does."""
+    """A child process, its output read as it comes; it ends when the run does."""
 
     def __init__(
         self,
@@ -1461,9 +1452,7 @@ class Child:
             self.process.stdout = open(ours, "rb", buffering=0)  # noqa: SIM115
 
     def _as_input(self, text: str) -> Any:
-        """Return what a child reads `text` from: a file where it is more than any pipe holds."""
-        if not text:
-            return open(os.devnull, "rb")
+        """Return a child's input: a file where it is more than any pipe holds."""
         data = text.encode(errors="surrogateescape")
         if len(data) <= 4096:
             readable, writable = os.pipe()
@@ -1485,10 +1474,9 @@ class Child:
         until: Callable[[], bool],
         echo: bool,
     ) -> tuple[bytes, bytes]:
-        """Return its output and messages once it has ended; `at_end`: not ended with the run.
+        """Return its output and messages once it has ended; see Runner.run().
 
-        Ends it after `patience` seconds without a byte, and says so in its messages. Does not wait
-        for grandchildren that keep its pipes open.
+        Does not wait for grandchildren that keep its pipes open.
         """
         import selectors
 
@@ -1503,45 +1491,39 @@ class Child:
                 if time.monotonic() > deadline:
                     deadline = math.inf
                     self._end_if_silent(output)
-                if until():
-                    self.signal("SIGTERM", False)
-                if self.runner.stopped_at is not None and not at_end:
-                    self.signal("SIGKILL" if self.runner.overdue else "SIGTERM", signalled)
-                    signalled = True
+                stopped = self.runner.stopped_at is not None and not at_end
+                if until() or (stopped and not signalled):
+                    self.signal("SIGTERM")
+                if stopped and self.runner.overdue:
+                    self.signal("SIGKILL")
+                signalled = signalled or stopped
         if signalled or (self.terminal and self.runner.stopped_at is not None):
-            self.signal("SIGKILL", False)  # what the group still holds
+            self.signal("SIGKILL")  # what the group still holds
         return output[0].close(), output[1].close()
 
     def _read(self, selector: selectors.BaseSelector) -> bool:
-        """Take in what it says for a moment; return False once it has ended and said all."""
+        """Take in what it says for a moment; return False once that was all."""
         ended = self.process.poll() is not None
         ready = selector.select(timeout=0 if ended else POLL)
         for key, _events in ready:
             if not key.data.read():
                 selector.unregister(key.fileobj)
         if not selector.get_map() and not ended:  # it has closed its output
-            self._wait()
+            import subprocess
+
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(POLL)
         return bool(ready) or not ended
 
     def _end_if_silent(self, output: Sequence[Output]) -> None:
-        """End a child that has said nothing so far, and say so in its messages."""
         if not any(each.chunks for each in output):
             output[1].chunks.append(b"tlc: no answer\n")
-            self.signal("SIGTERM", False)
+            self.signal("SIGTERM")
 
-    def _wait(self) -> None:
-        """Wait a moment for its end."""
-        import subprocess
-
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(POLL)
-
-    def signal(self, name: str, again: bool) -> None:
-        """Send a signal to its whole group, which may outlive it; SIGTERM not `again`."""
+    def signal(self, name: str) -> None:
+        """Send a signal to its whole group, which may outlive it."""
         import signal
 
-        if again and name == "SIGTERM":
-            return
         number = getattr(signal, name)
         try:
             if self.terminal:  # it is in our own process group, with all that it started
@@ -1562,7 +1544,7 @@ class Child:
 
 
 def group_members() -> set[int]:
-    """Return the processes of our own process group; none where there is no /proc."""
+    """Return the processes of our own process group, if there is a /proc."""
     found = set()
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         with contextlib.suppress(OSError, ValueError):
@@ -1572,7 +1554,7 @@ def group_members() -> set[int]:
 
 
 class Output:
-    """One stream of a child: what came, and each line of it told to `on_line` as it comes."""
+    """One stream of a child: what came, each line told to `on_line` as it comes."""
 
     def __init__(self, stream: Any, on_line: Callable[[str], None] | None, echo: bool) -> None:
         self.stream, self.on_line, self.echo = stream, on_line, echo
@@ -1641,7 +1623,7 @@ class Settings(Record):
 
 
 def edit_file(note: str = "") -> Fix:
-    """Return the fix that opens config.toml in the person's editor, and checks it."""
+    """Return the fix that opens config.toml in an editor, and checks it."""
     return paste("tlc", "config", "edit", note=note)
 
 
@@ -1655,29 +1637,40 @@ LOCAL_CONFIG = "config.local.toml"  # beside config.toml, laid over it
 SCHEMA_URL = f"{RELEASE_URL}/config.schema.json"
 
 
+PROFILE = """\
+#:schema {schema}
+# What this machine should have; `tlc` makes it so. Change it and run tlc again.
+# {about}
+versions = {versions}
+
+[tools]
+uv = ["odoo-venv", "pre-commit"]
+npm = ["rtlcss"]
+system_packages = []  # besides what Odoo needs
+
+[repos]
+odoo = {odoo}
+{oca}
+[git]
+protocol = "{protocol}"   # "ssh" needs a GitHub account, "https" does not
+depth = 1            # 0: full history
+"""
+PROFILE_PRESET = """
+[venvs]
+preset = "local"     # odoo-venv's, with watchdog and debugpy
+"""
+
+
 def profile_text(about: str, versions: list[str], odoo: list[str], oca: list[Any]) -> str:
     """Return the text of a config.toml; without `oca` one that needs no account at GitHub."""
     from json import dumps  # a JSON list of strings is a TOML one
 
-    oca_lines = "".join(f"    {dumps(entry)},\n" for entry in oca)
-    return (
-        f"#:schema {SCHEMA_URL}\n"
-        "# What this machine should have; `tlc` makes it so. Change it and run tlc again.\n"
-        f"# {about}\n"
-        f"versions = {dumps(versions)}\n\n"
-        '[tools]\nuv = ["odoo-venv", "pre-commit"]\nnpm = ["rtlcss"]\n'
-        "system_packages = []  # besides what Odoo needs\n\n"
-        f"[repos]\nodoo = {dumps(odoo)}\n"
-        + (f"oca = [\n{oca_lines}]\n" if oca else "")
-        + f'\n[git]\nprotocol = "{"ssh" if oca else "https"}"   '
-        '# "ssh" needs a GitHub account, "https" does not\n'
-        "depth = 1            # 0: full history\n"
-        + (
-            '\n[venvs]\npreset = "local"     # odoo-venv\'s, with watchdog and debugpy\n'
-            if oca
-            else ""
-        )
-    )
+    lines = "".join(f"    {dumps(entry)},\n" for entry in oca)
+    text = PROFILE.format(
+        schema=SCHEMA_URL, about=about, versions=dumps(versions), odoo=dumps(odoo),
+        oca=f"oca = [\n{lines}]\n" if oca else "", protocol="ssh" if oca else "https",
+    )  # fmt: skip
+    return text + (PROFILE_PRESET if oca else "")
 
 
 def profiles() -> dict[str, str]:
@@ -1717,13 +1710,13 @@ def _list(items: dict[str, Any], description: str, **more: Any) -> dict[str, Any
 
 
 def _table(properties: dict[str, Any], description: str = "a table", **more: Any) -> dict[str, Any]:
-    """Return the schema of a table with these keys, or without any of one with the user's keys."""
+    """Return the schema of a table with these keys; without any, with the user's."""
     known = {"properties": properties} if properties else {"default": {}}
     kind = {"type": "object", "description": description}
     return {**kind, **known, "additionalProperties": False, **more}
 
 
-# Keys of configs that an earlier tool of this name reads too.
+# Keys of an earlier tool's configs.
 WITHOUT_MEANING = {"description": "accepted, without a meaning here", "deprecated": True}
 VERSION = _text(r"(?:\d+\.\d+|master)", 'a version such as "17.0", or "master"')
 REPOSITORY_NAME = _text(
@@ -1743,27 +1736,20 @@ ADDRESS = _text(
     r"|\w[\w.-]*@\w[\w.-]*:(?!-)[^\s\x00-\x1f]+)",
     "an address that starts with https://, ssh://, file:/// or user@host:, without a password",
 )
+REPOSITORY_PAIR = {
+    "type": "array",
+    "prefixItems": [REPOSITORY_NAME, BRANCHES],
+    "description": '[name, [branch, ...]], such as ["oca-port", ["main"]]',
+}
+REPOSITORY_TABLE = _table(
+    {"name": REPOSITORY_NAME, "branches": BRANCHES, "url": ADDRESS, "depth": DEPTH,
+     "fork": _bool()},
+    required=["name"],
+)  # fmt: skip
 REPOSITORY = {
     "description": "a name, [name, [branch, ...]], or "
     '{ name = "...", branches = [...], url = "...", depth = 1 }',
-    "anyOf": [
-        REPOSITORY_NAME,
-        {
-            "type": "array",
-            "prefixItems": [REPOSITORY_NAME, BRANCHES],
-            "description": '[name, [branch, ...]], such as ["oca-port", ["main"]]',
-        },
-        _table(
-            {
-                "name": REPOSITORY_NAME,
-                "branches": BRANCHES,
-                "url": ADDRESS,
-                "depth": DEPTH,
-                "fork": _bool(),
-            },
-            required=["name"],
-        ),
-    ],
+    "anyOf": [REPOSITORY_NAME, REPOSITORY_PAIR, REPOSITORY_TABLE],
 }
 REPOSITORIES = {
     "type": "array",
@@ -1830,57 +1816,48 @@ HOST = _text(r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", defaul
 
 # The rules of config.toml, as a JSON Schema. `description` says what is allowed, in the words of
 # the messages; a pattern matches the whole value.
-SCHEMA: dict[str, Any] = _table(
-    {
-        "versions": _list(VERSION, 'a list of versions, such as ["17.0", "master"]'),
-        "jobs": _number(1, MAX_JOBS, f"a number from 1 to {MAX_JOBS}"),
-        "newcomer": _bool(),
-        "create_launcher": _bool(default=True),
-        "init_dirs": _list(DIRECTORY, 'a list of directories, such as ["customer/projects"]'),
-        "tools": _table(
-            {
-                "uv": _list(UV_TOOL, "a list of Python packages"),
-                "npm": _list(NPM_PACKAGE, "a list of npm packages"),
-                "system_packages": _list(SYSTEM_PACKAGE, "a list of system packages"),
-                "wkhtmltopdf": _bool(default=True),
-                "script": _list(SCRIPT, "a list of tables, each headed [[tools.script]]"),
-                "skills": WITHOUT_MEANING,
-                "github": WITHOUT_MEANING,
-            }
-        ),
-        "repos": _table(
-            {},
-            "a table of organisations, each with a list of repositories",
-            propertyNames=ORGANISATION,
-            additionalProperties=REPOSITORIES,
-        ),
-        "git": _table(
-            {
-                "protocol": _choice("ssh", "https"),
-                "depth": {**DEPTH, "default": 1},
-                "layout": _choice("clones", "worktrees"),
-                "filter": _choice("", "blob:none"),
-                "fork": FORK,
-            }
-        ),
-        "venvs": _table({"preset": PRESET, "python": PYTHONS}),
-        "postgres": _table(
-            {
-                "server": _choice("system", "own"),
-                "user": ROLE,
-                "password": PASSWORD,
-                "host": HOST,
-                "port": _number(1, 65535, "a port from 1 to 65535", default=5432),
-            }
-        ),
-    }
-)
+TOOLS = {
+    "uv": _list(UV_TOOL, "a list of Python packages"),
+    "npm": _list(NPM_PACKAGE, "a list of npm packages"),
+    "system_packages": _list(SYSTEM_PACKAGE, "a list of system packages"),
+    "wkhtmltopdf": _bool(default=True),
+    "script": _list(SCRIPT, "a list of tables, each headed [[tools.script]]"),
+    "skills": WITHOUT_MEANING,
+    "github": WITHOUT_MEANING,
+}
+GIT = {
+    "protocol": _choice("ssh", "https"),
+    "depth": {**DEPTH, "default": 1},
+    "layout": _choice("clones", "worktrees"),
+    "filter": _choice("", "blob:none"),
+    "fork": FORK,
+}
+POSTGRES = {
+    "server": _choice("system", "own"),
+    "user": ROLE,
+    "password": PASSWORD,
+    "host": HOST,
+    "port": _number(1, 65535, "a port from 1 to 65535", default=5432),
+}
+REPOS = {"propertyNames": ORGANISATION, "additionalProperties": REPOSITORIES}
+SCHEMA = _table({
+    "versions": _list(VERSION, 'a list of versions, such as ["17.0", "master"]'),
+    "jobs": _number(1, MAX_JOBS, f"a number from 1 to {MAX_JOBS}"),
+    "newcomer": _bool(),
+    "create_launcher": _bool(default=True),
+    "init_dirs": _list(DIRECTORY, 'a list of directories, such as ["customer/projects"]'),
+    "tools": _table(TOOLS),
+    "repos": _table({}, "a table of organisations, each with a list of repositories", **REPOS),
+    "git": _table(GIT),
+    "venvs": _table({"preset": PRESET, "python": PYTHONS}),
+    "postgres": _table(POSTGRES),
+})  # fmt: skip
 
 Path = tuple[str | int, ...]
 
 
 class TomlFloat(str):
-    """A float of a TOML file, as written: 16.10 is not 16.1 to a person who meant a version."""
+    """A float of a TOML file, as written: 16.10 is no 16.1 to who meant a version."""
 
 
 # JSON Schema's name of a type -> the Python types, and the words for it
@@ -1906,13 +1883,13 @@ TYPE_HINTS = {
 
 
 def json_type(value: object) -> str:
-    """Return JSON Schema's name for the type of a TOML value; "date" for dates and times."""
+    """Return JSON Schema's name for a TOML value's type; "date" for times too."""
     names = (name for name, (types, _) in JSON_TYPES.items() if isinstance(value, types))
     return next(names, "date")
 
 
 def in_quotes(text: object) -> str:
-    """Return a text of the config in quotes, without a login, also where no scheme is before it."""
+    """Return a text of the config in quotes, without a login, in an address or not."""
     import json
 
     shown = redact(json.dumps(text, ensure_ascii=False))
@@ -1934,7 +1911,7 @@ def toml_text(value: object) -> str:
 
 
 def field_name(path: Path) -> str:
-    """Return a path into the config as people write it: repos.oca[2], venvs.python."18.0"."""
+    """Return a path in the config as people write it: repos.oca[2]."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -1955,7 +1932,7 @@ class Problem(Record):
 
 
 def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator[Problem]:
-    """Yield the problems of a value under the part of JSON Schema that SCHEMA uses."""
+    """Yield the problems of a value; knows the part of JSON Schema that SCHEMA uses."""
     found = json_type(value)
     if "anyOf" in schema:
         schema = next((kind for kind in schema["anyOf"] if kind["type"] == found), schema)
@@ -1980,7 +1957,7 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Return whether a value of the right type obeys its schema, what is inside it left aside."""
+    """Return whether a value of the right type, but for its items, obeys its schema."""
     if "anyOf" in schema:
         return False  # it has none of the types
     if "enum" in schema:
@@ -2000,7 +1977,7 @@ def validate_list(value: list[Any], schema: Mapping[str, Any], path: Path) -> It
 
 
 def validate_table(value: dict[str, Any], schema: Mapping[str, Any], at: Path) -> Iterator[Problem]:
-    """Yield the problems of a table; an unknown key is a warning that names the nearest one."""
+    """Yield the problems of a table; an unknown key is a warning."""
     known = schema.get("properties", {})
     for key in schema.get("required", []):
         if key not in value:
@@ -2030,19 +2007,17 @@ def with_defaults(value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str,
     return full
 
 
-TOML_WORD = re.compile(
-    r"[ \t\r]+|\#[^\n]*|(?P<word>\n|[\[\]{}=,]|[^\s\[\]{}=,#\"']+"
-    r"|\"\"\"(?:\\.|[^\\])*?\"\"\"\"{0,2}|'''.*?''''{0,2}|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*')",
-    re.DOTALL,
+TOML_WORD = (
+    r"(?s)[ \t\r]+|\#[^\n]*|(?P<word>\n|[\[\]{}=,]|[^\s\[\]{}=,#\"']+"
+    r"|\"\"\"(?:\\.|[^\\])*?\"\"\"\"{0,2}|'''.*?''''{0,2}|\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*')"
 )
 
 
 class TomlLines:
     """The line of each key and list item of a valid TOML text, which tomllib does not tell.
 
-    One pass over its words (TOML v1.0.0) with a stack of the open brackets: of each the path of
-    its value, and for a list the index of the item being read, else -1. At the bottom lies the
-    table of the last header, whose pairs are parted by newlines as those of others by commas.
+    One pass over its words (TOML v1.0.0) with a stack of the open brackets: the path of each one's
+    value, and the index of a list's item, else -1. At the bottom lies the last header's table.
     """
 
     def __init__(self, text: str) -> None:
@@ -2052,7 +2027,7 @@ class TomlLines:
         self.in_key, self.line = True, 1
         self.last: dict[Path, int] = {}  # array of tables -> index of its last table
         self.opened = 0  # brackets of the header being read
-        for match in TOML_WORD.finditer(text):
+        for match in re.finditer(TOML_WORD, text):
             if match["word"]:
                 (self.read_key if self.in_key else self.read_value)(match[0])
             self.line += match[0].count("\n")
@@ -2078,7 +2053,7 @@ class TomlLines:
                 self.step(part)
 
     def step(self, part: str | int) -> None:
-        """Go on to a part of a key, or to the next table of an array of tables."""
+        """Go on to a part of a key, or the next table of an array."""
         if isinstance(part, int):
             self.last[self.path] = part
         elif self.path in self.last:
@@ -2100,7 +2075,7 @@ class TomlLines:
             self.in_key = True
 
     def end_item(self, word: str) -> None:
-        """End a list or inline table, or an item; newlines mean nothing inside of brackets."""
+        """End a list, an inline table or an item; newlines count outside of brackets."""
         if word in "]}":
             self.path, self.in_key = self.stack.pop()[0], False
         elif word == "," or len(self.stack) == 1:
@@ -2112,7 +2087,7 @@ class TomlLines:
 
 
 class Repository(Record):
-    """A repository at a branch, as the config declares it; `path`: relative to the code root."""
+    """A repository at a branch; `path`: relative to the code root."""
 
     organisation: str
     name: str
@@ -2142,7 +2117,7 @@ GITHUB_URLS = {
 
 
 def known_organisation(name: str) -> str:
-    """Return an organisation as tlc writes it: `odoo` and `oca` in any case are one."""
+    """Return an organisation as tlc writes it: OCA is oca."""
     return name.lower() if name.lower() in LAYOUTS else name
 
 
@@ -2180,33 +2155,29 @@ def listed_twice(data: Mapping[str, Any], declared: Declared) -> Iterator[Proble
     """Yield the entries that contradict an earlier one of the same name."""
     first: dict[tuple[str, str], Repository] = {}
     entry_of: dict[str, dict[str, Any]] = {}
-    wrong: dict[Path, Problem] = {}
+    wrong: dict[Path, str] = {}
     for field, each in declared:
         entry = data["repos"][field[1]][field[2]]
         other = first.setdefault((each.organisation, each.name), each)
         before = entry_of.setdefault(each.path, entry)
-        text = ""
         if each.url != other.url:
             text = f"{each.item} has another url than {other.url} elsewhere; give it another name"
+            wrong.setdefault(field, text)
         elif before is not entry:
-            words = {"branches": "branches", "depth": "depths", "fork": "forks"}
-            unlike = [words[key] for key in words if before.get(key) != entry.get(key)]
-            differs = unlike[0] if unlike else "unknown keys"
-            text = f'"{each.name}" is listed twice, with different {differs}'
-        if text:
-            wrong.setdefault(field, Problem(field, text))
-    yield from wrong.values()
+            unlike = [key for key in (before | entry) if before.get(key) != entry.get(key)]
+            differs = "branches" if "branches" in unlike else f"values of {unlike[0]}"
+            wrong.setdefault(field, f'"{each.name}" is listed twice, with different {differs}')
+    yield from (Problem(field, text) for field, text in wrong.items())
 
 
 def misplaced(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
     """Yield whatever would stand inside a checkout."""
-    checkouts: dict[str, str] = {}
-    places: list[tuple[Path, str, str]] = []
-    for index, path in enumerate(data["init_dirs"]):
-        places.append((("init_dirs", index), path.rstrip("/"), path))
-    for field, each in declared:
-        checkouts[each.path] = each.item
-        places.append((field, os.path.dirname(each.path), each.item))
+    checkouts = {each.path: each.item for _, each in declared}
+    places: list[tuple[Path, str, str]] = [
+        (("init_dirs", index), path.rstrip("/"), path)
+        for index, path in enumerate(data["init_dirs"])
+    ]
+    places += [(field, os.path.dirname(each.path), each.item) for field, each in declared]
     for field, path, name in places:
         while path:
             if path in checkouts:
@@ -2241,24 +2212,23 @@ class Config(Record):
     @property
     def versions(self) -> list[str]:
         """Return the Odoo versions, in the order of the file."""
-        versions: list[str] = self.data["versions"]
-        return versions
+        return list(self.data["versions"])
 
     @property
     def unversioned(self) -> list[str]:
-        """Return the repositories without a branch, since neither they nor the config name any."""
+        """Return the repositories for which nothing names a branch."""
         entries = ((name, each) for name, found in self.data["repos"].items() for each in found)
         names = [f"{name}/{each['name']}" for name, each in entries if "branches" not in each]
         return [] if self.versions else names
 
     def lacks_versions(self, consequence: str) -> ConfigError:
-        """Return the error of what needs a version where the config has none."""
+        """Return the error of what needs a version."""
         message = f"config.toml names no versions, so {consequence}."
         return ConfigError(message, edit_file(note=f'versions = ["{NEWEST_ODOO}"]'))
 
 
 class Source(Record):
-    """A file of the config as it was read. `data`: what TOML makes of its text."""
+    """A file of the config. `data`: what TOML makes of its text."""
 
     path: str
     text: str
@@ -2280,21 +2250,17 @@ class Source(Record):
         """Return the line of each key and list item."""
         return TomlLines(self.text).lines
 
-    def line_of(self, path: Path) -> int:
-        """Return the line on which a path stands, or as much of it as is there."""
-        while path not in self.lines:
-            path = path[:-1]
-        return self.lines[path]
-
 
 def located(found: Sequence[tuple[Source, Problem]]) -> list[str]:
-    """Return problems as lines that begin with their places, file by file in their order."""
-    placed = [(source, source.line_of(each.path), each) for source, each in found]
-    placed.sort(key=lambda place: (place[0].name == LOCAL_CONFIG, place[1]))
-    return [
-        f"{source.name}:{line}: {field_name(each.path)}: {each.text}"
-        for source, line, each in placed
-    ]
+    """Return problems as lines with their places, in the order of the files."""
+    placed = []
+    for source, each in found:
+        path = each.path
+        while path not in source.lines:
+            path = path[:-1]
+        told = f"{source.name}:{source.lines[path]}: {field_name(each.path)}: {each.text}"
+        placed.append((source.name == LOCAL_CONFIG, source.lines[path], told))
+    return [told for *_, told in sorted(placed, key=lambda place: place[:2])]
 
 
 def parse_toml(text: str, path: str) -> Source:
@@ -2316,7 +2282,7 @@ def parse_toml(text: str, path: str) -> Source:
 
 
 def laid_over(below: Any, above: Any, path: Path = ()) -> Any:
-    """Return a value with another laid over it: tables merge, the lists of [tools] are added."""
+    """Return a value with another over it: tables merge, lists of [tools] are added."""
     if isinstance(below, dict) and isinstance(above, dict):
         both = {
             key: laid_over(below[key], above[key], (*path, key)) for key in below if key in above
@@ -2366,7 +2332,7 @@ def each_once(value: Any) -> Any:
 
 
 def merged_config(sources: Sequence[Source]) -> tuple[Config, list[tuple[Source, Problem]]]:
-    """Return the config that valid files make, and the problems that only the whole has."""
+    """Return the config of valid files, and the problems that only the whole has."""
     data, places = merge(sources)
     problems = list(depths_beside_filter(data))
     if data.get("git", {}).get("filter"):
@@ -2384,7 +2350,7 @@ def merged_config(sources: Sequence[Source]) -> tuple[Config, list[tuple[Source,
 
 
 def parse_config(text: str, path: str = "config.toml", local: str = "") -> Config:
-    """Return what the text of a config.toml says, with that of a config.local.toml laid over it.
+    """Return what a config.toml says, with a config.local.toml laid over it, both as text.
 
     Raises ConfigError with every problem, a line each, and a short valid example.
     """
@@ -2420,10 +2386,9 @@ def read_config(path: str) -> str:
 
 
 def load_config(path: str, otherwise: str = "") -> Config:
-    """Return what config.toml says, or the text `otherwise` where there is no such file.
+    """Return what config.toml says, else the text `otherwise`; config.local.toml laid over it.
 
-    What config.local.toml beside it says is laid over it. Raises ConfigError when one of them is
-    unreadable or wrong, or there is no config.
+    Raises ConfigError when one of them is unreadable or wrong, or there is no config.
     """
     try:
         text = read_config(path)
@@ -2459,12 +2424,11 @@ DOCTOR_CHECKS_AT_ONCE = 16  # checks of doctor: most wait, for a program or the 
 
 
 class CheckResult(Record):
-    """What check() found. `action`: what apply() would do about it, "" when it has nothing to do.
+    """What check() found. `action`: what apply() would do about it, "" for nothing.
 
-    `force_action`: what it would do with --force, where that differs. `needs_confirmation`: it
-    would replace what a person made, so it is asked about even outside newcomer mode.
-    `tentative`: only the network can tell whether the action has anything to do. `kept`: it stays
-    as it is for the reason in the message.
+    `force_action`: with --force, where that differs. `needs_confirmation`: it replaces what a
+    person made, so it is asked about in any mode. `tentative`: only the network can tell whether
+    there is anything to do. `kept`: it stays as it is, for the reason in the message.
     """
 
     status: str
@@ -2494,15 +2458,15 @@ def fail(message: str, fix: Fix = NO_FIX, **more: Any) -> CheckResult:
 
 
 def missing(action: str, message: str = "missing", **more: Any) -> CheckResult:
-    """Return the finding of what is not there, which `action` brings about."""
+    """Return the finding of what `action` brings about."""
     return CheckResult(CheckStatus.FAIL, message, action, **more)
 
 
 class TaskResult(Record):
-    """What apply() did. `status`: ok, changed, kept, skipped or failed. `fix`: what mends it.
+    """What apply() did. `status`: ok, changed, kept, skipped or failed.
 
-    `needs_terminal`: the credential (a host, say) that has to be typed, if that is the only reason
-    for the failure, else "". The engine asks at most once for each.
+    `needs_terminal`: the credential (a host, say) that has to be typed, where it failed for that
+    alone. The engine asks at most once for each.
     """
 
     status: str
@@ -2513,10 +2477,7 @@ class TaskResult(Record):
 
 
 class Task(Record):
-    """What apply() is given: the --force setting, whether it has the terminal, and where to report.
-
-    `report(phase, fraction, note)`: what it is doing, see Progress.update().
-    """
+    """What apply() is given: --force, whether it has the terminal, and see Progress.update()."""
 
     force: bool
     terminal: bool
@@ -2528,7 +2489,7 @@ UNWATCHED_TASK = Task(False, False, lambda *_phase, **_more: None)
 
 
 class Resource:
-    """Something the config declares. Subclasses set `kind` and write check() and apply()."""
+    """Something the config declares; subclasses set `kind`, write check() and apply()."""
 
     kind = ""
     batch = ""  # resources of one kind and batch are applied together, by apply_batch
@@ -2545,20 +2506,20 @@ class Resource:
         self.name = name
 
     def check(self) -> CheckResult:
-        """Return how it stands: on this machine only, changing nothing, without privilege."""
+        """Return how it stands, by a look at this machine that needs no privilege."""
         raise NotImplementedError
 
     def check_online(self) -> CheckResult | None:
-        """Return how it stands as only the network can tell, which then counts, or None."""
+        """Return how it stands by the network, which then counts, or None."""
         return None
 
     def apply(self, task: Task) -> TaskResult:
-        """Make it so. Called after check() named an action, and never by two threads at once."""
+        """Make it so: called after check() named an action, by one thread."""
         raise NotImplementedError
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
-        """Apply several resources of one batch in one go; return their results in order."""
+        """Apply the resources of one batch in one go; return their results in order."""
         return [resource.apply(task) for resource in resources]
 
     def privileged(self) -> Sequence[Privileged]:
@@ -2572,7 +2533,7 @@ class Resource:
 
     @classmethod
     def size_of_batch(cls, resources: Sequence[Self]) -> str:
-        """Return how much apply_batch() fetches and writes, "" where unknown."""
+        """Return how much it fetches and writes, "" where unknown."""
         return ""
 
 
@@ -2585,7 +2546,7 @@ class Memo:
         self.lock = threading.Lock()
 
     def __call__(self) -> Any:
-        """Return what the look found, made at the first call. Raises what it raises."""
+        """Return what the first call's look found. Raises what it raises."""
         with self.lock:
             if not self.found:
                 self.found.append(self.compute())
@@ -2599,8 +2560,8 @@ class Memo:
 class Stage(Record):
     """Resources that are applied side by side, `width` at once (0: --jobs).
 
-    `needs`: names of stages without which this one makes no sense. `memos`: what its checks share.
-    `exclusive`: it works in the code root, where only one run may work at a time.
+    `needs`: names of stages that it makes no sense without. `memos`: what its checks share.
+    `exclusive`: it works in the code root, as one run at a time may.
     """
 
     name: str
@@ -2632,50 +2593,65 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, runner: Runner
     """Call all tasks in threads, `max_workers` at once; return their results in order.
 
     Where the run is stopped no more are started, and those that run are given time to end; what
-    did not end, or ended with Interrupted, has None. Raises what a task raises.
+    did not end, or ended with Interrupted, has None. Raises what a task raises, at the end.
     """
-    from concurrent.futures import ThreadPoolExecutor, wait
+    width = min(max_workers, len(tasks))
+    todo = collections.deque([*enumerate(tasks), *[None] * width])  # a None ends a thread
+    results: list[T | None] = [None] * len(tasks)
+    raised: list[BaseException] = []
 
-    def call(task: Callable[[], T]) -> T | None:
+    def work() -> None:
         try:
-            runner.pause(0)
-            return task()
+            while each := todo.popleft():
+                runner.pause(0)
+                with contextlib.suppress(Interrupted):
+                    results[each[0]] = each[1]()
         except Interrupted:
-            return None
-
-    if not tasks:
-        return []
-    pool = ThreadPoolExecutor(min(max_workers, len(tasks)))
-    try:
-        futures = [pool.submit(call, task) for task in tasks]
-        while wait(futures, timeout=POLL).not_done and not runner.overdue:
             pass
-        return [future.result() if future.done() else None for future in futures]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(width)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive() and not runner.overdue:
+            thread.join(POLL)
+    if raised:
+        raise raised[0]
+    return results
+
+
+def lock_file(fd: int, runner: Runner, tell: Callable[[], None], limit: float = math.inf) -> bool:
+    """Lock an open file or directory until it is closed; `tell` is called while another has it.
+
+    Returns False where that takes longer than `limit` seconds. Raises Interrupted.
+    """
+    import fcntl
+
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            tell()
+            runner.pause(POLL)
+            continue
+        except OSError:  # a file system without locks
+            pass
+        return True
 
 
 @contextlib.contextmanager
 def code_root_lock(code_root: str, runner: Runner, terminal: Terminal) -> Iterator[None]:
-    """Keep other runs off a code root: a lock on the directory itself, gone with the process."""
-    import fcntl
-
+    """Keep other runs off a code root by a lock, which goes with the process."""
+    waiting = f"Another tlc is at work in {tilde(code_root)}; waiting for it."
     os.makedirs(code_root, exist_ok=True)
     fd = os.open(code_root, os.O_RDONLY)
     try:
-        notified = False
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not notified:
-                    waiting = f"Another tlc is at work in {tilde(code_root)}; waiting for it."
-                    terminal.say(waiting, important=True)
-                notified = True
-                runner.pause(POLL)
-            except OSError:  # a file system without locks
-                break
+        lock_file(fd, runner, functools.cache(lambda: terminal.say(waiting, important=True)))
         yield
     finally:
         os.close(fd)
@@ -2689,7 +2665,7 @@ SUDO_REFUSED = {
 
 
 class Privilege:
-    """The right to run commands as other users while a run lasts: sudo's ticket, kept fresh."""
+    """The right to run commands as other users: sudo's ticket, kept fresh for a run."""
 
     REFRESH = 60.0  # seconds; sudo's tickets last 5 to 15 minutes
 
@@ -2706,7 +2682,7 @@ class Privilege:
     def obtain(self, terminal: Terminal, commands: Sequence[Privileged]) -> None:
         """Make sure that `commands` will be allowed; ask once, and only on a terminal.
 
-        Raises SudoError with those that are needed, to run by hand.
+        Raises SudoError with those that are `needed`.
         """
         import pwd
 
@@ -2725,18 +2701,17 @@ class Privilege:
                     by_root = Fix(tuple(self.needed), joiner="\n")
                     raise SudoError(SUDO_REFUSED[terminal.interactive], by_root)
         except ExecutableNotFoundError as error:
-            needed = tuple(
-                Privileged("", (*prefix, *each.argv), each.note)
-                for each in self.needed
-                for prefix in [() if each.user == "root" else ("runuser", "-u", each.user, "--")]
-            )
+            needed = []
+            for each in self.needed:
+                before = () if each.user == "root" else ("runuser", "-u", each.user, "--")
+                needed.append(Privileged("", (*before, *each.argv), each.note))
             wrong = f"{error.message} Without it, as root:"
-            raise SudoError(wrong, Fix(needed, joiner="\n")) from None
+            raise SudoError(wrong, Fix(tuple(needed), joiner="\n")) from None
         if users:
             threading.Thread(target=self.refresh, daemon=True).start()
 
     def allows(self, user: str) -> bool:
-        """Return whether a command may be run as `user` without a question."""
+        """Return whether `user` runs a command without a question."""
         return self.runner.run([self.runner.which("true")], user=user).ok
 
     def refresh(self) -> None:
@@ -2751,24 +2726,15 @@ def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None
 
     Raises TlcError when that takes longer than ORPHAN_LIMIT, Interrupted.
     """
-    import fcntl
-
-    deadline = time.monotonic() + ORPHAN_LIMIT
-    while True:
-        try:
-            return fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                wrong = f"the {program} of a run that was killed is still at work"
-                raise TlcError(wrong, paste("pgrep", "-af", program)) from None
-            task.report(f"waiting for the {program} of a run that was killed", waiting=True)
-            runner.pause(0.2)
-        except OSError:  # a file system without locks
-            return None
+    phase = f"waiting for the {program} of a run that was killed"
+    tell = functools.partial(task.report, phase, waiting=True)
+    if not lock_file(mark.fileno(), runner, tell, ORPHAN_LIMIT):
+        wrong = f"the {program} of a run that was killed is still at work"
+        raise TlcError(wrong, paste("pgrep", "-af", program))
 
 
 class Step(Record):
-    """One line of a plan: a resource of a stage, how it stands, and what would be done about it."""
+    """A line of a plan: a resource, how it stands, and what would be done."""
 
     stage: Stage
     resource: Resource
@@ -2782,40 +2748,40 @@ class Step(Record):
         return self.found.status == CheckStatus.FAIL and not self.action
 
 
+def will_change(step: Step) -> bool:
+    """Return whether a step is known to change something, without the network."""
+    return bool(step.action) and not step.found.tentative
+
+
 def batches(steps: Sequence[Step]) -> list[list[Step]]:
-    """Return the steps that have an action, those together that are applied together."""
+    """Return the steps with an action, in groups that are applied together."""
     by_key: dict[object, list[Step]] = {}
     for step in steps:
         if step.action:
-            resource = step.resource
-            by_key.setdefault(
-                (resource.kind, resource.batch) if resource.batch else id(step), []
-            ).append(step)
+            kind, batch = step.resource.kind, step.resource.batch
+            by_key.setdefault((kind, batch) if batch else id(step), []).append(step)
     return list(by_key.values())
 
 
 def privileged_commands(steps: Sequence[Step]) -> list[Privileged]:
-    """Return the commands that these steps run as another user, each once."""
+    """Return what these steps run as another user, each once."""
     groups = [[step.resource for step in group] for group in batches(steps)]
     found = [each for group in groups for each in type(group[0]).privileged_batch(group)]
     return list({each.render(): each for each in found}.values())
 
 
 def results_without_sudo(refused: SudoError, group: Sequence[Step]) -> list[TaskResult]:
-    """Return the results where sudo was refused: the optional ones did not fail."""
+    """Return results without sudo: what is optional did not fail."""
     fix = Fix(tuple(privileged_commands(group)), joiner="\n")
-    failed, skipped = (
-        TaskResult("failed", refused.message, fix),
-        TaskResult("skipped", refused.message),
-    )
-    return [skipped if step.resource.optional else failed for step in group]
+    failed, why = TaskResult("failed", refused.message, fix), refused.message
+    return [TaskResult("skipped", why) if step.resource.optional else failed for step in group]
 
 
 def look_ahead(steps: dict[Stage, Sequence[Step]]) -> dict[Stage, Sequence[Step]]:
-    """Return the steps with what the stages mean to each other.
+    """Return the steps as the stages bear on each other.
 
-    A check that fails without an action is planned as "checked again" where an earlier stage has
-    something to do. Otherwise the stages that need its stage have no actions.
+    What fails without an action is checked again where an earlier stage has something to do;
+    else the stages that need its stage have no actions.
     """
     planned: dict[Stage, Sequence[Step]] = {}
     earlier = False
@@ -2825,7 +2791,7 @@ def look_ahead(steps: dict[Stage, Sequence[Step]]) -> dict[Stage, Sequence[Step]
             found = [step.replace(action="") for step in found]
         if earlier:
             found = [
-                step.replace(action=LATER_ACTION) if step.is_hopeless else step for step in found
+                each.replace(action=LATER_ACTION) if each.is_hopeless else each for each in found
             ]
         if any(step.is_hopeless for step in found):
             lost.add(stage.name)
@@ -2835,10 +2801,7 @@ def look_ahead(steps: dict[Stage, Sequence[Step]]) -> dict[Stage, Sequence[Step]
 
 
 def untouched(step: Step, began: bool, dry_run: bool) -> TaskResult:
-    """Return the result of a step that has none of its own, as the run did not get so far.
-
-    This is the one place that says what a run that was interrupted reports.
-    """
+    """Return the result of a step that the run did not get to: what an interrupted run reports."""
     if not step.action:
         usual = "kept" if step.found.kept else "ok"
         status = "failed" if step.found.status == CheckStatus.FAIL else usual
@@ -2850,7 +2813,7 @@ def untouched(step: Step, began: bool, dry_run: bool) -> TaskResult:
 
 
 def same_again(settings: Settings, outcomes: Sequence[Outcome], interrupted: bool) -> Fix:
-    """Return the command that goes on after an interrupted run, or does what a dry run planned."""
+    """Return the command that goes on after a run, or does what a dry one planned."""
     words = [each for each in shlex.split(settings.again) if each not in DRY_RUN]
     goes_on = interrupted or any(each.status == "planned" for each in outcomes)
     return paste("tlc", *words) if goes_on else NO_FIX
@@ -2859,7 +2822,7 @@ def same_again(settings: Settings, outcomes: Sequence[Outcome], interrupted: boo
 class Inspector:
     """Check resources, and make outcomes of what that finds: all that doctor does.
 
-    `outcomes`: a result for each resource, in the order of the stages, when a run has ended.
+    `outcomes`: when a run has ended, a result for each resource in the order of the stages.
     """
 
     def __init__(
@@ -2871,13 +2834,13 @@ class Inspector:
         self.outcomes: list[Outcome] = []
 
     def need_programs(self, stages: Sequence[Stage]) -> None:
-        """Raise ExecutableNotFoundError where these stages can do nothing without a program."""
+        """Raise ExecutableNotFoundError where stages lack a program they need."""
         for stage in stages:
             for program in {name for each in stage.resources for name in each.needed_programs}:
                 self.runner.which(program)
 
     def check(self, stages: Sequence[Stage]) -> list[list[Step]]:
-        """Check all resources side by side; return the steps of each stage. Raises Interrupted."""
+        """Check all side by side; return the steps of each stage. Raises Interrupted."""
         pairs = [(stage, resource) for stage in stages for resource in stage.resources]
         # Checks wait for short local processes: two for each processor keep it busy.
         width = 2 * (os.cpu_count() or 1)
@@ -2896,7 +2859,7 @@ class Inspector:
         return Step(stage, resource, found, time.monotonic() - started, action)
 
     def guarded(self, work: Callable[[], T], failure: Callable[[str, Fix], T]) -> T:
-        """Return what `work` returns, or what `failure` makes of its error's message and fix."""
+        """Return what `work` returns, or what `failure` makes of its error."""
         try:
             return work()
         except Interrupted:
@@ -2912,21 +2875,21 @@ class Inspector:
             return failure(wrong, NO_FIX)
 
     def outcome(self, step: Step, result: TaskResult, seconds: float) -> Outcome:
-        """Return a result made complete: with kind and name, its fix as text, and no secrets."""
+        """Return a result with kind, name and rendered fix, and without secrets."""
         message, detail = redact(result.message), redact(result.detail)
         fix, resource = redact(self.settings.called(result.fix)), step.resource
         told = (result.status, message, detail, fix, round(seconds, 3), result.fix)
         return Outcome(resource.kind, resource.name, *told)
 
     def document(self, succeeded: bool, changed: bool = False) -> None:
-        """Print the JSON document, where one is wanted; `changed`: more than the outcomes say."""
+        """Print the JSON document, if wanted; `changed`: where no outcome says so."""
         changed = changed or any(each.status == "changed" for each in self.outcomes)
         self.report.document(self.command, succeeded, changed, self.outcomes)
 
     def run_doctor(self, groups: Sequence[Stage], offline: bool) -> int:
-        """Check all resources side by side, unless `offline` on the network too.
+        """Check all resources, unless `offline` on the network too; return the exit code.
 
-        Shows a table for each group, which is the kind of its outcomes; returns the exit code.
+        Shows a table for each group, which is the kind of its outcomes.
         """
         started = time.monotonic()
         tasks = []
@@ -2946,7 +2909,7 @@ class Inspector:
         return 130 if interrupted else int(failed)
 
     def run_doctor_check(self, group: Stage, resource: Resource, offline: bool) -> Outcome:
-        """Return how a resource stands, on the network too, with the command that mends it."""
+        """Return how a resource stands, on the network too, with its fix."""
         started = time.monotonic()
         found = self.check_one(group, resource).found
         if not offline and (found.status == CheckStatus.OK or found.action):
@@ -2992,8 +2955,8 @@ class Engine(Inspector):
     ) -> int:
         """Run a command from its plan to its closing block; return the exit code.
 
-        `view` renders the steps where a command has its own picture of them (init's tree);
-        `after` says what is worth running next. Raises DeclinedError, SudoError.
+        `view`: a command's own picture of its steps (init's tree); `after`: what is worth running
+        next. Raises DeclinedError, SudoError.
         """
         started = time.monotonic()
         if view and self.silent:
@@ -3005,11 +2968,11 @@ class Engine(Inspector):
             self.runner.stop()
         except Interrupted:
             self.runner.stop()
-        self.outcomes = [self.result_of(step) for steps in self.steps.values() for step in steps]
+        self.outcomes = list(map(self.result_of, self.all))
         return self.close(time.monotonic() - started - self.terminal.answered, after)
 
     def plan_and_carry_out(self, stages: Sequence[Stage], view: View | None) -> None:
-        """Plan, show what is planned, ask, and do it, as far as the settings want that.
+        """Plan, show, ask and do, as far as the settings want it.
 
         Raises KeyboardInterrupt at the question, Interrupted anywhere else.
         """
@@ -3019,7 +2982,7 @@ class Engine(Inspector):
         if not (self.settings.dry_run or asks):
             self.keep_others_off(stages)
         self.steps = look_ahead(dict(zip(stages, self.check(stages), strict=True)))
-        steps = [step for found in self.steps.values() for step in found]
+        steps = self.all
         if self.settings.dry_run:
             self.report.plan(steps, privileged_commands(steps), view)
             return
@@ -3028,8 +2991,13 @@ class Engine(Inspector):
             self.keep_others_off(stages)
         self.carry_out(stages, [step for step in steps if step.action], asked)
 
+    @property
+    def all(self) -> list[Step]:
+        """Return the steps of all stages."""
+        return [step for found in self.steps.values() for step in found]
+
     def keep_others_off(self, stages: Sequence[Stage]) -> None:
-        """Wait for other runs on the code root, and lock it, where a stage works there."""
+        """Lock the code root, where a stage works there."""
         if any(stage.exclusive for stage in stages):
             root = self.settings.code_root
             self.stack.enter_context(code_root_lock(root, self.runner, self.terminal))
@@ -3060,10 +3028,9 @@ class Engine(Inspector):
     def obtain_privilege(self, todo: Sequence[Step]) -> None:
         """Have sudo ask for its password, once and now, where these steps need it.
 
-        Where it is refused, what needs no privilege is done all the same. Raises SudoError where
-        that is nothing.
+        Raises SudoError where it is refused and nothing can be done without.
         """
-        # What needs a stage that may not come about asks for nothing beforehand.
+        # What needs a stage that is unsure asks for nothing beforehand.
         unsure = {step.stage.name for step in todo if step.action == LATER_ACTION}
         sure = [step for step in todo if not unsure & set(step.stage.needs)]
         needed = privileged_commands([each for each in sure if not each.resource.optional])
@@ -3080,9 +3047,9 @@ class Engine(Inspector):
     # --- doing
 
     def carry_out(self, stages: Sequence[Stage], todo: Sequence[Step], asked: bool) -> None:
-        """Apply stage by stage; `todo`: the steps that have an action. Raises Interrupted.
+        """Apply stage by stage; `todo`: the steps with an action. Raises Interrupted.
 
-        A stage is checked again where a person was asked, or another stage came first.
+        A stage is checked again where a person was asked, or another came first.
         """
         if todo:
             self.runner.log.open()
@@ -3102,10 +3069,7 @@ class Engine(Inspector):
                 broken.add(stage.name)
 
     def check_again(self, stage: Stage) -> Sequence[Step]:
-        """Return the steps of a stage as it stands by now.
-
-        Where that cannot be seen, what would have been done fails with that reason.
-        """
+        """Return the steps of a stage as it stands now; without a look what was planned fails."""
 
         def found_now() -> Sequence[Step]:
             self.need_programs([stage])
@@ -3144,7 +3108,7 @@ class Engine(Inspector):
         self.runner.pause(0)
 
     def apply_alone(self, group: Sequence[Step]) -> None:
-        """Apply a batch with the terminal, with no live display on it. Raises Interrupted."""
+        """Apply a batch with the terminal, no live display on it. Raises Interrupted."""
         self.apply_group(group, Progress(self.terminal, len(group), self.silent), terminal=True)
 
     def apply_group(
@@ -3182,7 +3146,7 @@ class Engine(Inspector):
     # --- results
 
     def result_of(self, step: Step) -> Outcome:
-        """Return the outcome of a step, whether or not the run got as far as that."""
+        """Return the outcome of a step, also where the run did not get to it."""
         if step.resource in self.done:
             return self.done[step.resource]
         result = untouched(step, step.resource in self.began, self.settings.dry_run)
@@ -3192,23 +3156,17 @@ class Engine(Inspector):
         """Print the closing block, and the JSON document; return the exit code."""
         interrupted, dry_run = self.runner.stopped_at is not None, self.settings.dry_run
         failed = any(each.status == "failed" for each in self.outcomes)
+        ended = not (interrupted or dry_run)
         following = same_again(self.settings, self.outcomes, interrupted)
-        if after and not (interrupted or dry_run):
-            following = after()
+        shown = self.settings.called(after() if after and ended else following)
         if failed and not dry_run:
             self.runner.log.open()
-        shown = self.settings.called(following)
-        if failed and shown and not interrupted and not dry_run:
+        if failed and shown and ended:
             shown = f"fix what failed above, then: {shown}"
         tail = {"log": tilde(self.runner.log.path) if failed else "", "next": shown}
         self.report.closing(self.outcomes, seconds, interrupted, tail)
-        self.document(not failed and not interrupted)
+        self.document(not failed and not interrupted, dry_run and any(map(will_change, self.all)))
         return 130 if interrupted else int(failed)
-
-    def document(self, succeeded: bool, changed: bool = False) -> None:
-        steps = [step for steps in self.steps.values() for step in steps]
-        planned = any(step.action and not step.found.tentative for step in steps)
-        super().document(succeeded, changed or (planned and self.settings.dry_run))
 
 
 # ----------------------------------------------------------------------------------------------
@@ -3243,18 +3201,16 @@ class Directory(Resource):
 def write_file(path: str, text: str, mode: int = 0o666) -> None:
     """Write a text file whole or not at all: beside its place, to the disk, then renamed.
 
-    Makes its directory. A link is written through: people keep their config in a repository of
-    dotfiles. `mode`: of a file that was not there, less the umask.
+    Makes its directory. A link is written through, as people keep dotfiles elsewhere. `mode`: of
+    a file that was not there, less the umask.
     """
     path = os.path.realpath(path)
     beside = f"{path}.{os.getpid()}.tmp"
     os.makedirs(os.path.dirname(path), exist_ok=True)
 
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, mode)
-
     try:
-        with open(beside, "x", encoding="utf-8", errors="surrogateescape", opener=opener) as file:
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
             if os.path.exists(path):
                 os.chmod(beside, os.stat(path).st_mode)
             file.write(text)
@@ -3271,11 +3227,15 @@ def write_file(path: str, text: str, mode: int = 0o666) -> None:
 
 def copy(source: str, target: str) -> None:
     """Copy a file or a whole directory, with its times and modes."""
+    import shutil
+
     shutil.copytree(source, target) if os.path.isdir(source) else shutil.copy2(source, target)
 
 
 def remove(path: str) -> None:
-    """Remove a file or directory tree; a missing one is fine, errors inside a tree are ignored."""
+    """Remove a file or tree, if there; errors inside a tree are ignored."""
+    import shutil
+
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
@@ -3283,7 +3243,7 @@ def remove(path: str) -> None:
 
 
 class ConfigFile(Resource):
-    """config.toml with the text of a profile; replaces an existing one only with `replace`."""
+    """config.toml with a profile's text; with `replace` also where there is one."""
 
     kind = "config"
     in_doctor = False
@@ -3296,7 +3256,7 @@ class ConfigFile(Resource):
         self.planned: tuple[str | None, ...] = ()  # what the first look, which is the plan's, found
 
     def read(self) -> str | None:
-        """Return the text that is there, None where there is no file."""
+        """Return the text, None where there is no file."""
         if not os.path.exists(self.path):
             return None
         with open(self.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -3323,16 +3283,15 @@ class ConfigFile(Resource):
         if self.read() not in (*self.planned, self.text):
             message = f"not written: {tilde(self.path)} changed after the plan was shown"
             return TaskResult("failed", message, by_hand("Look at it, then run the command again."))
-        kept = ""
+        told = "written"
         if os.path.exists(self.path):
             kept = f"{self.path}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
             while os.path.lexists(kept):
                 kept += "x"
             copy(self.path, kept)
+            told += f"; the old one is {tilde(kept)}"
         write_file(self.path, self.text)
-        return TaskResult(
-            "changed", "written" + (f"; the old one is {tilde(kept)}" if kept else "")
-        )
+        return TaskResult("changed", told)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -7216,6 +7175,8 @@ def check_local_config(path: str) -> CheckResult | None:
 
 def check_path(runner: Runner) -> CheckResult:
     """Return whether the shell finds what is installed into ~/.local/bin, and finds it first."""
+    import shutil
+
     directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
     if directory not in path.split(os.pathsep):
         return warn("not on PATH", ADD_TO_PATH)
@@ -7264,6 +7225,8 @@ def check_wkhtmltopdf(runner: Runner, note: str) -> CheckResult:
 
 def check_disk(code_root: str) -> CheckResult:
     """Return whether there is room left: an Odoo with its environment takes 2 to 3 GB."""
+    import shutil
+
     place = code_root
     while not os.path.exists(place):
         place = os.path.dirname(place)
@@ -7837,12 +7800,12 @@ def read_lock(path: str) -> dict[str, str]:
         fix = paste("tlc", "freeze", Raw(">"), path, note="makes one")
         raise TlcError(f"There is no {tilde(path)}.", fix) from None
     wrong = [
-        f"{source.name}:{source.line_of((name,))}: {name}: found {value!r}, allowed: a commit"
+        (source, Problem((name,), f"found {toml_text(value)}; allowed: a commit"))
         for name, value in source.data.items()
         if not re.fullmatch("[0-9a-f]{40}", str(value))
     ]
     if wrong:
-        raise ConfigError("\n".join(wrong), source.fix)
+        raise ConfigError("\n".join(located(wrong)), source.fix)
     return source.data
 
 
@@ -8869,6 +8832,8 @@ def cmd_help(context: Context) -> str:
 
 def how_called(environ: Mapping[str, str]) -> str:
     """Return `tlc` where the one on PATH is this very file, else the command it was called by."""
+    import shutil
+
     path, found = (sys.argv or [""])[0] or "tlc", shutil.which("tlc", path=environ.get("PATH"))
     with contextlib.suppress(OSError):
         if not os.path.isfile(path) or (found and os.path.samefile(found, path)):
@@ -8983,12 +8948,11 @@ def handle_signals(runner: Runner, terminals: Sequence[Terminal]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run tlc; return its exit code. `argv`: the arguments, sys.argv's by default."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv == ["--version"]:  # before anything is imported that it does not need
-        try:
-            os.write(1, f"tlc {__version__}\n".encode())
-        except OSError:
-            return 1
-        return 0
+    if argv in (["--version"], ["--help"], ["-h"]):  # nothing is imported that they do not need
+        with contextlib.suppress(OSError):  # the usual way tells what is wrong
+            text = f"tlc {__version__}" if argv == ["--version"] else overview()
+            os.write(1, f"{text}\n".encode())
+            return 0
     terminals = [Terminal(color="auto", quiet=False, json="--json" in argv, environ=os.environ)]
     runner = Runner(os.environ, Log("", "tlc"))
     settings: Settings | None = None

@@ -410,8 +410,8 @@ sys.addaudithook(hook)
 @pytest.mark.parametrize(
     ("module", "codes"),
     [
-        *((name, {-2}) for name in ("tlc", "shlex", "shutil", "threading")),
-        *((name, {130}) for name in ("argparse", "gettext", "tomllib")),
+        *((name, {-2}) for name in ("tlc", "shlex", "threading")),
+        *((name, {130}) for name in ("argparse", "gettext", "shutil", "tomllib")),
     ],
 )
 def test_ctrl_c_while_it_starts_is_no_traceback(

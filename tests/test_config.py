@@ -465,11 +465,11 @@ MISPLACED = [
     ),
     (
         'oca = [["web", ["main"]], { name = "web", branches = ["main"], depth = 0 }]',
-        'repos.oca[1]: "web" is listed twice, with different depths',
+        'repos.oca[1]: "web" is listed twice, with different values of depth',
     ),
     (
         'oca = ["web", { name = "web", fork = false }]',
-        'repos.oca[1]: "web" is listed twice, with different forks',
+        'repos.oca[1]: "web" is listed twice, with different values of fork',
     ),
     (
         'OCA = ["queue", "web"]\noca = [["web", ["17.0", "main"]]]',
@@ -505,7 +505,7 @@ def test_entries_that_differ_in_a_key_nobody_knows_are_a_problem() -> None:
     unknown, twice = problems(f"{VERSIONS}[repos]\n{repos}")
     assert "nobody-knows: unknown key" in unknown
     assert (
-        twice == 'config.toml:3: repos.oca[1]: "web" is listed twice, with different unknown keys'
+        twice == 'config.toml:3: repos.oca[1]: "web" is listed twice, with different values of nobody-knows'
     )
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -135,23 +135,10 @@ class Bench:
 MakeBench = Callable[..., Bench]
 
 
-def close(log: tlc.Log) -> None:
-    if log._file:
-        log._file.close()
-
-
 @pytest.fixture
-def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
-    """A function that makes a bench with some settings changed, in `tmp_path`."""
-    made: list[Bench] = []
-
-    def make(**settings: Any) -> Bench:
-        made.append(Bench(tmp_path, **settings))
-        return made[-1]
-
-    yield make
-    for bench in made:
-        close(bench.log)
+def make_bench(tmp_path: Path) -> MakeBench:
+    """Return a function that makes a bench with some settings changed, in `tmp_path`."""
+    return partial(Bench, tmp_path)
 
 
 @pytest.fixture
@@ -996,7 +983,6 @@ def test_every_command_is_told_and_stands_in_the_log_with_its_output(tmp_path: P
     argv = shell("echo out; printf '10%%\\r20%%\\rerr\\n' >&2; exit 3")
     runner.run(argv)
     log.open()
-    close(log)
     assert told[0][0] == shlex.join(argv)
     assert 0 <= told[0][1] < 60
     text = Path(log.path).read_text()
@@ -1021,7 +1007,6 @@ def test_a_named_childs_lines_stand_in_the_log_as_they_come(tmp_path: Path) -> N
         log_as="x",
         on_line=lambda _: seen.append(Path(log.path).read_text()),
     )
-    close(log)
     assert seen[0].endswith("[x] a\n")
     assert Path(log.path).read_text().count("[x] ") == 4
 

@@ -2242,8 +2242,8 @@ class Source(Record):
     @property
     def fix(self) -> Fix:
         """Return what corrects it."""
-        local = by_hand(f"correct {tilde(self.path)}")
-        return local if self.name == LOCAL_CONFIG else edit_file()
+        other = by_hand(f"correct {tilde(self.path)}")
+        return edit_file() if self.name == "config.toml" else other
 
     @functools.cached_property
     def lines(self) -> dict[Path, int]:

@@ -231,8 +231,11 @@ def test_a_plan_says_where_a_checkout_goes(team: TwoHomes) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('"oca/web@17.0" = "main"\n', "tlc.lock:1: oca/web@17.0: found 'main', allowed: a commit"),
-        ('\n"oca/web@17.0" = 17\n', "tlc.lock:2: oca/web@17.0: found 17"),
+        (
+            '"oca/web@17.0" = "main"\n',
+            'tlc.lock:1: "oca/web@17.0": found "main"; allowed: a commit',
+        ),
+        ('\n"oca/web@17.0" = 17\n', 'tlc.lock:2: "oca/web@17.0": found 17'),
         ("oca/web = ", "tlc.lock:1:"),
         (None, "There is no"),
     ],

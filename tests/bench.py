@@ -866,7 +866,7 @@ def environments(bench: Measuring, rounds: int = 3) -> list[Row]:
     beside = [str(pythons.uv().parent), *(str(each.path.parent) for each in pythons.supported())]
     env["PATH"] = os.pathsep.join([*beside, env["PATH"]])
     for version in versions:
-        make_odoo(root / "odoo" / "odoo" / version, version, requirements)
+        make_odoo(root / "odoo" / "odoo" / version, version, requirements, setuptools=True)
 
     def build(jobs: int, chosen: Sequence[str], cold: bool) -> float:
         """Build all anew; return the seconds it took."""
@@ -926,7 +926,7 @@ def demo_of(bench: Measuring, server: PostgresServer) -> tuple[dict[str, str], P
             )
     odoo = root.parent / "odoo"
     for version in versions:
-        make_odoo(odoo, version)
+        make_odoo(odoo, version, setuptools=True)
         work = ["git", "--git-dir", str(github / "odoo/odoo.git"), "--work-tree", str(odoo)]
         for words in (
             ["symbolic-ref", "HEAD", f"refs/heads/{version}"],

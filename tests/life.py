@@ -120,6 +120,8 @@ class Life:
         self.step(story, "cloned", "--yes", "pull-repos")
         self.upstream.commit("OCA/web", "17.0", {"moved.py": "moved = 1\n"})
         self.step(story, "moved", "--yes", "pull-repos")
+        self.upstream.commit("OCA/web", "17.0", {"moved.py": "moved = 2\n"}, amend=True)
+        self.step(story, "rewritten", "--yes", "pull-repos")
         self.step(story, "nothing moved", "--yes", "pull-repos")
         for layout in LAYOUTS:
             web = self.web(layout)

@@ -6,6 +6,7 @@ A string counts that has words in it and is neither a docstring nor a pattern; w
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ def strings(node: ast.AST) -> Iterator[str]:
         yield from strings(child)
 
 
+@functools.cache
 def messages() -> list[str]:
     """Return all messages, each once, sorted."""
     tree = ast.parse((PROJECT / "tlc.py").read_text())

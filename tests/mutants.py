@@ -1,8 +1,8 @@
 """Change tlc.py in small ways, one at a time, and see which changes no test notices: `make mutants`.
 
-    mutants.py [NAME]...     functions and classes of tlc.py, or sections; default: CHOSEN
+    mutants.py [--all] [NAME]...     functions and classes of tlc.py, or sections; default: CHOSEN
 
-A run takes a copy of the project in build/mutants; `mutmut results` and `mutmut show NAME` there name the survivors.
+Without --all it tries a sample: a few changes of each function, the same ones at each run. A run takes a copy of the project in build/mutants; `mutmut results` and `mutmut show NAME` there name the survivors.
 mutmut would change all of tlc.py, which takes it the better part of an hour before the first test: in the copy all but
 what was chosen is marked as not to be changed. Noticed is what a test of TESTS notices: those that call the code in
 their own process, as mutmut does not see into what a story starts.
@@ -11,10 +11,12 @@ their own process, as mutmut does not see into what a story starts.
 from __future__ import annotations
 
 import ast
+import random
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +25,7 @@ COPY = PROJECT / "build" / "mutants"
 
 # Sections, and of the repositories what decides and what keeps work safe.
 CHOSEN = ["config", "engine", "decide", "look", "look_.*", "Backup"]
+A_FEW = 5
 TESTS = ["test_config.py", "test_engine.py", "test_decide.py", "test_look.py", "test_backup.py"]
 
 CONFIG = """
@@ -58,23 +61,58 @@ def marked(source: str, chosen: Sequence[str]) -> tuple[str, list[str]]:
     return "".join(lines), taken[::-1]
 
 
+def mutmut(*words: str) -> str:
+    """Run mutmut in the copy; return what it printed."""
+    program = Path(sys.executable).with_name("mutmut")
+    done = subprocess.run([program, *words], cwd=COPY, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.stdout[-2000:])
+    return done.stdout
+
+
+def results() -> dict[str, str]:
+    """Return the name of each mutant -> "killed", "survived", "not checked" ..."""
+    lines = mutmut("results", "--all", "true").splitlines()
+    return dict(line.strip().split(": ", 1) for line in lines if "__mutmut_" in line)
+
+
+def sample(names: Sequence[str]) -> list[str]:
+    """Return a few of each function's, the same ones at each run."""
+    functions: dict[str, list[str]] = {}
+    for name in names:
+        functions.setdefault(name.partition("__mutmut_")[0], []).append(name)
+    return [
+        each
+        for function, own in functions.items()
+        for each in random.Random(function).sample(own, min(A_FEW, len(own)))
+    ]
+
+
 def main() -> int:
-    """Make the copy and run mutmut there; return its exit code."""
+    """Make the copy, run mutmut there and print the score; return 0."""
+    every = "--all" in sys.argv
+    chosen = [word for word in sys.argv[1:] if word != "--all"] or CHOSEN
     shutil.rmtree(COPY, ignore_errors=True)
     leave_out = shutil.ignore_patterns("build", "dist", ".*", "__pycache__")
     shutil.copytree(PROJECT, COPY, ignore=leave_out)
-    source, taken = marked((PROJECT / "tlc.py").read_text(), sys.argv[1:] or CHOSEN)
+    source, taken = marked((PROJECT / "tlc.py").read_text(), chosen)
     if not taken:
         sys.exit("nothing of that name in tlc.py")
     (COPY / "tlc.py").write_text(source)
-    tests = [f'"tests/{name}"' for name in TESTS if (PROJECT / "tests" / name).exists()]
+    tests = [f'"tests/{name}"' for name in TESTS]
     with (COPY / "pyproject.toml").open("a") as config:
         config.write(CONFIG.format(tests=", ".join(tests)))
     print(f"mutants of {', '.join(taken)}; noticed by {', '.join(tests)}", flush=True)
-    mutmut = Path(sys.executable).with_name("mutmut")
-    code = subprocess.run([mutmut, "run"], cwd=COPY).returncode
-    subprocess.run([mutmut, "results"], cwd=COPY)
-    return code
+    mutmut("run", f"*{taken[0]}*__mutmut_1")  # makes all
+    names = list(results())
+    tried = names if every else sample(names)
+    mutmut("run", *tried)
+    found = results()
+    counts = Counter(found[name] for name in tried)
+    print(*sorted(f"{name}: {found[name]}" for name in tried if found[name] != "killed"), sep="\n")
+    print(f"{len(tried)} of {len(names)} changes: {dict(counts)}")
+    print(f"noticed {100 * (1 - counts['survived'] / len(tried)):.0f} %")
+    return 0
 
 
 if __name__ == "__main__":

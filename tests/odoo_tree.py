@@ -51,6 +51,40 @@ setup(
 )
 """
 
+# setuptools, made ready and started, takes longer than all else of a story: a backend of its own installs this Odoo.
+PYPROJECT = """[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["setup"]
+"""
+BACKEND = """import os
+import zipfile
+
+
+def build_editable(directory, config_settings=None, metadata_directory=None):
+    release = {{}}
+    with open('odoo/release.py') as file:
+        exec(file.read(), release)
+    name = 'odoo-' + release['version']
+    fields = ['Metadata-Version: 2.1', 'Name: odoo', 'Version: ' + release['version']]
+    fields += ['Requires-Python: {python}', 'Requires-Dist: idna', 'Requires-Dist: passlib']
+    with open('setup/odoo') as file:
+        script = file.read().replace('/usr/bin/env python3', 'python')
+    files = {{
+        '__editable__.%s.pth' % name: os.getcwd(),
+        name + '.data/scripts/odoo': script,
+        name + '.dist-info/METADATA': '\\n'.join(fields),
+        name + '.dist-info/WHEEL': 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any',
+    }}
+    record = name + '.dist-info/RECORD'
+    files[record] = ''.join(path + ',,\\n' for path in [*files, record])
+    wheel = name + '-py3-none-any.whl'
+    with zipfile.ZipFile(os.path.join(directory, wheel), 'w') as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return wheel
+"""
+
 BIN = """#!/usr/bin/env python3
 
 __import__('os').environ['TZ'] = 'UTC'
@@ -174,11 +208,12 @@ def odoo_files(
     requirements: Sequence[str] = REQUIREMENTS,
     addons: Mapping[str, Sequence[str]] | None = None,
     python: str = ">=3.7",
+    setuptools: bool = False,
 ) -> dict[str, str]:
     """The files of an Odoo of a version like "18.0", or "20.0a1" for one that is not released.
 
     `requirements` are its lines of requirements.txt, `addons` its addons with the packages their manifests name,
-    `python` is what setup.py says about Pythons.
+    `python` is what setup.py says about Pythons. With `setuptools` it is installed by that, as the real one is.
     """
     major, minor = version.removesuffix("a1").split(".")
     level = "ALPHA" if version.endswith("a1") else "FINAL"
@@ -189,6 +224,7 @@ def odoo_files(
             addons if addons is not None else {"mail": [], "auth_ldap": ["python-ldap"]}
         ).items()
     }
+    own = {"pyproject.toml": PYPROJECT, "setup/backend.py": BACKEND.format(python=python)}
     return {
         "odoo/__init__.py": INIT,
         "odoo/__main__.py": MAIN,
@@ -196,6 +232,7 @@ def odoo_files(
         "odoo/cli.py": CLI,
         "odoo/addons/base/__manifest__.py": manifest("base", series),
         "setup.py": SETUP.format(python=python),
+        **({} if setuptools else own),
         "setup/odoo": BIN,
         "odoo-bin": BIN,
         "requirements.txt": "".join(f"{line}\n" for line in requirements),
@@ -209,9 +246,10 @@ def make_odoo(
     requirements: Sequence[str] = REQUIREMENTS,
     addons: Mapping[str, Sequence[str]] | None = None,
     python: str = ">=3.7",
+    setuptools: bool = False,
 ) -> Path:
     """Write odoo_files() to a directory; return it."""
-    return write(path, odoo_files(version, requirements, addons, python))
+    return write(path, odoo_files(version, requirements, addons, python, setuptools))
 
 
 def make_oca(
@@ -266,5 +304,5 @@ def serving(files: Mapping[str, str]) -> dict[str, str]:
 
 if __name__ == "__main__":
     *options, place, release = sys.argv[1:]
-    made = odoo_files(release)
+    made = odoo_files(release, setuptools=True)
     write(Path(place), serving(made) if options == ["--serving"] else made)

@@ -57,7 +57,7 @@ def warm(home: Path) -> str:
     link(home / "bin", pythons.uv())
     for minor, path in USABLE.items():
         (home / "bin" / f"python{minor}").symlink_to(path)
-    make_odoo(home / "odoo", "18.0")
+    make_odoo(home / "odoo", "18.0", setuptools=True)
     make_oca(home / "oca" / "web", "18.0")
     env = {
         name: value
@@ -107,11 +107,8 @@ def warm(home: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
+def tools(shared: Path) -> Tools:
     """uv, the Pythons and a warm cache, made once for all workers of a test session."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
     home, reason = shared / "uv", shared / "uv-reason"
     with (shared / "uv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

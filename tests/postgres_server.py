@@ -198,7 +198,7 @@ class PostgresServer:
         """Stop it, whoever is connected; its data stays until the end of the `with`."""
         if self.process:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(30)
+            self.process.wait(60)
             self.process = None
 
     def sql(self, query: str) -> str:

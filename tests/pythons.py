@@ -21,6 +21,8 @@ NAMES = [
     "pypy3",
 ]
 MINIMUM = (3, 11)
+# Where the first process of a test session tells its workers what it found: to try them all takes seconds.
+FOUND = "TLC_TESTS_PYTHONS"
 
 PROBE = """
 import platform, sys
@@ -58,14 +60,14 @@ def candidates() -> Iterator[str]:
 @functools.cache
 def found() -> list[Interpreter]:
     """Return every Python on PATH and known to uv that really runs, the oldest first."""
+    if FOUND not in os.environ:
+        places = {os.path.realpath(candidate): candidate for candidate in candidates()}
+        said = [output(each, "-c", PROBE) for each in places.values() if os.path.isfile(each)]
+        os.environ[FOUND] = json.dumps([text.splitlines() for text in said if text])
     interpreters = {}
-    for candidate in {
-        os.path.realpath(candidate): candidate for candidate in candidates()
-    }.values():
-        if os.path.isfile(candidate) and (text := output(candidate, "-c", PROBE)):
-            executable, implementation, version = text.splitlines()
-            path = Path(executable).resolve()
-            interpreters[path] = Interpreter(tuple(map(int, version.split())), implementation, path)
+    for executable, implementation, version in json.loads(os.environ[FOUND]):
+        path = Path(executable).resolve()
+        interpreters[path] = Interpreter(tuple(map(int, version.split())), implementation, path)
     return sorted(interpreters.values())
 
 

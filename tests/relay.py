@@ -161,7 +161,7 @@ class Relay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
 
     def _line(self) -> str:
         assert self.process.stdout

@@ -164,7 +164,7 @@ class SshServer:
     def __exit__(self, *_: object) -> None:
         left = self.live()
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self._end(left)
 
     def _log(self) -> str:

@@ -83,11 +83,11 @@ class Terminal:
     @property
     def lines(self) -> list[str]:
         """The text on the screen, after what scrolled off its top; no trailing blanks or empty lines."""
-        scrolled = [
-            "".join(line[column].data for column in range(max(line, default=0) + 1))
-            for line in self.screen.history.top
+        shown = [self.screen.buffer[number] for number in range(self.screen.lines)]
+        lines = [
+            "".join(line[column].data for column in range(max(line, default=0) + 1)).rstrip()
+            for line in [*self.screen.history.top, *shown]
         ]
-        lines = [line.rstrip() for line in [*scrolled, *self.screen.display]]
         while lines and not lines[-1]:
             lines.pop()
         return lines
@@ -108,7 +108,7 @@ class Terminal:
         self.stream.feed(data)
         return bool(data)
 
-    def wait_for(self, text: str, timeout: float = 20, times: int = 1) -> None:
+    def wait_for(self, text: str, timeout: float = 60, times: int = 1) -> None:
         """Read until `text` is in the lines so many times; an AssertionError with the screen when it is not."""
         deadline = time.monotonic() + timeout
         open_ = True
@@ -124,7 +124,7 @@ class Terminal:
     def answer(self, question: str, text: str, times: int = 1) -> None:
         """Wait for a question that hides what is typed, and type an answer."""
         self.wait_for(question, times=times)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while termios.tcgetattr(self.master)[3] & termios.ECHO:  # what comes before is lost
             assert time.monotonic() < deadline, f"typing is never hidden:\n{self.text}"
             self._read(0.02)

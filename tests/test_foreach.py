@@ -14,17 +14,20 @@ from conftest import Sandbox, interrupt
 from results import result_of, statuses
 from workstation import script
 
-LAYOUTS = ["clones", "worktrees"]
+in_both_layouts = pytest.mark.parametrize("me", ["clones", "worktrees"], indirect=True)
 
 
-@pytest.fixture(params=LAYOUTS)
+@pytest.fixture
 def me(sandbox: Sandbox, request: pytest.FixtureRequest) -> CheckoutOwner:
-    return CheckoutOwner(sandbox, f'{CONFIG}[git]\nlayout = "{request.param}"\n')
+    """Where the layout plays no part, worktrees, whose .git is a file."""
+    layout = getattr(request, "param", "worktrees")
+    return CheckoutOwner(sandbox, f'{CONFIG}[git]\nlayout = "{layout}"\n')
 
 
 ALL = ["odoo/odoo@17.0", WEB, "oca/web@18.0"]
 
 
+@in_both_layouts
 def test_a_program_of_the_persons_runs_in_each(me: CheckoutOwner) -> None:
     run = me.tlc("foreach", "-f", "oca", "--", "git", "log", "-1", "--format=%H")
     tips = [me.upstream.tip("OCA/web", version) for version in ("17.0", "18.0")]
@@ -120,6 +123,7 @@ def test_a_dry_run_shows_what_would_run(me: CheckoutOwner) -> None:
     assert me.tlc("--dry-run", "--json", "foreach", "true").json()["changed"] is False
 
 
+@in_both_layouts
 def test_what_is_not_cloned_is_skipped(me: CheckoutOwner) -> None:
     os.rename(me.web, me.home / "elsewhere")
     run = me.tlc("foreach", "-f", "oca", "echo", "here")
@@ -133,7 +137,7 @@ def test_it_asks_nothing_and_waits_for_no_other_run(me: CheckoutOwner) -> None:
 
     fd = os.open(me.root, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    assert me.tlc("foreach", "true", timeout=20).code == 0
+    assert me.tlc("foreach", "true", timeout=60).code == 0
     os.close(fd)
 
 
@@ -156,7 +160,7 @@ def test_interrupted(me: CheckoutOwner, number: int) -> None:
     pids = me.home / "pids"
     wait = f'echo "here $TLC_PATH"; [ $TLC_ORGANISATION = odoo ] || {{ sleep 60 & echo $! >>{pids}; wait; }}'
     run = me.start("foreach", f"-j{number}", "sh", "-c", wait)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (pids.exists() and pids.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     err = interrupt(run)

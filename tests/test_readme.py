@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import py_compile
 import re
 import subprocess
 import sys
@@ -37,9 +38,11 @@ def test_the_recipes_add_a_field_an_installer_and_a_command(
     )
     extended = tmp_path / "tlc.py"
     extended.write_text(program)
+    compiled = py_compile.compile(str(extended), str(tmp_path / "tlc.pyc"), doraise=True)
+    assert compiled
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, str(extended), *arguments]
+        words = [sys.executable, compiled, *arguments]
         return subprocess.run(words, env=sandbox.env, capture_output=True, text=True)
 
     sandbox.config('versions = ["17.0"]\n[git]\nrebase = "yes"\n')

@@ -225,14 +225,14 @@ def test_ctrl_c_on_the_terminal_ends_all_that_a_script_started(me: ScriptOwner) 
     me.web.files = {"/slow": "sleep 1017 & echo $! >~/first; sleep 1018\n"}
     me.config("/slow")
     with me.terminal("--yes", "install-tools", "--no-default-packages") as terminal:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (me.home / "first").exists() or not (me.home / "first").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         started = time.monotonic()
         terminal.send("\x03")
         assert terminal.wait() == 130
-        assert time.monotonic() - started < 3.5
+        assert time.monotonic() - started < 20
     lines = must("ps", "-A", "-o", "pid=,stat=,args=").splitlines()
     left = [line for line in lines if f" {int((me.home / 'first').read_text())} " in f" {line} "]
     assert not [line for line in left if line.split()[1][0] != "Z"], left

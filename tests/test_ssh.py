@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
 import random
 import re
@@ -513,7 +515,7 @@ def test_without_a_terminal_a_passphrase_is_not_asked_for(github: GitHub) -> Non
     github.person.new_key("secret")
     began = time.monotonic()
     run = github.pull()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
     assert run.code == 1
     assert statuses(run) == dict.fromkeys(names, "failed")
     assert "passphrase for" not in run.err
@@ -544,7 +546,7 @@ def test_a_passphrase_that_is_not_given_is_not_asked_for_again_for_each_reposito
     with github.terminal() as terminal:
         with contextlib.suppress(AssertionError):  # the program ended without asking again
             for asked in range(20):
-                terminal.wait_for("Enter passphrase for", timeout=20, times=asked + 1)
+                terminal.wait_for("Enter passphrase for", timeout=60, times=asked + 1)
                 terminal.send("\r")
         assert terminal.wait() == 1, terminal.text
         assert "failed 6" in terminal.text
@@ -573,8 +575,8 @@ def test_ctrl_c_at_the_passphrase_ends_it(github: GitHub) -> None:
         terminal.wait_for("Enter passphrase for")
         began = time.monotonic()
         terminal.send("\x03")
-        assert terminal.wait(10) == 130, terminal.text
-        assert time.monotonic() - began < 3
+        assert terminal.wait() == 130, terminal.text
+        assert time.monotonic() - began < 20
     soon(github.nothing_left)
 
 
@@ -653,22 +655,26 @@ def test_the_reason_is_in_the_words_of_who_knows(
     assert found["fix"].startswith(fix)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("own", [False, True])
-def test_a_host_that_accepts_and_stays_silent_ends_the_run(
-    github: GitHub, own_ssh: Path, count: int, own: bool
-) -> None:
-    github.repositories(count)
-    if own:
-        github.sandbox.env["GIT_SSH"] = str(own_ssh)
+def test_a_host_that_accepts_and_stays_silent_ends_the_run(github: GitHub, own_ssh: Path) -> None:
+    """One repository or two, over a shared connection or by an ssh of one's own; all at once, as each is 30 s."""
+    github.repositories(2)
+    config = (github.sandbox.root / "config.toml").read_text()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         github.person.configure(silent.getsockname()[1])
-        began = time.monotonic()
-        run = github.sandbox.tlc("--yes", "--json", "pull-repos", timeout=120)
-        assert time.monotonic() - began < 60
-    found = run.json()["results"]
-    assert {each["message"] for each in found} == {"github.com does not answer"}
-    assert len(found) == count
+        began, runs = time.monotonic(), []
+        for count, ssh in itertools.product([1, 2], [{}, {"GIT_SSH": str(own_ssh)}]):
+            root = github.sandbox.home / f"{count} {'own' if ssh else 'shared'}"
+            root.mkdir()
+            (root / "config.toml").write_text(config)
+            only = ["-f", "repo0"] if count == 1 else []
+            env = {**ssh, "TLC_CODE_DIR": str(root)}
+            words = ["--yes", "--json", "pull-repos", *only]
+            runs.append((count, github.sandbox.start(*words, env=env)))
+        for count, process in runs:
+            out, _err = process.communicate(timeout=120)
+            said = [each["message"] for each in json.loads(out)["results"]]
+            assert said == ["github.com does not answer"] * count
+        assert time.monotonic() - began < 90
 
 
 def test_a_host_that_failed_all_its_tries_is_not_asked_again(github: GitHub) -> None:
@@ -680,7 +686,7 @@ def test_a_host_that_failed_all_its_tries_is_not_asked_again(github: GitHub) -> 
     assert set(statuses(run).values()) == {"failed"}
     calls = [call for call in github.person.calls() if "upload-pack" in call]
     assert 3 <= len(calls) <= 3 * 16
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("github", [{"max_startups": "10:30:100"}], indirect=True)

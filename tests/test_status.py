@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,10 +192,7 @@ def test_a_config_without_repositories(sandbox: Sandbox, command: str) -> None:
     assert (run.code, "names no repositories yet" in run.err) == (0, True)
 
 
-def test_200_repositories_without_a_wait(sandbox: Sandbox) -> None:
+def test_200_repositories(sandbox: Sandbox) -> None:
     many_checkouts(sandbox, 200)
-    started = time.monotonic()
     run = sandbox.tlc("status")
-    seconds = time.monotonic() - started
     assert [line.split()[1:] for line in run.out.splitlines()] == [["17.0", "clean"]] * 200
-    assert seconds < 6  # the bar, on a machine with nothing else to do, is in bench.py

@@ -281,23 +281,22 @@ def test_no_setting_changes_what_tlc_does(sweep: Sweep, number: int) -> None:
 KNOWN = """color.ui=always color.branch=always core.quotePath=true diff.ignoreSubmodules=all fetch.output=compact
     format.pretty=oneline log.date=iso log.showSignature=true core.autocrlf=true safe.bareRepository=explicit
     status.showUntrackedFiles=no fetch.prune=true core.abbrev=4 init.defaultBranch=trunk core.eol=crlf
-    core.logAllRefUpdates=false core.preferSymlinkRefs=true"""
+    core.logAllRefUpdates=false core.preferSymlinkRefs=true column.ui=always status.branch=true
+    status.showStash=true diff.mnemonicPrefix=true branch.autoSetupMerge=false clone.rejectShallow=true"""
 
 
 def of_text(text: str) -> list[Setting]:
     return [Setting(name, value) for name, _, value in (one.partition("=") for one in text.split())]
 
 
-def test_a_sample_of_settings_changes_nothing(sweep: Sweep, moments: random.Random) -> None:
+def test_a_sample_of_settings_and_variables_changes_nothing(
+    sweep: Sweep, moments: random.Random
+) -> None:
     known = {each.name: each for each in of_text(KNOWN)}
     rest = {each.name: each for each in settings() if each.name not in known}
     drawn = moments.sample([*rest.values()], GROUP - len(known))
+    drawn += moments.sample(groups(variables())[0], 20)
     assert sweep.findings([*known.values(), *drawn]) == {}
-
-
-def test_a_sample_of_variables_changes_nothing(sweep: Sweep, moments: random.Random) -> None:
-    drawn = moments.sample(groups(variables())[0], 20)
-    assert sweep.findings(drawn) == {}
 
 
 def test_no_value_leads_out_of_the_sandbox() -> None:

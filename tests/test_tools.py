@@ -367,7 +367,7 @@ def test_a_download_has_a_limit(web: HttpsServer, runner: tlc.Runner) -> None:
 
 @contextmanager
 def dripping(web: HttpsServer) -> Iterator[str]:
-    """An address whose answer comes octet by octet, 20 in a second, for 10 seconds."""
+    """An address whose answer comes octet by octet, 20 in a second, for a minute."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -376,8 +376,8 @@ def dripping(web: HttpsServer) -> Iterator[str]:
                 web.context.wrap_socket(listener.accept()[0], server_side=True) as client,
             ):
                 client.recv(65536)
-                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n")
-                for _ in range(200):
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1200\r\n\r\n")
+                for _ in range(1200):
                     client.sendall(b"x")
                     time.sleep(0.05)
 
@@ -396,7 +396,7 @@ def test_a_download_that_drips_takes_its_time_and_no_longer(
         started = time.monotonic()
         with pytest.raises(tlc.TlcError, match="slower"):
             tlc.download(url, runner)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
 
 def test_a_download_ends_with_the_run(web: HttpsServer, runner: tlc.Runner) -> None:
@@ -405,7 +405,7 @@ def test_a_download_ends_with_the_run(web: HttpsServer, runner: tlc.Runner) -> N
         started = time.monotonic()
         with pytest.raises(tlc.Interrupted):
             tlc.download(url, runner)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
 
 def test_a_server_nobody_vouches_for_and_one_that_is_down(

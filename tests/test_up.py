@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,11 +73,7 @@ def test_from_nothing_to_a_second_run(machine: Workstation) -> None:
     assert "FAIL" not in machine.tlc("doctor").out
 
     before = listing(machine.root, machine.home / ".local/bin", machine.home / ".ssh")
-    started = time.monotonic()
     again = machine.tlc("up", "--json", "--no-newcomer")
-    assert (
-        time.monotonic() - started < 6
-    )  # the bar, on a machine with nothing else to do, is in bench.py
     assert (again.code, again.json()["changed"]) == (0, False)
     assert set(statuses_by_item(again).values()) == {"ok"}
     assert (

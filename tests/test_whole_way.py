@@ -66,7 +66,7 @@ def set_up(me: MachineNewcomer, sandbox: Sandbox, version: str, postgres: str = 
     upstream = Upstream(sandbox.home / "github", sandbox)
     for repository in ("odoo/odoo", "OCA/web"):
         upstream.create(repository, version)
-    upstream.commit("odoo/odoo", version, serving(odoo_files(version)))
+    upstream.commit("odoo/odoo", version, serving(odoo_files(version, setuptools=True)))
     make_oca(sandbox.home / "web", version, python=[])
     files = {
         str(path.relative_to(sandbox.home / "web")): path.read_text()

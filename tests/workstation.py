@@ -35,6 +35,12 @@ python = {{ "18.0" = "{python}" }}
 port = {port}
 """
 
+# Where packages are is npm's usual question here; it takes longer to start than all of tlc.
+NPM = """#!/bin/sh
+[ "$*" != "root --global" ] || {{ echo "$npm_config_prefix/lib/node_modules"; exit; }}
+exec {real} "$@"
+"""
+
 # The real one takes ~ from the password database, not from HOME.
 SSH_KEYGEN = """#!/bin/sh
 [ "$1" != -R ] || set -- "$@" -f "$HOME/.ssh/known_hosts"
@@ -68,6 +74,8 @@ def fence(sandbox: Sandbox) -> None:
         )
     said = "wkhtmltopdf 0.12.6.1 (with patched qt)"
     script(sandbox.home / "bin/wkhtmltopdf", f"#!/bin/sh\necho '{said}'\n")
+    if npm := shutil.which("npm"):
+        script(sandbox.home / "bin/npm", NPM.format(real=npm))
     if not shutil.which("gh"):  # nobody asks it for more than its version
         script(sandbox.home / "bin/gh", "#!/bin/sh\necho gh version 2.99.0\n")
     sandbox.env["PATH"] = f"{sandbox.home}/bin:{sandbox.env['PATH']}"

@@ -1369,7 +1369,7 @@ class Runner:
 
     def _record(self, done: Completed, quoted: str, log_as: str) -> None:
         """Write a command that ended into the log, and tell who watches."""
-        exit_line = f"# exit {done.code}, {done.seconds:.3f} s\n\n"
+        exit_line = f"# exit {done.code}, {done.seconds:.3f} s, {time.strftime('%T')}\n\n"
         if log_as:
             self.log.write(f"[{log_as}] {exit_line}")
         else:
@@ -3116,8 +3116,8 @@ class Engine(Inspector):
     ) -> None:
         """Apply what belongs together, and note its results."""
         self.runner.pause(0)
-        name = group[0].resource.name
-        resources = [step.resource for step in group]
+        stage, resources = group[0].stage, [step.resource for step in group]
+        name = resources[0].name if len(group) == 1 else stage.name
         self.began.update(resources)
         progress.update(name, weight=len(group))
         task = Task(self.force, terminal, functools.partial(progress.update, name))
@@ -4995,24 +4995,21 @@ UV_INSTALLER = "https://astral.sh/uv/install.sh"
 
 # What Odoo and its packages need; of names joined by | the first that the release knows.
 DEFAULT_PACKAGES = {
-    "apt-get": (
-        "git ca-certificates openssh-client gcc build-essential pkg-config libsasl2-dev "
-        "libldap2-dev|libldap-dev libssl-dev libffi-dev libxml2-dev libxslt1-dev|libxslt-dev "
-        "zlib1g-dev libjpeg-dev libpq-dev libsass-dev libgeos-dev libxmlsec1-dev "
-        "libxmlsec1-openssl libzbar0|libzbar0t64 libzbar-dev libcairo2 libcups2-dev fontconfig "
-        "graphviz ghostscript gsfonts|fonts-urw-base35 poppler-utils postgresql postgresql-client"
-    ),
-    "dnf": (
-        "git gcc gcc-c++ make openldap-devel cyrus-sasl-devel openssl-devel libffi-devel "
-        "libxml2-devel libxslt-devel zlib-ng-compat-devel libjpeg-turbo-devel libpq-devel "
-        "libsass-devel xmlsec1-devel xmlsec1-openssl cairo-devel cups-devel poppler-utils "
-        "graphviz ghostscript postgresql-server nodejs npm"
-    ),
-    "pacman": (
-        "git base-devel libsasl libldap openssl libffi libxml2 libxslt libjpeg-turbo "
-        "postgresql-libs libsass geos xmlsec zbar cairo cups fontconfig graphviz ghostscript "
-        "gsfonts poppler postgresql"
-    ),
+    "apt-get": """
+        git ca-certificates openssh-client gcc build-essential pkg-config libsasl2-dev
+        libldap2-dev|libldap-dev libssl-dev libffi-dev libxml2-dev libxslt1-dev|libxslt-dev
+        zlib1g-dev libjpeg-dev libpq-dev libsass-dev libgeos-dev libxmlsec1-dev
+        libxmlsec1-openssl libzbar0|libzbar0t64 libzbar-dev libcairo2 libcups2-dev fontconfig
+        graphviz ghostscript gsfonts|fonts-urw-base35 poppler-utils postgresql postgresql-client""",
+    "dnf": """
+        git gcc gcc-c++ make openldap-devel cyrus-sasl-devel openssl-devel libffi-devel
+        libxml2-devel libxslt-devel zlib-ng-compat-devel libjpeg-turbo-devel libpq-devel
+        libsass-devel xmlsec1-devel xmlsec1-openssl cairo-devel cups-devel poppler-utils
+        graphviz ghostscript postgresql-server nodejs npm""",
+    "pacman": """
+        git base-devel libsasl libldap openssl libffi libxml2 libxslt libjpeg-turbo
+        postgresql-libs libsass geos xmlsec zbar cairo cups fontconfig graphviz ghostscript
+        gsfonts poppler postgresql""",
     "brew": "git postgresql@16 node libpq openldap libxml2 libxslt",
 }
 
@@ -5597,25 +5594,16 @@ class AptSource(Resource):
     def privileged(self) -> list[Privileged]:
         return self.packages.privileged(self.commands(""))
 
-    def fetch_key(self) -> bytes:
-        """Return the signing key. Raises TlcError where it is none of the published ones."""
-        key = download(self.source["key_url"], self.packages.runner)
-        try:
-            found = key_fingerprints(key)
-        except (ValueError, IndexError) as error:
-            found = [f"none, since {error}"]
-        if not found or set(found) - set(self.source["fingerprints"].split()):
-            told = ", ".join(found) or "none"
-            raise TlcError(f"its signing key has another fingerprint: {told}")
-        return key
-
     def apply(self, task: Task) -> TaskResult:
-        serves = "using the distribution's packages"
+        run, serves = self.packages.runner.run, "using the distribution's packages"
         try:
-            key = self.fetch_key()
-        except TlcError as error:
-            return give_up(self.note, f"{error}; {serves}")
-        run = self.packages.runner.run
+            key = download(self.source["key_url"], self.packages.runner)
+            found = key_fingerprints(key)
+        except (TlcError, ValueError, IndexError) as error:
+            return give_up(self.note, f"no signing key: {error}; {serves}")
+        if not found or set(found) - set(self.source["fingerprints"].split()):
+            wrong = f"its signing key has another fingerprint: {', '.join(found)}"
+            return give_up(self.note, f"{wrong}; {serves}")
         machine = run(["dpkg", "--print-architecture"]).out.strip()
         suite = self.source["suite"].format(codename=get_os_info().codename)
         text = (
@@ -5723,17 +5711,14 @@ class HostKey(Resource):
             fix = paste("ssh-keygen", "-R", GITHUB_HOST).then(*self.fix.words)
             wrong = f"known_hosts has a key for {GITHUB_HOST} that is not GitHub's today"
             return fail(f"{wrong}: {', '.join(sorted(strange))}", fix)
-        if self.is_known():
-            return ok("known")
-        add = f"add GitHub's key to {tilde(self.path)}"
-        return missing(add, "its ssh host key is not known")
-
-    def is_known(self) -> bool:
-        """Return whether GitHub's key is in any file that ssh reads (ssh_config(5))."""
+        # It may be in any file that ssh reads: ssh_config(5).
         told = self.runner.run(["ssh", "-G", GITHUB_HOST]).out if self.runner.has("ssh") else ""
         lines = re.findall(r"(?m)^(?:user|global)knownhostsfile (.*)$", told)
         paths = [self.path, *(path for line in lines for path in line.split())]
-        return any(self.trusted(path) & GITHUB_FINGERPRINTS for path in paths)
+        if any(self.trusted(path) & GITHUB_FINGERPRINTS for path in paths):
+            return ok("known")
+        add = f"add GitHub's key to {tilde(self.path)}"
+        return missing(add, "its ssh host key is not known")
 
     def trusted(self, path: str) -> set[str]:
         """Return the fingerprints of the keys that a file trusts for GitHub."""
@@ -5923,12 +5908,6 @@ class Npm:
             raise TlcError("npm does not say where its packages are", fix)
         return root, {*glob.glob("[!@.]*", root_dir=root), *glob.glob("@*/*", root_dir=root)}
 
-    def install(self, names: Sequence[str], task: Task) -> Completed:
-        """Install packages in one call: several at once get in each other's way."""
-        options = ("--global", "--no-fund", "--no-audit", "--no-update-notifier", *self.prefix)
-        words = ["npm", "install", *options, "--", *names]
-        return self.runner.run(words, on_line=task.report, log_as="npm")
-
 
 class NpmPackage(Resource):
     """A global npm package."""
@@ -5957,8 +5936,15 @@ class NpmPackage(Resource):
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
         npm = resources[0].npm
         npm.installed()  # sets the prefix
-        names = [resource.name for resource in resources]
-        results = install_together(names, lambda some: npm.install(some, task), cls.UNKNOWN)
+        options = ("--global", "--no-fund", "--no-audit", "--no-update-notifier", *npm.prefix)
+
+        # In one call: several at once get in each other's way.
+        def install(some: Sequence[str]) -> Completed:
+            words = ["npm", "install", *options, "--", *some]
+            return npm.runner.run(words, on_line=task.report, log_as="npm")
+
+        names = [each.name for each in resources]
+        results = install_together(names, install, cls.UNKNOWN)
         return [results[name] for name in names]
 
 
@@ -6412,8 +6398,8 @@ class Launcher(Resource):
         version = self.version
         if not version.is_built or not self.path:
             return TaskResult("skipped", f"comes once environment {version.version} is built")
-        places = ("--venv-dir", version.venv, "--odoo-dir", version.source)
-        done = odoo_venv(self, ["create-odoo-launcher", *places, version.major], task)
+        words = ["create-odoo-launcher", "--venv-dir", version.venv, "--odoo-dir", version.source]
+        done = odoo_venv(self, [*words, version.major], task)
         return TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(version, done)
 
 
@@ -8965,6 +8951,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         terminals.append(terminal)
         runner.log = Log(settings.state_dir, given["command"] or "tlc")
+        system = f"{' '.join(os.uname())}, Python {sys.version}"
+        called = redact(f"tlc {__version__} {shlex.join(argv)}")
+        runner.log.write(f"{called}\n{time.ctime()}, {system}\n\n")
         if settings.verbose:
             runner.on_command = terminal.show_command
         code = run_command(given, settings, terminal, runner)

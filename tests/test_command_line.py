@@ -973,3 +973,15 @@ def test_the_published_names_of_options(
     given = tlc.parse_arguments(["install-tools", *options])
     assert given["no_default_packages"] is not with_defaults
     assert "default-system" not in home.tlc("help", "install-tools").out
+
+
+def test_the_log_says_what_was_called_where_when_and_how_it_ended(sandbox: Sandbox) -> None:
+    run = sandbox.tlc("--yes", "init")
+    assert run.code == 0, run.err
+    [log] = sandbox.state.rglob("*.log")
+    called, system, *lines = log.read_text().splitlines()
+    assert called == f"tlc {tlc.__version__} --yes init"
+    assert time.strftime("%Y") in system
+    assert f"{os.uname().release} " in system
+    assert sys.version.split()[0] in system
+    assert any(line.startswith("changed venvs: ") for line in lines), lines

@@ -877,6 +877,18 @@ def test_a_wrong_password_may_be_corrected(tmp_path: Path, archive: Path) -> Non
         assert me.it.exists("/usr/share/offered/tiny")
 
 
+def test_a_password_that_is_wrong_each_time_is_a_refusal(tmp_path: Path, archive: Path) -> None:
+    with owner(tmp_path, archive, sudo="password") as me:
+        me.it.offer("tiny")
+        me.config(system_packages=["tiny"])
+        with me.terminal() as terminal:
+            for times in (1, 2, 3):
+                terminal.answer("password for dev:", "wrong\r", times=times)
+            assert terminal.wait() == 1, terminal.text
+            assert "sudo was refused." in terminal.text
+            assert "no terminal" not in terminal.text
+
+
 def by_hand(me: MachineOwner, web: HttpsServer, code: int, said: str) -> None:
     """What needs root failed with the commands to run; what needs none was done all the same."""
     assert code == 1

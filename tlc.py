@@ -1028,13 +1028,13 @@ class Manager(Record):
         return [*self.install, *(self.lean if lean else ()), *self.options, "--", *names]
 
 
-KEEP_FILES = ("force-confdef", "force-confold")  # dpkg's: nobody is there to answer it
+KEEP_FILES = ("--force-confdef", "--force-confold")  # dpkg's: nobody is there to answer it
 DPKG_QUERY = "${db:Status-Status} ${Package} ${Package}:${Architecture} ${Provides}\\n"
 MANAGERS = {
     "apt-get": Manager(
         install=("apt-get", "install", "-y"),
         # On a terminal of its own dpkg would outlive an apt that is interrupted.
-        options=("-oDpkg::Use-Pty=0", *(f"-oDpkg::Options::=--{each}" for each in KEEP_FILES)),
+        options=("-oDpkg::Use-Pty=0", *(f"-oDpkg::Options::={each}" for each in KEEP_FILES)),
         lean=("--no-install-recommends",),
         query=("dpkg-query", "-W", "-f", DPKG_QUERY),
         present=r"(?m)^installed (.*)$",
@@ -5281,7 +5281,7 @@ class Packages:
         """The commands before an installation: complete one that was cut off, fetch the lists."""
         found = []
         if glob.glob("/var/lib/dpkg/updates/*"):
-            found.append(["dpkg", "--configure", "-a", *(f"--{each}" for each in KEEP_FILES)])
+            found.append(["dpkg", "--configure", "-a", *KEEP_FILES])
         if self.manager.update and not glob.glob(self.manager.lists):
             found.append([*self.manager.update])
         return found
@@ -5440,9 +5440,7 @@ class Program(SystemPackage):
 
 
 class PatchedWkhtmltopdf(Resource):
-    """wkhtmltopdf with patched Qt, the packaging project's own .deb, for Debian and Ubuntu: with
-    the distributions' Odoo's PDFs have no headers and footers.
-    """
+    """wkhtmltopdf with the patched Qt that headers and footers need, by its project's .deb."""
 
     kind = "package"
     in_doctor = False  # which looks at any system's
@@ -5523,7 +5521,7 @@ def try_again(note: str, *words: str) -> Fix:
 
 
 class UnknownSystem(Resource):
-    """The packages of a system whose manager tlc does not know: the person can install them."""
+    """The packages of a system whose manager tlc does not know."""
 
     kind = "package"
 
@@ -5876,39 +5874,6 @@ class Script(Resource):
         return TaskResult("changed", "has run", again)
 
 
-class Npm:
-    """npm's global packages: in its own prefix where that can be written to, else in ~/.local."""
-
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
-        self.installed = Memo(self.list_installed)
-        self.prefix: tuple[str, ...] = ()
-
-    def list_installed(self) -> set[str]:
-        """Return the packages of both prefixes; set `prefix`, the one to install to."""
-        self.prefix = ()
-        root, names = self.list_prefix()
-        while not os.path.exists(root):  # npm makes the rest
-            root = os.path.dirname(root)
-        if not os.access(root, os.W_OK):
-            self.prefix = ("--prefix", os.path.expanduser("~/.local"))
-            names |= self.list_prefix()[1]
-        return names
-
-    def list_prefix(self) -> tuple[str, set[str]]:
-        """Return where the packages of the prefix are, and their names. Raises TlcError."""
-        words = ["npm", "root", "--global", *self.prefix]
-        # Logs and the like go to a cache of its own: a look leaves nothing behind.
-        with scratch() as cache:
-            environ = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
-            said = self.runner.run(words, env=environ).out.splitlines()
-        root = next(filter(os.path.isabs, reversed(said)), "")  # a wrapper may say more
-        if not root:
-            fix = by_hand("repair npm: npm root --global must print a directory")
-            raise TlcError("npm does not say where its packages are", fix)
-        return root, {*glob.glob("[!@.]*", root_dir=root), *glob.glob("@*/*", root_dir=root)}
-
-
 class NpmPackage(Resource):
     """A global npm package."""
 
@@ -5920,28 +5885,49 @@ class NpmPackage(Resource):
     # "npm error 404  'name@*' is not in this registry", or "could not be found"
     UNKNOWN = r"404\s.*'((?:@[^@'/]+/)?[^@'/]+)@[^']*'"
 
-    def __init__(self, name: str, npm: Npm) -> None:
+    def __init__(self, name: str, runner: Runner, installed: Memo) -> None:
         super().__init__(name)
-        self.npm = npm
+        self.runner, self.installed = runner, installed
+
+    @staticmethod
+    def list_installed(runner: Runner) -> tuple[set[str], Sequence[str]]:
+        """Return the global packages, and the options that install more of them: to npm's own
+        prefix where that can be written to, else to ~/.local. Raises TlcError.
+        """
+        names: set[str] = set()
+        for prefix in ((), ("--prefix", os.path.expanduser("~/.local"))):
+            # Logs and the like go to a cache of its own: a look leaves nothing behind.
+            with scratch() as cache:
+                environ = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
+                said = runner.run(["npm", "root", "--global", *prefix], env=environ).out
+            root = next(filter(os.path.isabs, reversed(said.splitlines())), "")
+            if not root:
+                fix = by_hand("repair npm: npm root --global must print a directory")
+                raise TlcError("npm does not say where its packages are", fix)
+            names |= {*glob.glob("[!@.]*", root_dir=root), *glob.glob("@*/*", root_dir=root)}
+            while not os.path.exists(root):  # npm makes the rest
+                root = os.path.dirname(root)
+            if os.access(root, os.W_OK):
+                break
+        return names, prefix
 
     def check(self) -> CheckResult:
         install = "install npm packages"
-        if not self.npm.runner.has("npm"):  # an earlier stage may bring it
+        if not self.runner.has("npm"):  # an earlier stage may bring it
             return missing(install, "npm is not installed")
-        if self.name in self.npm.installed():
+        if self.name in self.installed()[0]:
             return ok("installed")
         return missing(install, "not installed")
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
-        npm = resources[0].npm
-        npm.installed()  # sets the prefix
-        options = ("--global", "--no-fund", "--no-audit", "--no-update-notifier", *npm.prefix)
+        runner, prefix = resources[0].runner, resources[0].installed()[1]
+        options = ("--global", "--no-fund", "--no-audit", "--no-update-notifier", *prefix)
 
         # In one call: several at once get in each other's way.
         def install(some: Sequence[str]) -> Completed:
             words = ["npm", "install", *options, "--", *some]
-            return npm.runner.run(words, on_line=task.report, log_as="npm")
+            return runner.run(words, on_line=task.report, log_as="npm")
 
         names = [each.name for each in resources]
         results = install_together(names, install, cls.UNKNOWN)
@@ -6340,7 +6326,7 @@ class Venv(Resource):
                     remove(self.waste)
 
     def build(self, task: Task, holds: Sequence[int]) -> TaskResult:
-        """Build it; what stood there waits aside, and comes back unless the new one is complete."""
+        """Build it; what stood there comes back unless the new one is complete."""
         if os.path.lexists(self.path):
             os.rename(self.path, self.aside)
         version, addons = self.version, ",".join(self.version.addons)
@@ -6370,7 +6356,7 @@ class Venv(Resource):
 
 
 class Launcher(Resource):
-    """odoo-venv's launcher of a version, for the user to change: it is written once."""
+    """odoo-venv's launcher of a version, written once: the user may change it."""
 
     kind = "launcher"
     needed_programs = ("uv",)
@@ -7652,7 +7638,8 @@ def cmd_install_tools(context: Context) -> list[Stage]:
     patched = tools["wkhtmltopdf"] and not only_own and bool(wkhtmltox_build())
     note = context.note("wkhtmltopdf")
     names = system_packages(tools, runner, only_own, patched and not os.path.exists(note))
-    npm, uv_tools = Npm(runner), Memo(functools.partial(UvTool.list_installed, runner))
+    npm = Memo(functools.partial(NpmPackage.list_installed, runner))
+    uv_tools = Memo(functools.partial(UvTool.list_installed, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
     memos: list[Memo] = []
@@ -7668,14 +7655,14 @@ def cmd_install_tools(context: Context) -> list[Stage]:
         Script(runner, state, each["url"], each.get("name", ""), each.get("sha256", ""))
         for each in tools["script"]
     ]
-    npm_packages = [NpmPackage(name, npm) for name in tools["npm"]]
+    npm_packages = [NpmPackage(name, runner, npm) for name in tools["npm"]]
     pdf = [PatchedWkhtmltopdf(packages, note)] if patched else []
     return [
         context.stage("PGDG", pgdg),
         # In their order: one may need what another brought.
         context.stage("scripts", scripts, width=1),
         context.stage("system packages", system, *memos),
-        context.stage("npm packages", npm_packages, npm.installed),
+        context.stage("npm packages", npm_packages, npm),
         context.stage(
             "uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools
         ),

@@ -730,14 +730,14 @@ def test_npms_packages_are_those_in_its_directory(tmp_path: Path) -> None:
     for name in ("npm", "@scope/name", ".bin"):
         (tmp_path / "node_modules" / name).mkdir(parents=True)
     said = f"Now using node v20\n{tmp_path}/node_modules\n"
-    assert tlc.Npm(Scripted(said)).list_prefix()[1] == {"npm", "@scope/name"}
-    assert tlc.Npm(Scripted("/home/x/.local/lib/node_modules\n")).list_prefix()[1] == set()
+    assert tlc.NpmPackage.list_installed(Scripted(said)) == ({"npm", "@scope/name"}, ())
+    assert tlc.NpmPackage.list_installed(Scripted("/home/x/lib/node_modules\n"))[0] == set()
 
 
 @pytest.mark.parametrize("said", ["", '{\n  "name": "lib"\n}\n'])
 def test_an_npm_that_lists_no_place_is_an_error(said: str) -> None:
     with pytest.raises(tlc.TlcError, match="does not say where"):
-        tlc.Npm(Scripted(said)).list_installed()
+        tlc.NpmPackage.list_installed(Scripted(said))
 
 
 @pytest.mark.parametrize(

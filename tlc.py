@@ -5750,7 +5750,8 @@ class OwnArchive(Resource):
         super().__init__("tlc")
         self.runner = runner
         self.url = runner.environ.get("TLC_DOWNLOAD_URL") or RELEASE_URL
-        self.path = os.path.realpath(getattr(__spec__.loader, "archive", __file__))
+        loader = getattr(__spec__, "loader", None)  # of a script there is no __spec__
+        self.path = os.path.realpath(getattr(loader, "archive", __file__))
 
     def check(self) -> CheckResult:
         directory, name = os.path.split(self.path)

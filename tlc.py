@@ -5128,7 +5128,7 @@ def fetch(url: str, directory: str, runner: Runner) -> str:
     """
     import urllib.parse
 
-    path, at = os.path.join(directory, "script.sh"), url
+    path, at = f"{directory}/script.sh", url
     program = next(filter(runner.has, FETCHERS), "")
     deadline = time.monotonic() + DOWNLOAD_TIME
     if not program:
@@ -5480,7 +5480,7 @@ class PatchedWkhtmltopdf(Resource):
             return TaskResult("failed", f"not installed: checksum mismatch of {name}")
         with scratch() as directory:
             os.chmod(directory, 0o755)  # noqa: S103  apt reads it as a user of its own
-            path = os.path.join(directory, name)
+            path = f"{directory}/{name}"
             with open(path, "wb") as file:
                 file.write(content)
             asked = ("dpkg-deb", "--field", path, "Package")
@@ -5639,7 +5639,7 @@ class Uv(Resource):
         super().__init__("uv")
         self.runner, self.packages = runner, packages
         self.directory = os.path.expanduser("~/.local/bin")
-        self.venv = os.path.join(data_dir, "uv")
+        self.venv = f"{data_dir}/uv"
 
     def check(self) -> CheckResult:
         action = f"install uv into {tilde(self.directory)}, from astral.sh, else from PyPI"
@@ -5678,14 +5678,14 @@ class Uv(Resource):
                 return TaskResult("failed", f"{why}; {done.complaint}", fix)
         os.makedirs(self.directory, exist_ok=True)
         for name in ("uv", "uvx"):
-            link = os.path.join(self.directory, name)
+            link = f"{self.directory}/{name}"
             if not os.path.lexists(link) and os.path.exists(f"{self.venv}/bin/{name}"):
                 os.symlink(f"{self.venv}/bin/{name}", link)
         return self.result(f" from its wheel; {why}")
 
     def result(self, how: str) -> TaskResult:
         """Return the result of an installation: failed where uv does not run now."""
-        found, ours = self.check(), os.path.join(self.directory, "uv")
+        found, ours = self.check(), f"{self.directory}/uv"
         if not found.action:
             return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
         fix = NO_FIX
@@ -5752,7 +5752,7 @@ class OwnArchive(Resource):
         super().__init__("tlc")
         self.runner = runner
         self.url = runner.environ.get("TLC_DOWNLOAD_URL") or RELEASE_URL
-        loader = getattr(__spec__, "loader", None)  # of a script there is no __spec__
+        loader = getattr(__spec__, "loader", None)  # python3 tlc.py has none
         self.path = os.path.realpath(getattr(loader, "archive", __file__))
 
     def check(self) -> CheckResult:
@@ -5840,7 +5840,7 @@ class Script(Resource):
         super().__init__(name or url)
         self.runner, self.url, self.sha256 = runner, url, sha256.lower()
         key = hashlib.sha256(f"{url}\n{self.sha256}".encode()).hexdigest()[:16]
-        self.stamp_file = os.path.join(state_dir, "scripts", key)
+        self.stamp_file = f"{state_dir}/scripts/{key}"
 
     def check(self) -> CheckResult:
         where = "" if self.name == self.url else f"{self.url}, "

@@ -2882,7 +2882,7 @@ class Inspector:
         return Outcome(resource.kind, resource.name, *told)
 
     def document(self, succeeded: bool, changed: bool = False) -> None:
-        """Print the JSON document, if wanted, and log the outcomes; `changed`: where none says so."""
+        """Print the JSON document, if wanted; log the outcomes; `changed`: where none says so."""
         lines = [f"{each.status} {each.name}: {each.message}\n" for each in self.outcomes]
         self.runner.log.write("".join(lines))
         changed = changed or any(each.status == "changed" for each in self.outcomes)

@@ -170,27 +170,28 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals = signal.SI
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of all workers of a test session."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session", autouse=True)
-def apt_cache(shared: Path) -> None:
+def apt_cache(session_directory: Path) -> None:
     """Let apt keep what it reads of all packages: an image for containers has it read all for each question."""
-    (shared / "apt/archives/partial").mkdir(parents=True, exist_ok=True)
-    config = shared / "apt/apt.conf"
-    config.write_text(f'Dir::Etc::parts "/dev/null";\nDir::Cache "{shared}/apt";\n')
+    (session_directory / "apt/archives/partial").mkdir(parents=True, exist_ok=True)
+    config = session_directory / "apt/apt.conf"
+    config.write_text(f'Dir::Etc::parts "/dev/null";\nDir::Cache "{session_directory}/apt";\n')
     os.environ.setdefault("APT_CONFIG", str(config))
 
 
 @pytest.fixture(scope="session")
-def built(shared: Path) -> Callable[..., Path]:
+def built(session_directory: Path) -> Callable[..., Path]:
     """A function that builds an archive once for all workers of a test session: `built("--shiv")` -> Path."""
 
     def build(*options: str) -> Path:
-        archive = shared / ("-".join(["tlc", *(option.strip("-") for option in options)]) + ".pyz")
+        name = "-".join(["tlc", *(option.strip("-") for option in options)])
+        archive = session_directory / f"{name}.pyz"
         with archive.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not archive.exists():

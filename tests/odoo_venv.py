@@ -107,10 +107,10 @@ def warm(home: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def tools(shared: Path) -> Tools:
+def tools(session_directory: Path) -> Tools:
     """uv, the Pythons and a warm cache, made once for all workers of a test session."""
-    home, reason = shared / "uv", shared / "uv-reason"
-    with (shared / "uv.lock").open("w") as lock:
+    home, reason = session_directory / "uv", session_directory / "uv-reason"
+    with (session_directory / "uv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not reason.exists():
             reason.write_text(warm(home))

@@ -505,7 +505,8 @@ def test_entries_that_differ_in_a_key_nobody_knows_are_a_problem() -> None:
     unknown, twice = problems(f"{VERSIONS}[repos]\n{repos}")
     assert "nobody-knows: unknown key" in unknown
     assert (
-        twice == 'config.toml:3: repos.oca[1]: "web" is listed twice, with different values of nobody-knows'
+        twice
+        == 'config.toml:3: repos.oca[1]: "web" is listed twice, with different values of nobody-knows'
     )
 
 

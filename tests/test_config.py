@@ -563,6 +563,14 @@ def test_a_password_is_never_shown(fragment: str) -> None:
     assert "hunter2" not in "\n".join(problems(VERSIONS + fragment))
 
 
+def test_no_secret_is_shown_by_what_replaces_a_config(sandbox: Sandbox) -> None:
+    sandbox.config('url = "https://me:hunter2@x/y"\n[postgres]\npassword = "hunter2"\n')
+    for options in ([], ["--json"]):
+        run = sandbox.tlc(*options, "--dry-run", "generate-config", "odoo-minimal")
+        assert "https://***@x/y" in run.out and "password = ..." in run.out
+        assert "hunter2" not in run.out + run.err
+
+
 def test_not_even_a_password_without_quotes_is_shown() -> None:
     [line] = problems(f"{VERSIONS}[postgres]\npassword = 20252026")
     assert "20252026" not in line

@@ -2125,10 +2125,8 @@ def as_table(entry: Any) -> dict[str, Any]:
     """Return an entry of [repos] written as a table, each branch once."""
     if isinstance(entry, str):
         return {"name": entry}
-    table = {"name": entry[0], "branches": entry[1]} if isinstance(entry, list) else dict(entry)
-    if "branches" in table:
-        table["branches"] = list(dict.fromkeys(table["branches"]))
-    return table
+    table = {"name": entry[0], "branches": entry[1]} if isinstance(entry, list) else entry
+    return {**each_once(table)}
 
 
 def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]]:
@@ -2187,12 +2185,12 @@ def misplaced(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
 
 def depths_beside_filter(data: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the depths that are named beside a filter; `data`: without defaults."""
-    tables: list[tuple[Path, Mapping[str, Any]]] = [(("git",), data.get("git", {}))]
+    git = data.get("git", {})
+    tables: list[tuple[Path, Mapping[str, Any]]] = [(("git",), git)]
     for organisation, entries in data["repos"].items():
-        for index, entry in enumerate(entries):
-            tables.append((("repos", organisation, index), entry))
-    for path, table in tables if data.get("git", {}).get("filter") else ():
-        if table.get("depth"):
+        tables += [(("repos", organisation, at), entry) for at, entry in enumerate(entries)]
+    for path, table in tables:
+        if git.get("filter") and table.get("depth"):
             text = f"found {table['depth']} beside git.filter, which brings all of history"
             yield Problem((*path, "depth"), f"{text}; allowed: 0")
 
@@ -2657,6 +2655,7 @@ def code_root_lock(code_root: str, runner: Runner, terminal: Terminal) -> Iterat
         os.close(fd)
 
 
+SUDO_REFRESH = 60.0  # seconds; sudo's tickets last 5 to 15 minutes
 # Where somebody could type a password, and where nobody could.
 SUDO_REFUSED = {
     True: "sudo was refused.",
@@ -2664,61 +2663,51 @@ SUDO_REFUSED = {
 }
 
 
-class Privilege:
-    """The right to run commands as other users: sudo's ticket, kept fresh for a run."""
+@contextlib.contextmanager
+def privilege(
+    runner: Runner, terminal: Terminal, commands: Sequence[Privileged], needed: Sequence[Privileged]
+) -> Iterator[None]:
+    """Make sure that `commands` are allowed for as long as the run lasts; sudo asks at most once.
 
-    REFRESH = 60.0  # seconds; sudo's tickets last 5 to 15 minutes
+    Raises SudoError with those that are `needed`, where nobody can be asked or sudo refuses.
+    """
+    import pwd
 
-    def __init__(self, runner: Runner, needed: Sequence[Privileged]) -> None:
-        self.runner, self.needed = runner, needed
-        self.ended = threading.Event()
+    def allows(user: str) -> bool:
+        return runner.run([runner.which("true")], user=user).ok
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.ended.set()  # the refreshing; the ticket itself is the person's and stays
-
-    def obtain(self, terminal: Terminal, commands: Sequence[Privileged]) -> None:
-        """Make sure that `commands` will be allowed; ask once, and only on a terminal.
-
-        Raises SudoError with those that are `needed`.
-        """
-        import pwd
-
-        there = {account.pw_name for account in pwd.getpwall()}
-        # An account that is not there yet comes with a package.
-        wanted = {each.user if each.user in there else "root" for each in commands}
-        users = sorted(user for user in wanted if as_user(user)[:1] == ["sudo"])
-        asked = not terminal.interactive
-        try:
-            for user in users:
-                if not self.allows(user) and not asked:
-                    asked = True
-                    terminal.say("sudo may ask for your password, once:", important=True)
-                    self.runner.run([self.runner.which("sudo"), "-v"], terminal=True)
-                if not self.allows(user):
-                    by_root = Fix(tuple(self.needed), joiner="\n")
-                    raise SudoError(SUDO_REFUSED[terminal.interactive], by_root)
-        except ExecutableNotFoundError as error:
-            needed = []
-            for each in self.needed:
-                before = () if each.user == "root" else ("runuser", "-u", each.user, "--")
-                needed.append(Privileged("", (*before, *each.argv), each.note))
-            wrong = f"{error.message} Without it, as root:"
-            raise SudoError(wrong, Fix(tuple(needed), joiner="\n")) from None
-        if users:
-            threading.Thread(target=self.refresh, daemon=True).start()
-
-    def allows(self, user: str) -> bool:
-        """Return whether `user` runs a command without a question."""
-        return self.runner.run([self.runner.which("true")], user=user).ok
-
-    def refresh(self) -> None:
-        """Keep sudo's ticket valid until the run ends."""
-        while not self.ended.wait(self.REFRESH):
+    def refresh() -> None:
+        while not ended.wait(SUDO_REFRESH):
             with contextlib.suppress(Interrupted, TlcError, OSError):
-                self.allows("root")
+                allows("root")
+
+    there = {account.pw_name for account in pwd.getpwall()}
+    # An account that is not there yet comes with a package.
+    wanted = {each.user if each.user in there else "root" for each in commands}
+    users = sorted(user for user in wanted if as_user(user)[:1] == ["sudo"])
+    asked, ended = not terminal.interactive, threading.Event()
+    try:
+        for user in users:
+            if not allows(user) and not asked:
+                asked = True
+                terminal.say("sudo may ask for your password, once:", important=True)
+                runner.run([runner.which("sudo"), "-v"], terminal=True)
+            if not allows(user):
+                by_sudo = Fix(tuple(needed), joiner="\n")
+                raise SudoError(SUDO_REFUSED[terminal.interactive], by_sudo)
+    except ExecutableNotFoundError as error:
+        by_root = []
+        for each in needed:
+            before = () if each.user == "root" else ("runuser", "-u", each.user, "--")
+            by_root.append(Privileged("", (*before, *each.argv), each.note))
+        wrong = f"{error.message} Without it, as root:"
+        raise SudoError(wrong, Fix(tuple(by_root), joiner="\n")) from None
+    if users:
+        threading.Thread(target=refresh, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()  # the ticket itself is the person's and stays
 
 
 def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None:
@@ -3039,8 +3028,8 @@ class Engine(Inspector):
         if not (commands := privileged_commands(sure)):
             return
         try:
-            sudo = self.stack.enter_context(Privilege(self.runner, needed))
-            sudo.obtain(self.terminal, commands)
+            right = privilege(self.runner, self.terminal, commands, needed)
+            self.stack.enter_context(right)
         except SudoError as error:
             if needed and all(privileged_commands(group) for group in batches(todo)):
                 raise
@@ -3079,10 +3068,9 @@ class Engine(Inspector):
                 memo.forget()
             return self.check([stage])[0]
 
-        def blocked(message: str, fix: Fix) -> Sequence[Step]:
-            found = fail(message, fix)
-            steps = self.steps[stage]
-            return [each.replace(found=found, action="") if each.action else each for each in steps]
+        def blocked(*why: Any) -> Sequence[Step]:
+            lost, steps = fail(*why), self.steps[stage]
+            return [each.replace(found=lost, action="") if each.action else each for each in steps]
 
         return self.guarded(found_now, blocked)
 

@@ -2843,7 +2843,7 @@ class Inspector:
         """Return how a resource stands, as a step."""
         started = time.monotonic()
         found = self.guarded(resource.check, fail)
-        found = found.replace(message=redact(found.message))
+        found = found.replace(message=redact(found.message), detail=redact(found.detail))
         action = found.force_action if self.force and found.force_action else found.action
         return Step(stage, resource, found, time.monotonic() - started, action)
 

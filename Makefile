@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo build check format test test-shiv test-machines sweep faults mutants bench pictures clean system-packages
+.PHONY: help demo build check format test test-shiv test-machines sweep faults mutants bench pictures golden clean system-packages
 
 # Any of these may be given on the command line: make test ARGS='-k archive' WORKERS=4
 ARGS =
@@ -55,6 +55,9 @@ bench: .venv ## measure against the bars; in parts: make bench ARGS="start plan"
 
 pictures: .venv build ## take the README's pictures anew: real runs in a real terminal, into docs/
 	PYTHONPATH=. .venv/bin/python tests/pictures.py
+
+golden: .venv ## write anew what each command shows in a terminal, into tests/golden/; see what changed
+	TLC_GOLDEN=new .venv/bin/pytest -n $(WORKERS) tests/test_golden.py
 
 clean: ## remove all that make has made
 	rm -rf .demo .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache __pycache__ tests/__pycache__

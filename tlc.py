@@ -92,14 +92,13 @@ AGAIN, TERMINAL = "again", "terminal"  # what may help: see Cause
 # ----------------------------------------------------------------------------------------------
 # What may go wrong and what to do about it: TlcError and its kinds, caught in one place, main().
 # Fix, Cause and Privileged carry it as data until it is shown; Record is the base of all records.
-# Uses nothing but the standard library.
 
 
 @dataclass_transform(frozen_default=True)
 class Record:
     """A frozen record: its annotations are the fields, in order; class values are defaults.
 
-    It stands in for dataclasses, which cost more at each start (14 ms) than Python itself.
+    In place of dataclasses, which cost 14 ms at each start, more than Python itself.
     """
 
     def __init__(self, *values: Any, **named: Any) -> None:
@@ -165,7 +164,7 @@ class Privileged(Record):
     note: str = ""
 
     def render(self) -> str:
-        """Return the command as a person here types it: with sudo, runuser or nothing before it."""
+        """Return the command as a person types it: with sudo, runuser or nothing before it."""
         words = shlex.join([*as_user(self.user), *self.argv])
         return f"{words}   # {self.note}" if self.note else words
 
@@ -186,7 +185,7 @@ class Fix(Record):
 
     @property
     def words(self) -> Sequence[str]:
-        """Return the words of the one command of the person's own that it is, else none."""
+        """Return its words where it is one command of the person's own, else none."""
         [first] = self.commands if len(self.commands) == 1 else [()]
         return () if isinstance(first, Privileged) else first
 
@@ -271,10 +270,7 @@ def explain(output: str, causes: Iterable[Cause], **names: str) -> Cause | None:
 
 
 def redact(text: str) -> str:
-    """Return `text` without logins in addresses, and without what would steer a terminal.
-
-    https://token@host/ becomes https://***@host/.
-    """
+    """Return `text` with logins in addresses as ***, and without what would steer a terminal."""
     if not text.isprintable():
         escapes = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)?"
         text = re.sub(escapes + r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
@@ -326,7 +322,7 @@ class SudoError(TlcError):
 
 
 def free_name(path: str) -> str:
-    """Return a name beside `path` that nothing has: mv would move into a directory of that name."""
+    """Return a name beside `path` that nothing has, for mv."""
     free = f"{path}.old"
     while os.path.lexists(free):
         free += ".old"
@@ -380,8 +376,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 REDRAW = 0.1  # seconds between two pictures of the progress display; faster is not readable
 HIDDEN = 0.5  # seconds before the first; what is done by then needs none
-# Of what a plan brings about these say nothing new.
-EXPECTED = ("missing", "not installed", "not there", "not there yet", "not configured", "absent")
+# Of what a plan brings about this says nothing new.
+EXPECTED = r"([\w ]+ is )?(missing|absent|not (installed|there|known|configured))"
 PROMISE = "Nothing changes before you say yes. Ctrl-C is safe: the next run continues."
 SHOWN = 10  # items named in one place, before "and 190 more"
 
@@ -772,17 +768,19 @@ class Report:
         actions: dict[tuple[str, str], list[Step]] = {}
         for step in steps:
             if action := step.action or "keep" * step.found.kept:
-                stage = "" if step.action == LATER_ACTION else step.stage.name
-                actions.setdefault((stage, action), []).append(step)
+                actions.setdefault((step.stage.name, action), []).append(step)
         if not actions:
             yield "Nothing to do."
-        for (_stage, action), group in actions.items():
+        for (stage, action), group in actions.items():
+            action = f"{stage}, {action}" if action == LATER_ACTION else action
             count = f" ({len(group)})" if group[1:] else ""
             size = type(group[0].resource).size_of_batch([step.resource for step in group])
             head = style(f"{action}{count}", "bold") + (f": {size}" if size else "")
             rows = objects(group, full)
-            below = full or size or rows[1:]
-            yield "\n  ".join([head, *rows]) if below else f"{head}: {rows[0]}"
+            if full or size or rows[1:]:
+                yield "\n  ".join([head, *rows])
+            else:
+                yield head if rows[0] in action else f"{head}: {rows[0]}"
 
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
         """Show doctor's table of a group, problems first; of much that is OK only the names."""
@@ -886,7 +884,7 @@ def objects(steps: Sequence[Step], full: bool) -> list[str]:
     for step in steps:
         found = step.found
         known = "".join(f"\n    {line}" for line in found.detail.splitlines())
-        expected = found.message in EXPECTED or found.status == CheckStatus.OK
+        expected = re.match(EXPECTED, found.message) or found.status == CheckStatus.OK
         brief = step.action == LATER_ACTION or (step.action and expected)
         if full or known or not brief:
             known = f": {found.message}{known}"
@@ -927,12 +925,12 @@ def by_name(names: Sequence[str]) -> list[tuple[str, int]]:
     """Return names and how many each stands for: branches are behind their repository's."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        found = re.fullmatch(r"([^@ ]+/[^@ ]+)@(\S+)", name)
-        repository, branch = found.groups() if found else (name, "")
-        groups.setdefault(repository, []).append(branch)
+        found = re.fullmatch(r"([^@ ]+/[^@ ]+@)(\S+)", name)
+        start, branch = found.groups() if found else (name, "")
+        groups.setdefault(start, []).append(branch)
     return [
-        (f"{name} {' '.join(each)}" if each[1:] else f"{name}@{each[0]}".rstrip("@"), len(each))
-        for name, each in groups.items()
+        (f"{start[:-1]} {' '.join(each)}" if each[1:] else start + each[0], len(each))
+        for start, each in groups.items()
     ]
 
 
@@ -979,11 +977,16 @@ def width_of(text: str) -> int:
 
 def fold(text: str, width: int, hang: int) -> str:
     """Return a text with its lines folded and what follows indented; commands stay one line."""
-    from textwrap import TextWrapper
-
-    folder = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
-    folder.subsequent_indent = " " * hang
-    return "\n".join(each if "→ " in each else folder.fill(each) for each in text.split("\n"))
+    rows: list[str] = []
+    for line in text.split("\n"):
+        row = ""
+        for word in [line] if "→ " in line else re.findall(" *[^ ]+", line):
+            if row and width_of(redact(row + word)) > width:  # colours take no room
+                rows.append(row)
+                row, word = " " * hang, word.lstrip()
+            row += word
+        rows.append(row)
+    return "\n".join(rows)
 
 
 def pointed(fix: str) -> str:
@@ -2789,6 +2792,12 @@ def look_ahead(steps: dict[Stage, Sequence[Step]]) -> dict[Stage, Sequence[Step]
     return planned
 
 
+def place_of(stage: Stage, steps: Mapping[Stage, Sequence[Step]]) -> str:
+    """Return which this is of the stages that have something to do; "" where it is the only one."""
+    busy = [each for each, found in steps.items() if any(step.action for step in found)]
+    return f"{busy.index(stage) + 1} of {len(busy)}" if stage in busy and busy[1:] else ""
+
+
 def untouched(step: Step, began: bool, dry_run: bool) -> TaskResult:
     """Return the result of a step that the run did not get to: what an interrupted run reports."""
     if not step.action:
@@ -3077,9 +3086,10 @@ class Engine(Inspector):
     def apply(self, stage: Stage, steps: Sequence[Step]) -> None:
         """Apply what the checks named an action for. Raises Interrupted."""
         interactive = self.terminal.interactive
-        groups = batches(steps)
-        alone = [each for each in groups if each[0].resource.on_terminal and interactive]
-        together = [each for each in groups if each not in alone]
+        alone = [each for each in batches(steps) if each[0].resource.on_terminal and interactive]
+        together = [each for each in batches(steps) if each not in alone]
+        if place := place_of(stage, self.steps):
+            self.terminal.say(self.terminal.style(f"{place}: {stage.name}", "bold"))
         total = sum(map(len, together))
         with Progress(self.terminal, total, self.silent, stage.name) as progress:
             tasks = [functools.partial(self.apply_group, each, progress) for each in together]
@@ -3090,8 +3100,7 @@ class Engine(Inspector):
         for step in steps:
             wanted = self.wants_terminal.pop(step.resource, "")
             if wanted and wanted not in refused and interactive:
-                name = step.resource.name
-                self.terminal.say(f"{name} may ask you something:", important=True)
+                self.terminal.say(f"{step.resource.name} may ask you something:", important=True)
                 self.apply_alone([step])
                 if self.wants_terminal.pop(step.resource, ""):
                     refused.add(wanted)

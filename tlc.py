@@ -132,7 +132,7 @@ def tilde(path: str) -> str:
 
 
 def pasted(path: str) -> str:
-    """Return a path as a person can paste it: with ~ unless it must be quoted, which ~ must not."""
+    """Return a path as a person can paste it: with ~ unless it must be quoted."""
     return tilde(path) if shlex.quote(path) == path else shlex.quote(path)
 
 
@@ -190,11 +190,11 @@ class Fix(Record):
         return () if isinstance(first, Privileged) else first
 
     def then(self, *words: str) -> Fix:
-        """Return the fix with one more command, run where those before it succeed."""
+        """Return the fix with one more command."""
         return self.replace(commands=(*self.commands, words))
 
     def noted(self, note: str) -> Fix:
-        """Return the fix with a comment behind its commands."""
+        """Return the fix with a comment behind it."""
         return self.replace(note=note)
 
     def filled(self, *groups: str, **names: str) -> Fix:
@@ -211,7 +211,7 @@ class Fix(Record):
         return self.replace(commands=tuple(map(fill, self.commands)), **texts)
 
     def render(self, program: str) -> str:
-        """Return the text to paste, `tlc` as `program` has it; by hand it begins with "# "."""
+        """Return the text to paste; what is done by hand begins with "# "."""
         if self.by_hand:
             return f"# {self.by_hand}"
         lines = []
@@ -231,7 +231,7 @@ NO_FIX = Fix()
 
 
 def paste(*words: str, note: str = "") -> Fix:
-    """Return the fix that is one command, given word by word; `note`: a comment behind it."""
+    """Return the fix that is one command; `note`: a comment behind it."""
     return Fix((words,), note=note)
 
 
@@ -241,7 +241,7 @@ def paste_as(user: str, *words: str, note: str = "") -> Fix:
 
 
 def by_hand(sentence: str) -> Fix:
-    """Return the fix that is no command: a sentence that says what to do."""
+    """Return the fix that is a sentence, no command."""
     return Fix(by_hand=sentence)
 
 
@@ -351,7 +351,7 @@ class Interrupted(Exception):
 
 
 def nearest_words(word: str, known: Iterable[str]) -> list[str]:
-    """Return up to two known words that `word`, in any case, is nearly, begins or is begun by."""
+    """Return up to two known words that are like `word`, in any case."""
     from difflib import get_close_matches
 
     by_lower = {each.lower(): each for each in known}
@@ -434,11 +434,8 @@ class Terminal:
         coloured = text and self.colour[stream or self.stderr]
         return f"\x1b[{COLOURS[name]}m{text}\x1b[0m" if coloured else text
 
-    def say(self, text: str = "", important: bool = False, hang: int = 0) -> None:
-        """Print a line for the person, on stderr, above the live display if there is one.
-
-        `hang`: on a terminal it is folded, and indented so far.
-        """
+    def say(self, text: str, important: bool = False, hang: int = 0) -> None:
+        """Print a line for the person on stderr, above the live display; see fold() for `hang`."""
         if important or not self.quiet:
             with self._lock:
                 self._draw(self._readable(text, self.stderr, hang), self._region)
@@ -450,7 +447,7 @@ class Terminal:
             self.shown.flush()  # in a pipe it comes before what is said next
 
     def show_output(self, name: str, text: str) -> None:
-        """Show what a program printed under a name, byte for byte; see Runner.run()."""
+        """Show what a program printed, byte for byte, under a name."""
         with self._lock:
             self._draw("", [])  # the live display comes back by itself
             self.show(self.style(name, "bold", self.shown))
@@ -529,7 +526,7 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return columns and lines of the terminal; 100 and 24 where there is none."""
+        """Return columns and lines of the terminal."""
         with contextlib.suppress(OSError, ValueError):
             return os.get_terminal_size(self.stderr.fileno())
         return 100, 24
@@ -552,14 +549,12 @@ class Terminal:
         return answer.strip() if answer else None
 
 
-def confirm_step(
-    terminal: Terminal, question: str, without: Fix, details: Callable[[], None]
-) -> None:
-    """Ask a question until the answer is yes (the default), no or `d`, which shows the details.
+def confirm_step(terminal: Terminal, without: Fix, details: Callable[[], None]) -> None:
+    """Ask until the answer is yes (the default), no or `d`, which shows the details.
 
     `without`: the command that does not ask. Raises DeclinedError on no, and without an answer.
     """
-    while (answer := terminal.ask(f"{question} [Y/n/d] ")) is not None:
+    while (answer := terminal.ask("Go ahead? [Y/n/d] ")) is not None:
         match answer.lower():
             case "" | "y" | "yes":
                 return
@@ -574,10 +569,7 @@ def confirm_step(
 
 
 def render_tree(root: str, entries: Mapping[str, str]) -> str:
-    """Return a directory tree as text.
-
-    `entries`, in the order to show: relative path (a directory's ends in /) -> remark.
-    """
+    """Return a directory tree as text: `entries` are paths (a directory's ends in /) -> remarks."""
     tree: dict[str, Any] = {}
     for path in entries:
         node = tree
@@ -596,7 +588,7 @@ def render_tree(root: str, entries: Mapping[str, str]) -> str:
 
 
 class AtWork:
-    """An item of Progress. `since`: when it began to work or went on, None while it waits."""
+    """An item of Progress. `since`: when it went to work, None while it waits."""
 
     def __init__(self, weight: int) -> None:
         self.weight, self.worked, self.fraction, self.phase = weight, 0.0, 0.0, ""
@@ -609,7 +601,7 @@ class AtWork:
         return self.worked + (0.0 if self.since is None else time.monotonic() - self.since)
 
     def row(self, name: str, bar: int) -> str:
-        """Return its line of the live display, with a bar of so many columns."""
+        """Return its line of the live display."""
         drawn = f"{bar_of(self.fraction, bar)} {self.fraction:4.0%}" if self.fraction else ""
         took = f"{self.seconds:.0f} s" if self.seconds >= 10 else ""
         return "  ".join(["", name, *filter(None, [drawn, self.phase, *self.told.values(), took])])
@@ -710,7 +702,7 @@ class Progress:
         return [clipped(line, columns - 1) for line in lines]
 
     def overall(self, bar: int, working: Sequence[AtWork]) -> str:
-        """Return the line for all: a bar that only grows, and what is done, waits and is left."""
+        """Return the line for all: a bar that only grows, what is done, waits and is left."""
         begun = self.done + sum(each.weight * each.fraction for each in self.active.values())
         self.furthest = fraction = max(self.furthest, min(begun / max(self.total, 1), 1.0))
         seconds = time.monotonic() - self.started
@@ -876,10 +868,7 @@ class Report:
 
 
 def objects(steps: Sequence[Step], full: bool) -> list[str]:
-    """Return what an action is done to, in lines of what is alike; `full`: a line for each.
-
-    Behind the names stands what is known of them, unless that is as expected.
-    """
+    """Return what an action is done to and what is news of it; `full`: a line for each item."""
     told: dict[str, list[str]] = {}
     for step in steps:
         found = step.found
@@ -897,10 +886,7 @@ def objects(steps: Sequence[Step], full: bool) -> list[str]:
 
 
 def alike(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-    """Return outcomes in groups of what is alike, with a fix of one form.
-
-    Of one form are commands of tlc's that differ in their last word, the item they are for.
-    """
+    """Return outcomes in groups of what is alike, with fixes that differ in the item alone."""
     groups: dict[tuple[object, ...], list[Outcome]] = {}
     for each in outcomes:
         words = each.remedy.words
@@ -912,7 +898,7 @@ def alike(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
 
 
 def listed(names: Sequence[str], separator: str = ", ") -> str:
-    """Return names, each once, as a list of some SHOWN, and how many there are more."""
+    """Return names, each once, as a list of about SHOWN."""
     names, shown, told = list(dict.fromkeys(names)), [], 0
     for name, count in by_name(names):
         if told < SHOWN:
@@ -961,13 +947,13 @@ def padded(name: str, columns: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: 8.3 s, 5 s for a whole number, 1 min 43 s."""
+    """Return a time as people say it: 8.3 s, 1 min 43 s."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if seconds >= 59.95 else f"{round(seconds, 1)} s"
 
 
 def width_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return how many columns a text takes."""
     if text.isascii():
         return len(text)
     from unicodedata import combining, east_asian_width
@@ -976,7 +962,7 @@ def width_of(text: str) -> int:
 
 
 def fold(text: str, width: int, hang: int) -> str:
-    """Return a text with its lines folded and what follows indented; commands stay one line."""
+    """Return a text with its lines folded, all but the first indented; commands stay one line."""
     rows: list[str] = []
     for line in text.split("\n"):
         row = ""
@@ -3022,7 +3008,7 @@ class Engine(Inspector):
             self.report.plan(shown, privileged_commands(shown), None)
         without = paste("tlc", "--yes", Raw(self.settings.again))
         every = functools.partial(self.report.plan, steps, privileged_commands(steps), None, True)
-        confirm_step(self.terminal, "Go ahead?", without, every)
+        confirm_step(self.terminal, without, every)
         return True
 
     def obtain_privilege(self, todo: Sequence[Step]) -> None:

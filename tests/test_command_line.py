@@ -142,6 +142,7 @@ def test_the_help_of_a_command_has_examples_that_run(sandbox: Sandbox, name: str
         assert example.split()[0] == name
         tried = sandbox.tlc(*shlex.split(example), "--dry-run")
         assert tried.code == 0 or (refused and tried.code == 1), tried.err
+        assert not re.search(r"[\x1b\r\b]", tried.out + tried.err), "there is no terminal"
 
 
 def test_the_help_names_every_command_option_and_variable(sandbox: Sandbox) -> None:

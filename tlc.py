@@ -1166,6 +1166,8 @@ KEG_ONLY = [
     for keg in ("libpq", "postgresql@16")
 ]
 MORE_PATH = ("~/.local/bin", "/usr/sbin", *KEG_ONLY)
+# ... and those that WSL adds, whose programs know nothing of this system.
+OF_WINDOWS = r"/mnt/[a-z]/(?:Program|Users/|Windows)"
 
 
 class Log:
@@ -1264,7 +1266,9 @@ class Runner:
         """Return the full path of a program. Raises ExecutableNotFoundError with its installer."""
         import shutil
 
-        places = [self.environ.get("PATH", os.defpath), *map(os.path.expanduser, MORE_PATH)]
+        places = self.environ.get("PATH", os.defpath).split(os.pathsep)
+        places = [each for each in places if not re.search(OF_WINDOWS, each)]
+        places += map(os.path.expanduser, MORE_PATH)
         path = shutil.which(program, path=os.pathsep.join(places))
         if path is None:
             raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
@@ -6496,6 +6500,7 @@ SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")  # noqa: S108  Debian's, Po
 SOCKET_PATH = 107  # bytes that the path of a socket may have
 START_TIME = 30.0  # seconds that a server may take to start
 ENSURE = paste("tlc", "ensure-db-user")
+AS_ODOO = {"PGSSLMODE": "prefer"}  # its db_sslmode, which the environment does not change
 
 # Package managers whose PostgreSQL comes without a cluster -> the directory of the first, and the
 # command that makes it; refused where there is one. Host logins are to take passwords.
@@ -6722,7 +6727,7 @@ class Database:
         """Run a script as the role, over TCP. Its name and password are in no argument list."""
         names = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
         values = (self.host, str(self.port), self.user, self.password, "postgres")
-        return self.psql(script, dict(zip(names, values, strict=True)), "")
+        return self.psql(script, AS_ODOO | dict(zip(names, values, strict=True)), "")
 
     def as_administrator(self, script: str, user: str) -> Completed:
         """Run a script of psql's as the system user `user` ("": this one), see administered_at."""
@@ -6830,7 +6835,7 @@ class DatabaseServer(Resource):
         """Return pg_isready's exit code: 0 it answers, 1 it refuses connections."""
         database = self.database
         place = ("-h", database.host, "-p", str(database.port), "-t", "5")
-        return database.runner.run([database.which("pg_isready"), *place]).code
+        return database.runner.run([database.which("pg_isready"), *place], env=AS_ODOO).code
 
     def check(self) -> CheckResult:
         database, runner = self.database, self.database.runner

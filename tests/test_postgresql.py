@@ -309,7 +309,7 @@ def test_what_the_person_has_set_for_psql_does_not_matter(me: DatabaseOwner) -> 
         "PGUSER": "me",
         "PGDATABASE": "mine",
         "PGPASSWORD": "mine",
-        "PGSSLMODE": "allow",
+        "PGSSLMODE": "require",  # the server has no TLS
     }
     env["PSQLRC"] = str(psqlrc)
     if os.getuid() != 0:

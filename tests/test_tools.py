@@ -726,6 +726,20 @@ def test_the_distributions_wkhtmltopdf_is_not_installed_beside_it(sandbox: Sandb
 # --- npm
 
 
+def test_programs_of_windows_are_none_of_this_system(tmp_path: Path) -> None:
+    """Under WSL those of Windows may be first on PATH; found is not usable."""
+    places = []
+    for name in ("mnt/c/Program Files/nodejs", "mnt/d/Users/me/bin", "linux"):
+        (tmp_path / name).mkdir(parents=True)
+        program = tmp_path / name / "npm"
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        places.append(str(tmp_path / name))
+    runner = tlc.Runner({"PATH": os.pathsep.join(places)}, tlc.Log("", "toy"))
+    assert runner.which("npm") == f"{tmp_path}/linux/npm"
+    assert not tlc.Runner({"PATH": os.pathsep.join(places[:2])}, tlc.Log("", "toy")).has("npm")
+
+
 def test_npms_packages_are_those_in_its_directory(tmp_path: Path) -> None:
     for name in ("npm", "@scope/name", ".bin"):
         (tmp_path / "node_modules" / name).mkdir(parents=True)

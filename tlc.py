@@ -666,10 +666,15 @@ class Progress:
         """Return the time that stands before a line where there is no live display."""
         return f"{time.monotonic() - self.terminal.began:6.1f} s "
 
-    def finish(self, names: Sequence[str], status: str, message: str, seconds: float) -> None:
-        """Note that items ended alike; say so unless their status is one of `silent`."""
+    def finish(
+        self, names: Sequence[str], status: str, message: str, seconds: float, batch: str = ""
+    ) -> None:
+        """Note that items ended alike; say so unless their status is one of `silent`.
+
+        `batch`: the name under which they were at work together.
+        """
         with self._lock:
-            for name in names:
+            for name in (*names, batch):
                 self.active.pop(name, None)
             self.done = done = self.done + len(names)
         if status not in self.silent:
@@ -3130,7 +3135,7 @@ class Engine(Inspector):
             key = ("ok" if later else outcome.status, outcome.message)
             ended.setdefault(key, []).append(outcome.name)
         for (status, message), names in ended.items():
-            progress.finish(names, status, message, seconds)
+            progress.finish(names, status, message, seconds, name)
 
     # --- results
 
@@ -5290,6 +5295,16 @@ class Packages:
         """
         environ = {"DEBIAN_FRONTEND": "noninteractive", "HOMEBREW_NO_AUTO_UPDATE": "1"}
         deadline, waiting = time.monotonic() + LOCK_WAIT, "nobody yet"
+        steps, total = 0, 0  # apt unpacks each package and sets it up
+
+        def on_line(line: str) -> None:
+            nonlocal steps, total
+            if told := re.search(r"(\d+) newly installed", line):
+                total = 2 * int(told[1])
+            steps += line.startswith(("Unpacking ", "Setting up "))
+            amount = f"{steps // 2} of {total // 2}" if steps else ""
+            task.report(line, steps / max(total, steps, 1), amount=amount)
+
         while True:
             if self.lock.locked():
                 task.report(f"waiting for {self.name}", waiting=True)
@@ -5299,7 +5314,7 @@ class Packages:
                     env={**environ, "LC_ALL": "C.UTF-8"},
                     user="root" if self.manager.root else "",
                     cwd="/",  # no file here is a package
-                    on_line=task.report,
+                    on_line=on_line,
                     log_as="packages",
                 )
             busy = re.search(self.manager.busy, f"{done.err}\n{done.out}")
@@ -5999,7 +6014,7 @@ VENV_CAUSES = (
     Cause("(pg_config) executable not found", "{built} {0} is missing", helps=INSTALL),
     Cause(r"(?:command|unable to execute) ['`](?:[\w-]*-)?(gcc|cc|g\+\+|c\+\+)['`]"
           ".*(?:failed: No|No such)", "{built} the compiler {0} is missing", helps=INSTALL),
-    Cause(r"Failed to (?:install|download) .?c?python-?(\d[\d.]*\d)",
+    Cause(r"Failed to (?:install|download) \S*python-?(\d+\.\d+)",
           "uv could not download Python {0}",
           by_hand("install Python {0}, or name another under [venvs] python in config.toml;"
                   " then run tlc create-venvs {version}")),
@@ -6271,14 +6286,10 @@ class Venv(Resource):
         is rebuilt.
         """
         built, named = self.built(), self.version.config.named.get("venvs", {})
-        pinned = PINNED_VERSIONS["odoo-venv"]
-        tool = str(built["metadata"]["tool_version"])
         has_python = f"{self.python_of()}.".startswith(f"{self.python}.")
-        has_tool = tool.startswith(pinned.lstrip(">=").partition(",")[0])
         wishes = (
             (f"Python {self.python}", has_python, self.name in named.get("python", {})),
             (f"preset {self.preset}", built["args"]["preset"] == self.preset, "preset" in named),
-            (f"odoo-venv {pinned}", has_tool, False),
         )
         return [(wish, own) for wish, has, own in wishes if not has]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, soon
 from https_server import Answer, HttpsServer, Request
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -721,6 +721,76 @@ def test_the_distributions_wkhtmltopdf_is_not_installed_beside_it(sandbox: Sandb
         run = sandbox.tlc("--json", "--dry-run", "install-tools")
         names = [each["name"] for each in run.json()["results"]]
         assert names.count("wkhtmltopdf") == expected
+
+
+# --- what apt is asked to do in one run
+
+
+@pytest.mark.parametrize(
+    ("source", "whose"), [(tlc.PGDG, "PostgreSQL's"), (tlc.GITHUB_CLI, "GitHub's")]
+)
+def test_a_package_source_is_planned_by_whose_it_is(
+    source: Mapping[str, str], whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tlc, "get_os_info", lambda: tlc.OsInfo("apt-get", "trixie"))
+    monkeypatch.setattr(tlc, "read_text", lambda path: "")
+    packages = tlc.Packages(Scripted(), "apt-get", [])
+    planned = tlc.AptSource("it", source, packages, lambda: "", "").check().action
+    assert planned.startswith(f"add {whose} ")
+    assert source["uri"].split("/")[2] in planned
+
+
+APT = """\
+0 upgraded, 2 newly installed, 0 to remove and 0 not upgraded.
+Get:1 http://deb.debian.org/debian bookworm/main amd64 libgeos3.11.1 amd64 3.11.1-1 [792 kB]
+Unpacking libgeos3.11.1:amd64 (3.11.1-1) ...
+Unpacking libgeos-dev (3.11.1-1) ...
+Setting up libgeos3.11.1:amd64 (3.11.1-1) ...
+Setting up libgeos-dev (3.11.1-1) ...
+Processing triggers for libc-bin (2.36-9+deb12u13) ...
+"""
+
+
+def test_apts_progress_is_counted() -> None:
+    class Telling(Scripted):
+        def run(self, argv: Sequence[str], *, on_line: Any = None, **more: Any) -> tlc.Completed:
+            for line in APT.splitlines():
+                on_line(line)
+            return super().run(argv, **more)
+
+    told: list[tuple[float, str]] = []
+    task = tlc.Task(
+        False, False, lambda phase, fraction=0.0, amount="": told.append((fraction, amount))
+    )
+    tlc.Packages(Telling(), "apt-get", []).run(["apt-get", "install"], task)
+    assert [fraction for fraction, _ in told] == [0, 0, 0.25, 0.5, 0.75, 1, 1]
+    assert [amount for _, amount in told] == ["", "", *(f"{n} of 2" for n in (0, 1, 1, 2, 2))]
+
+
+def test_a_second_apt_of_the_same_run_waits_for_the_first() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow(Scripted):
+        def run(self, argv: Sequence[str], **options: Any) -> tlc.Completed:
+            started.set()
+            assert go_on.wait(30)
+            return super().run(argv, **options)
+
+    runner = Slow()
+    packages = tlc.Packages(runner, "apt-get", [])
+    told: list[str] = []
+    task = tlc.Task(False, False, lambda phase, **_more: told.append(phase))
+    threads = [threading.Thread(target=packages.run, args=(["apt-get", "update"], task))]
+    threads[0].start()
+    assert started.wait(30)
+    threads += [threading.Thread(target=packages.run, args=(["apt-get", "install"], task))]
+    threads[1].start()
+    soon(lambda: told == ["waiting for apt-get"])
+    assert not runner.calls
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert [argv[1] for argv, _ in runner.calls] == ["update", "install"]
 
 
 # --- npm

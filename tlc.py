@@ -5144,8 +5144,8 @@ def fetch(url: str, directory: str, runner: Runner) -> str:
             break
         at = urllib.parse.urljoin(at, moved[-1])
     said = [line for line in done.err.splitlines() if line[:1].strip()]  # headers are indented
-    wrong = said[-1] if said else f"{program} ended with exit code {done.code}"
-    raise TlcError(f"{url} cannot be fetched: {wrong}")
+    why = [f"{program} ended with exit code {done.code}", *said][-1]
+    raise TlcError(f"{url} cannot be fetched: {why}")
 
 
 def scratch() -> contextlib.AbstractContextManager[str]:
@@ -5571,10 +5571,7 @@ class AptSource(Resource):
         return warn("not configured", action=f"add {self.source['what']}")
 
     def configured(self) -> str:
-        """Return the file that names the archive already, "" for none.
-
-        Two sources for one archive that name different keys stop apt altogether.
-        """
+        """Return the file that names the archive already, "" for none: apt refuses two keys."""
         host = self.source["uri"].split("/")[2]
         named = rf"(?m)^[^#\n]*{re.escape(host)}"
         places = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
@@ -5786,10 +5783,7 @@ class OwnArchive(Resource):
         return f"{__version__} is {how}" if theirs <= ours else ""
 
     def fetch(self) -> tuple[str, bytes]:
-        """Return version and archive of the newest release, its checksum verified; run nothing.
-
-        Raises TlcError, Interrupted.
-        """
+        """Return the newest release's version and verified archive. Raises TlcError."""
         import hashlib
         import io
         import zipfile
@@ -6246,10 +6240,7 @@ class Venv(Resource):
         return missing(action, found, fix=version.create)
 
     def state(self) -> tuple[str, str]:
-        """Return absent, incomplete, outdated or complete, and why.
-
-        Raises TlcError for what is no environment.
-        """
+        """Return absent, incomplete, outdated or complete, and why. Raises TlcError for others."""
         path = self.path
         if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
             return "absent", ""
@@ -6282,9 +6273,7 @@ class Venv(Resource):
         return match[1] if match else ""
 
     def differences(self) -> list[tuple[str, bool]]:
-        """Return what it lacks, and whether the config names that: for tlc's own defaults nothing
-        is rebuilt.
-        """
+        """Return what it lacks, and whether the config names that, or only tlc's defaults do."""
         built, named = self.built(), self.version.config.named.get("venvs", {})
         has_python = f"{self.python_of()}.".startswith(f"{self.python}.")
         wishes = (
@@ -6456,7 +6445,7 @@ class OdooConfiguration(Resource):
         )
 
     def lines_to_change(self, text: str) -> list[str]:
-        """Return the lines that the user's file should have; what they took out stays out."""
+        """Return the lines that the user should change; what they took out stays out."""
         import configparser
 
         parser = configparser.RawConfigParser(strict=False)

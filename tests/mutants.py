@@ -4,7 +4,7 @@
 
 Without --all it tries a sample: a few changes of each function, the same ones at each run. A run takes a copy of the project in build/mutants; `mutmut results` and `mutmut show NAME` there name the survivors.
 mutmut would change all of tlc.py, which takes it the better part of an hour before the first test: in the copy all but
-what was chosen is marked as not to be changed. Noticed is what a test of TESTS notices: those that call the code in
+what was chosen is marked as not to be changed. Noticed is what a test of CHOSEN notices: those that call the code in
 their own process, as mutmut does not see into what a story starts.
 """
 
@@ -23,10 +23,14 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 COPY = PROJECT / "build" / "mutants"
 
-# Sections, and of the repositories what decides and what keeps work safe.
-CHOSEN = ["config", "engine", "decide", "look", "look_.*", "Backup"]
-A_FEW = 5
-TESTS = ["test_config.py", "test_engine.py", "test_decide.py", "test_look.py", "test_backup.py"]
+# Sections, and of the repositories what decides and what keeps work safe -> the tests that are to notice.
+IN_PROCESS = ["test_decide.py", "test_look.py", "test_backup.py"]
+CHOSEN = {
+    "config": ["test_config.py"],
+    "engine": ["test_engine.py"],
+    **dict.fromkeys(["decide", "look", "look_.*", "Backup"], IN_PROCESS),
+}
+A_FEW = 3
 
 CONFIG = """
 [tool.mutmut]
@@ -91,7 +95,7 @@ def sample(names: Sequence[str]) -> list[str]:
 def main() -> int:
     """Make the copy, run mutmut there and print the score; return 0."""
     every = "--all" in sys.argv
-    chosen = [word for word in sys.argv[1:] if word != "--all"] or CHOSEN
+    chosen = [word for word in sys.argv[1:] if word != "--all"] or [*CHOSEN]
     shutil.rmtree(COPY, ignore_errors=True)
     leave_out = shutil.ignore_patterns("build", "dist", ".*", "__pycache__")
     shutil.copytree(PROJECT, COPY, ignore=leave_out)
@@ -99,18 +103,20 @@ def main() -> int:
     if not taken:
         sys.exit("nothing of that name in tlc.py")
     (COPY / "tlc.py").write_text(source)
-    tests = [f'"tests/{name}"' for name in TESTS]
+    all_tests = sorted({name for names in CHOSEN.values() for name in names})
+    names = {name for each in chosen for name in CHOSEN.get(each, all_tests)}
+    tests = [f'"tests/{name}"' for name in sorted(names)]
     with (COPY / "pyproject.toml").open("a") as config:
         config.write(CONFIG.format(tests=", ".join(tests)))
     print(f"mutants of {', '.join(taken)}; noticed by {', '.join(tests)}", flush=True)
     mutmut("run", f"*{taken[0]}*__mutmut_1")  # makes all
-    names = list(results())
-    tried = names if every else sample(names)
+    mutants = list(results())
+    tried = mutants if every else sample(mutants)
     mutmut("run", *tried)
     found = results()
     counts = Counter(found[name] for name in tried)
     print(*sorted(f"{name}: {found[name]}" for name in tried if found[name] != "killed"), sep="\n")
-    print(f"{len(tried)} of {len(names)} changes: {dict(counts)}")
+    print(f"{len(tried)} of {len(mutants)} changes: {dict(counts)}")
     print(f"noticed {100 * (1 - counts['survived'] / len(tried)):.0f} %")
     return 0
 

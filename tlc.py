@@ -4811,6 +4811,10 @@ class Checkout(Place):
             cause = git.explain(done)
             if not (done.ok or hook or cause.helps == LOCKED):
                 raise TlcError(cause.message + SAVED * bool(restore), restore or cause.fix)
+            there = ("diff-index", "--cached", "--quiet", git.target)
+            if not (done.ok or hook) and git.read(*there).ok:
+                # A lock on HEAD or the branch: git had brought the files before it met that.
+                git.run("read-tree", "-m", "-u", git.target, "HEAD")
             return done, hook
 
 

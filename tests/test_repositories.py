@@ -1046,6 +1046,20 @@ def test_the_lock_of_a_running_git_is_kept_after_a_killed_run(
     assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
 
 
+@pytest.mark.parametrize("name", ["HEAD.lock", "refs/heads/17.0.lock"])
+def test_a_lock_that_git_meets_once_the_files_are_there_leaves_all_as_it_was(
+    sandbox: Sandbox, upstream: Upstream, web: Path, name: str
+) -> None:
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n", "new.py": "new\n"})
+    place = git(web, "rev-parse", "--path-format=absolute", "--git-path", name).strip()
+    Path(place).touch()
+    before = state(web)
+    kept = result_of(pull(sandbox, "-f", WEB), WEB)
+    assert (kept["status"], state(web)) == ("kept", before)
+    paste(sandbox, kept["fix"])
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
+
+
 def test_a_second_worktree_on_the_branch_is_not_shifted(
     sandbox: Sandbox, upstream: Upstream, web: Path, tmp_path: Path
 ) -> None:

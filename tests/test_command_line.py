@@ -187,6 +187,7 @@ WRONG = [
     (["generate-config", "oca-contributer"], "did you mean oca-contributor?"),
     (["generate-config", "minimal"], "did you mean odoo-minimal?"),
     (["generate-config", "xyzzy"], "choose from odoo-minimal, odoo-dev, oca-contributor"),
+    (["run"], "tlc run needs VERSION\n"),
     (["completion", "bsh"], "did you mean bash?"),
     (["--color", "sometimes", "init"], "choose from auto, always, never"),
     (["init", "--jobs"], "--jobs needs N"),
@@ -211,6 +212,19 @@ def test_wrong_usage_is_told_with_the_way_out_and_exit_code_2(
     enough = "choose from" in run.err or "allowed:" in run.err
     assert enough or re.search(r"^→ python3 \S+ \S", run.err, re.MULTILINE)
     assert everything(home.home) == before
+
+
+@pytest.mark.parametrize("command", ["create-venvs", "run"])
+def test_a_version_that_the_config_lacks_is_told_without_a_guess(
+    sandbox: Sandbox, command: str
+) -> None:
+    sandbox.config('versions = ["18.0", "19.0"]\n')
+    run = sandbox.tlc(command, "17.0")
+    told = "tlc: The config has no version 17.0; it has 18.0, 19.0\n"
+    assert (run.code, run.err) == (
+        2,
+        f'{told}add "17.0" to versions in config.toml, then run tlc up\n',
+    )
 
 
 def test_words_count_in_any_case(sandbox: Sandbox) -> None:

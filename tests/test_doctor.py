@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from checkouts import many_checkouts
 from conftest import Run, Sandbox
 from listing import changes, listing
+from person import Person
 from postgres_server import PostgresServer, forget_role
 from processes import must
 from readme import README, blocks
@@ -29,7 +31,7 @@ from workstation import Break, Workstation, breakages, fence, instead, script, w
 
 import tlc
 
-GROUPS = [*tlc.GROUPS]
+GROUPS = [each.replace("-", " ") for each in tlc.GROUPS]
 DOCUMENT = {"tlc", "command", "ok", "changed", "results"}
 RESULT = {"kind", "name", "status", "message", "detail", "fix", "seconds"}
 
@@ -577,6 +579,23 @@ def test_a_login_that_is_refused(sandbox: Sandbox, person: SshAccess) -> None:
     assert {found[item]["status"] for item in items} == {"OK"}
 
 
+def test_quietly_a_group_without_a_finding_has_no_title(sandbox: Sandbox) -> None:
+    sandbox.config(SMALL)
+    groups = ["configuration", "repositories", "--offline"]
+    assert "Repositories" not in sandbox.tlc("-q", "doctor", *groups).out
+    assert "Configuration\n  FAIL  " in sandbox.tlc("-q", "doctor", *groups).out
+
+
+def test_on_a_terminal_that_tells_no_size(sandbox: Sandbox) -> None:
+    """As `script` makes it where its own input is none."""
+    master, slave = os.openpty()
+    command = [sys.executable, str(sandbox.archive), "doctor", "configuration", "--offline"]
+    done = subprocess.run(command, env=sandbox.env, stdout=subprocess.PIPE, stderr=slave, text=True)
+    os.close(master)
+    os.close(slave)
+    assert done.returncode == 1 and "config.toml" in done.stdout
+
+
 def test_a_key_with_a_passphrase_is_no_failure(sandbox: Sandbox, person: SshAccess) -> None:
     person.new_key("secret")
     found = findings(sandbox.tlc("doctor", "connectivity", "--json"))
@@ -584,6 +603,15 @@ def test_a_key_with_a_passphrase_is_no_failure(sandbox: Sandbox, person: SshAcce
         refused = found["Connectivity", name]
         assert (refused["status"], "has a passphrase" in refused["message"]) == ("WARN", True)
         assert refused["fix"].startswith('eval "$(ssh-agent)" && ssh-add ')
+    # Pasted, with the passphrase given, it opens the key to what is run in that shell.
+    gives = script(sandbox.home / "gives", "#!/bin/sh\necho secret\n")
+    asked = {"SSH_ASKPASS": str(gives), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
+    again = shlex.join([sys.executable, str(sandbox.archive), "--json", "doctor", "connectivity"])
+    done = Person(sandbox).paste(refused["fix"], f"{again} > answer", "ssh-agent -k", env=asked)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((sandbox.home / "answer").read_text())
+    told = {each["name"]: each["status"] for each in answer["results"]}
+    assert told["ssh to github.com"] == told["access to oca"] == "OK", told
 
 
 def test_no_access_to_enterprise(sandbox: Sandbox, person: SshAccess, tmp_path: Path) -> None:

@@ -29,13 +29,11 @@ def test_the_recipes_add_a_field_an_installer_and_a_command(
 ) -> None:
     field, installer, command = blocks("python")
     program = (PROJECT / "tlc.py").read_text()
-    places = {'"git": _table(\n            {\n': field, "# The commands that `up` is made of": ""}
+    places = {"GIT = {\n": field, "# The commands that `up` is made of": ""}
     assert [place for place in places if program.count(place) != 1] == []
     before_up = f"{installer}\n\n{command}\n\n# The commands that `up` is made of"
     program = program.replace("# The commands that `up` is made of", before_up)
-    program = program.replace(
-        '"git": _table(\n            {\n', '"git": _table(\n            {\n' + field
-    )
+    program = program.replace("GIT = {\n", "GIT = {\n" + field)
     extended = tmp_path / "tlc.py"
     extended.write_text(program)
     compiled = py_compile.compile(str(extended), str(tmp_path / "tlc.pyc"), doraise=True)

@@ -623,6 +623,8 @@ def test_a_filter_that_matches_nothing_names_the_nearest(
     run = sandbox.tlc("--yes", "pull-repos", "-f", "wbe")
     assert run.code == 2
     assert "wbe" in run.err and "web" in run.err
+    run = sandbox.tlc("--yes", "pull-repos", "-f", "nosuch")
+    assert "There is no repository nosuch; tlc status lists them\n" in run.err
     assert os.listdir(sandbox.root) == ["config.toml"]
 
 

@@ -7534,9 +7534,9 @@ def system_packages(tools: Mapping[str, Any], runner: Runner, only_own: bool) ->
 @cli_command("install-tools", "", "--no-default-packages", doctor="Tools")
 @cli_flag("--force", "run scripts again that have run")
 @cli_flag("--no-default-packages", "only the config's system packages, not tlc's")
-# As the published tlc calls it; the other one is the default.
+# As the published tlc calls it; the last one counts.
 @cli_argument("--no-install-default-system-packages", **FLAG, dest="no_default_packages")
-@cli_argument("--install-default-system-packages", **FLAG)
+@cli_argument("--install-default-system-packages", action="store_false", dest="no_default_packages")
 def cmd_install_tools(context: Context) -> list[Stage]:
     """Install scripts, system packages, npm packages and uv tools."""
     config, runner, manager = context.config(), context.runner, get_os_info().manager

@@ -18,7 +18,7 @@ LOOKS = "# shows where to look; what is to be done there only the person can kno
 ELSEWHERE = "# of a system, or an installation of tlc, that is not at hand here"
 WORDS = "# the words of the command line again, or the next command: test_command_line.py has them"
 OPEN = "# has no story yet"
-FEW = 15  # templates without a story; there may only be fewer
+FEW = 10  # templates without a story; there may only be fewer
 
 DOCTOR = "test_doctor.py::test_broken_named_and_mended"
 TOOLS = "test_tools_on_machines.py::"
@@ -43,10 +43,11 @@ STORIES = {
     "paste(*config, 'config', 'remote.pushDefault', 'fork')": OPEN,
     "paste('gh', 'repo', 'fork', upstream, '--clone=false')": ACCOUNT,
     "Fix(tuple(needed)).then(*self.fix.words)": "test_bootstrap_on_machines.py::test_who_may_do_nothing_gets_tlc_and_the_commands_for_the_administrator",
-    "paste('tlc', 'freeze', Raw('>'), path, note='makes one')": OPEN,
+    "paste('tlc', 'freeze', Raw('>'), path, note='makes one')": "test_lock.py::test_a_lock_file_that_is_not_there_is_made_by_the_printed_fix",
     "paste('tlc', 'config', 'edit', note=note)": LOOKS,
     "paste('tlc', 'run', version)": WORDS,
-    "paste(Raw('eval \"$(ssh-agent)\" &&'), 'ssh-add', key)": OPEN,
+    "paste('tlc', 'status')": WORDS,
+    "paste(Raw('eval \"$(ssh-agent)\" &&'), 'ssh-add', key)": "test_doctor.py::test_a_key_with_a_passphrase_is_no_failure",
     "paste(Raw(f'export PATH=\"{path}:$PATH\"')).then(call)": "test_command_line.py::test_an_installed_tlc_that_the_shell_would_not_find_says_the_line_for_path_first",
     "paste(*words, directory)": LOOKS,
     "paste(*start, note=first.note)": DOCTOR,
@@ -103,11 +104,11 @@ STORIES = {
     "paste('mv', path, free_name(path)).then(*self.version.create.words)": DOCTOR,
     "paste('mv', self.path, free_name(self.path)).then(*version.create.words)": DOCTOR,
     "paste('tlc', 'ensure-db-user')": DOCTOR,
-    "paste('mv', self.data, free_name(self.data)).then('tlc', 'ensure-db-user')": OPEN,
+    "paste('mv', self.data, free_name(self.data)).then('tlc', 'ensure-db-user')": "test_own_server.py::test_something_else_in_its_place_is_left",
     "paste('tail', log)": LOOKS,
-    "paste(*variables, 'tlc', 'ensure-db-user')": OPEN,
+    "paste(*variables, 'tlc', 'ensure-db-user')": "test_postgresql.py::test_a_server_without_a_socket_here",
     "paste_as(self.administrator, *words, f'ALTER ROLE \"{self.name}\" NOSUPERUSER')": DOCTOR,
-    "paste_as(administrator, *words, self.name)": OPEN,
+    "paste_as(administrator, *words, self.name)": "test_postgresql.py::test_an_administrator_with_a_password",
     "paste('cc', '--version')": LOOKS,
     "paste('du', '-sh', Raw(f'{pasted(code_root)}/*/*'), Raw('|'), 'sort', '-h')": LOOKS,
     "paste('ssh', '-T', f'git@{GITHUB_HOST}')": LOOKS,

@@ -132,6 +132,18 @@ def test_what_is_not_cloned_is_skipped(me: CheckoutOwner) -> None:
     assert f"pull-repos -f {WEB}" in run.err
 
 
+def test_offline_and_with_a_checkout_that_is_broken(me: CheckoutOwner) -> None:
+    """Nothing is asked of a remote, and what the program cannot do there it says itself."""
+    os.rename(me.upstream.directory, me.home / "away")
+    git = me.git("rev-parse", "--path-format=absolute", "--git-dir")
+    os.truncate(f"{git}/HEAD", 0)
+    run = me.tlc("foreach", "git", "rev-parse", "--abbrev-ref", "HEAD")
+    assert run.code == 1
+    assert f"failed   {WEB}: exit code 128" in run.err
+    assert "oca/web@18.0\n18.0\n" in run.out and "not a git repository" in run.out
+    assert statuses(me.tlc("--json", "foreach", "true")) == dict.fromkeys(ALL, "ok")
+
+
 def test_it_asks_nothing_and_waits_for_no_other_run(me: CheckoutOwner) -> None:
     import fcntl
 

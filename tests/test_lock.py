@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Run, Sandbox
+from conftest import Run, Sandbox, interrupt
+from person import Person
 from results import result_of, results, statuses
 from ssh_server import SshAccess, SshServer, missing
 from upstream import Upstream
@@ -250,6 +251,14 @@ def test_a_lock_file_that_is_none_is_told(
     assert run.code == 1 and told in run.err
 
 
+def test_a_lock_file_that_is_not_there_is_made_by_the_printed_fix(team: TwoHomes) -> None:
+    run = team.mine.tlc("--yes", "--json", "pull-repos", "--lock", str(team.lock))
+    assert run.code == 1
+    done = Person(team.mine).paste(run.json()["error"]["fix"])
+    assert done.returncode == 0, done.stderr
+    assert set(statuses(team.locked(team.mine)).values()) == {"ok"}
+
+
 def test_killed_in_the_middle_it_completes(team: TwoHomes) -> None:
     team.freeze(team.mine)
     wanted = tree(team.mine.root)
@@ -264,6 +273,31 @@ def test_killed_in_the_middle_it_completes(team: TwoHomes) -> None:
     for machine in (team.mine, team.theirs):
         team.locked(machine)
         assert tree(machine.root) == wanted
+
+
+def test_offline_and_interrupted_nothing_is_half(team: TwoHomes) -> None:
+    """No lock file is begun, no checkout is left; the same command completes once the network is back."""
+    team.freeze(team.mine)
+    slow = team.mine.home / "bin/git"
+    slow.parent.mkdir(exist_ok=True)
+    slow.write_text(f"#!/bin/sh\ntouch {slow}.runs\nsleep 30 & wait\n")
+    slow.chmod(0o755)
+    path = f"{slow.parent}:{team.mine.env['PATH']}"
+    printed = team.mine.home / "printed"
+    with printed.open("w") as file:
+        freezing = team.mine.start("freeze", env={"PATH": path}, stdout=file)
+    deadline = time.monotonic() + 20
+    while not Path(f"{slow}.runs").exists():
+        assert time.monotonic() < deadline, "git never ran"
+        time.sleep(0.05)
+    interrupt(freezing)
+    assert printed.read_text() == ""
+    away = shutil.move(team.upstream.directory, team.upstream.directory.with_name("away"))
+    run = team.locked(team.theirs, code=1)
+    assert set(statuses(run).values()) == {"failed"}
+    assert not any((team.theirs.root / "oca/17.0").glob("*"))
+    shutil.move(away, team.upstream.directory)
+    assert statuses(team.locked(team.theirs)) == dict.fromkeys(ITEMS, "changed")
 
 
 def test_a_broken_checkout_sinks_no_other(team: TwoHomes) -> None:

@@ -190,6 +190,12 @@ def test_something_else_in_its_place_is_left(me: OwnServerPerson) -> None:
     run = me.ensure(code=1)
     assert "is no cluster of PostgreSQL" in run.out
     assert [path.name for path in me.data.iterdir()] == ["thesis.txt"]
+    [fix] = [each["fix"] for each in run.json()["results"] if each["kind"] == "server"]
+    done = me.paste(fix.replace("python3 ", f"{me.python} ", 1))
+    assert done.returncode == 0, done.stdout + done.stderr
+    [aside] = me.data.parent.glob(".postgres.old*")
+    assert (aside / "thesis.txt").read_text() == "three years of work"
+    assert me.ensure(code=0)
 
 
 @pytest.mark.skipif(not ROOT, reason="only root is refused: run the tests as root too")

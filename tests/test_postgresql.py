@@ -22,6 +22,7 @@ from ports import free_port
 from postgres_server import PostgresServer, missing
 from processes import watched
 from results import results_by_kind, statuses_by_kind
+from terminal import Terminal
 
 # Who runs tlc, and may administer the cluster: whoever runs the tests; where that is root, the cluster's owner as well.
 # What the account `postgres` has to do with it is told on machines (test_tools_on_machines).
@@ -293,6 +294,36 @@ def test_the_administrator_comes_in_over_tcp(anyone: DatabaseOwner) -> None:
     run = anyone.ensure(env={"PGHOST": "127.0.0.1", "PGUSER": "postgres"})
     assert run.code == 0
     assert anyone.login()
+
+
+def test_a_server_without_a_socket_here(me: DatabaseOwner) -> None:
+    """As in a container: the printed fix needs nothing but its administrator's password."""
+    me.server.sql("ALTER ROLE postgres PASSWORD 'boss'")
+    me.server.hba("host all postgres samehost scram-sha-256")
+    away = {"PGHOST": ""}
+    run = me.ensure(env=away)
+    role = results_by_kind(run)["role"]
+    assert (run.code, "is administered elsewhere" in role["message"]) == (3, True), run.out
+    assert role["fix"].startswith("PGHOST=localhost PGUSER=postgres PGPASSWORD=... ")
+    done = me.paste(role["fix"].replace("...", "boss", 1), env=away)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert me.login()
+
+
+def test_an_administrator_with_a_password(me: DatabaseOwner) -> None:
+    """Which tlc does not have: the printed fix asks for it on the terminal."""
+    me.server.sql("ALTER ROLE postgres PASSWORD 'boss'")
+    me.server.hba("local all postgres scram-sha-256", "local all all reject")
+    run = me.ensure()
+    role = results_by_kind(run)["role"]
+    assert (run.code, role["status"]) == (3, "failed")
+    env = me.env | {"PATH": f"{me.server.programs}:{me.env['PATH']}"}
+    with Terminal(["sh", "-c", role["fix"]], env) as terminal:
+        asked = {"for new role": PASSWORD, "it again": PASSWORD, "Password:": "boss"}
+        for question, word in asked.items():
+            terminal.answer(question, f"{word}\r")
+        assert terminal.wait() == 0, terminal.text
+    assert me.login()
 
 
 def test_a_host_by_its_address(me: DatabaseOwner) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, interrupt
 from odoo_venv import Tools, VenvBuilder
 from person import Person
 from postgres_server import PostgresServer
@@ -360,7 +360,7 @@ def test_cut_off_anywhere_the_next_run_completes(sandbox: Sandbox, layout: str) 
     """As a power cut leaves it: renamed; half removed; removed, but still known to the store."""
     me = Team(sandbox, layout, "one", "two", "three", "four")
     for name in ("two", "three", "four"):
-        aside = me.at(f".{name}.tlc-partial-pruned")
+        aside = me.at(f"{name}.tlc-partial-pruned")
         me.at(name).rename(aside)
         if name == "three":
             (aside / "README.md").unlink()
@@ -412,6 +412,59 @@ def test_it_asks_first_whatever_the_mode(sandbox: Sandbox) -> None:
     assert me.at("one").is_dir()
     assert me.tlc("prune", input="y\n").code == 0
     assert not me.at("one").exists()
+
+
+def test_on_a_terminal_it_shows_what_goes_and_what_stays_before_it_asks(sandbox: Sandbox) -> None:
+    """Offline; no and Ctrl-C leave all of it, an unknown answer is asked again, yes removes what has no work."""
+    me = Team(sandbox, "clones", "one", "two")
+    written("notes/today.txt")(me, "two")
+    me.declare("18.0")
+    me.upstream.directory.rename(me.home / "away")
+    for answer, code in (("n\r", 1), ("\x03", 130), ("what?\rd\ry\r", 0)):
+        with me.terminal("prune") as terminal:
+            terminal.wait_for("[Y/n/d]")
+            for shown in (
+                r"remove: oca/one@17\.0: [\d.]+ MB",
+                r"oca/two@17\.0: .*notes/today\.txt",
+            ):
+                assert re.search(shown, terminal.text), terminal.text
+            for key in re.findall(r"[^\r]+\r?", answer):
+                terminal.wait_for("[Y/n/d]", times=terminal.text.count("[Y/n/d]"))
+                terminal.send(key)
+                time.sleep(0.3)
+            assert terminal.wait() == code, terminal.text
+            if code != 130:
+                said = "Nothing was changed." if code else "changed 1 · kept 1"
+                assert said in terminal.text, terminal.text
+        assert me.at("one").exists() == bool(code)
+    assert "removed, " in terminal.text and "1 untracked file (notes/today.txt)" in terminal.text
+    assert (me.at("two") / "notes/today.txt").exists()
+
+
+def test_interrupted_the_next_run_completes(sandbox: Sandbox) -> None:
+    """By Ctrl-C, in the middle of git's work: nothing is said to be done that is not."""
+    me = Team(sandbox, "worktrees", "one", "two")
+    git = me.home / "bin/git"
+    git.parent.mkdir(exist_ok=True)
+    real = shutil.which("git")
+    git.write_text(
+        f'#!/bin/sh\ncase "$*" in *worktree*remove*) touch {git}.at; sleep 30 & wait ;; esac\nexec {real} "$@"\n'
+    )
+    git.chmod(0o755)
+    me.declare("18.0")
+    run = me.start("--yes", "prune", env={"PATH": f"{git.parent}:{me.env['PATH']}"})
+    deadline = time.monotonic() + 20
+    while not Path(f"{git}.at").exists():
+        assert time.monotonic() < deadline, "no worktree was removed"
+        time.sleep(0.05)
+    err = interrupt(run)
+    assert "changed 2" not in err
+    done = me.yes("prune")
+    assert done.code == 0 and set(statuses(done).values()) == {"changed"}, done.err
+    assert not (me.root / "oca/17.0").exists()
+    me.declare("17.0", "18.0")
+    me.pull()
+    assert all("clean" in line for line in me.tlc("status").out.splitlines())
 
 
 def test_what_cannot_be_read_is_not_taken_for_nothing(sandbox: Sandbox) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, interrupt
 from https_server import Answer, HttpsServer
 from person import Person
 
@@ -94,6 +95,36 @@ def test_what_is_refused(me: Person, web: HttpsServer, address: str, said: str) 
     assert said in run.err
     assert "word" not in run.err
     assert not (me.root / "config.toml").exists()
+
+
+def test_offline_interrupted_and_over_a_broken_one(me: Person, web: HttpsServer) -> None:
+    """What is there stays until a whole one has come and the person has said yes."""
+    config, address = me.root / "config.toml", f"{web.url}/team/config.toml"
+    web.files["/away"] = Answer(TEAM, cut=True)
+    web.files["/slow"] = Answer(TEAM, pause=60)
+    before = 'versions = ["18.0\n'
+    me.root.mkdir(exist_ok=True)
+    config.write_text(before)
+    nobody = "https://localhost:1/team/config.toml"
+    for gone, said in ((nobody, "cannot be fetched"), (f"{web.url}/away", "was cut off")):
+        run = me.yes("generate-config", gone)
+        assert run.code == 1
+        message = run.json()["error"]["message"]
+        assert gone in message and said in message
+    slow = me.start("--yes", "generate-config", f"{web.url}/slow")
+    deadline = time.monotonic() + 20
+    while not [each for each in web.requests if each.path == "/slow"]:
+        assert time.monotonic() < deadline, "nobody asked"
+        time.sleep(0.05)
+    interrupt(slow)
+    assert [path.name for path in me.root.iterdir()] == ["config.toml"]
+    assert config.read_text() == before
+    assert me.tlc("generate-config", address, input="n\n").code == 1
+    assert config.read_text() == before
+    assert me.tlc("generate-config", address, input="y\n").code == 0
+    assert config.read_text() == f"# from {address}\n{TEAM}"
+    [kept] = me.root.glob("config.toml.bak-*")
+    assert kept.read_text() == before
 
 
 def test_what_is_a_persons_alone(me: Person) -> None:

@@ -2,10 +2,11 @@
 
     mutants.py [--all] [NAME]...     functions and classes of tlc.py, or sections; default: CHOSEN
 
-Without --all it tries a sample: a few changes of each function, the same ones at each run. A run takes a copy of the project in build/mutants; `mutmut results` and `mutmut show NAME` there name the survivors.
-mutmut would change all of tlc.py, which takes it the better part of an hour before the first test: in the copy all but
-what was chosen is marked as not to be changed. Noticed is what a test of CHOSEN notices: those that call the code in
-their own process, as mutmut does not see into what a story starts.
+Without --all it tries a sample: a few changes of each function, the same ones at each run. A run takes a copy of the
+project in build/mutants; `mutmut results` and `mutmut show NAME` there name the survivors. mutmut would change all of
+tlc.py, which takes it the better part of an hour before the first test: in the copy all but what was chosen is marked
+as not to be changed. Noticed is what a test of CHOSEN notices: those that call the code in their own process, as mutmut
+does not see into what a story starts.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ IN_PROCESS = ["test_decide.py", "test_look.py", "test_backup.py"]
 CHOSEN = {
     "config": ["test_config.py"],
     "engine": ["test_engine.py"],
-    **dict.fromkeys(["decide", "look", "look_.*", "Backup"], IN_PROCESS),
+    **dict.fromkeys(["decide", "look", "look_(unborn|for_work)", "Backup"], IN_PROCESS),
 }
 A_FEW = 3
 
@@ -60,7 +61,9 @@ def marked(source: str, chosen: Sequence[str]) -> tuple[str, list[str]]:
             taken.append(node.name)
         else:
             # mutmut reads it where the head of a definition ends.
-            at = next(n for n in range(node.lineno - 1, len(lines)) if lines[n].endswith(":\n"))
+            at = next(
+                n for n in range(node.lineno - 1, len(lines)) if re.search(":(  #.*)?$", lines[n])
+            )
             lines[at] = f"{lines[at][:-1]}  # pragma: no mutate block\n"
     return "".join(lines), taken[::-1]
 

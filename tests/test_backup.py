@@ -192,3 +192,16 @@ def test_untracked_files_that_are_not_in_the_way_are_left_alone(web: Checkout) -
     assert "notes" not in recorded and "README.md" in recorded
     assert len(web.do("rev-list", "--parents", "-1", ref).split()) == 3, "no third parent"
     assert os.path.exists(web.path / "notes")
+
+
+def test_who_has_told_git_no_name_has_backups_too(web: Checkout) -> None:
+    nameless = {
+        name: value
+        for name, value in web.sandbox.env.items()
+        if not name.startswith(("GIT_AUTHOR", "GIT_COMMITTER"))
+    }
+    web.runner = tlc.Runner(nameless, tlc.Log(str(web.sandbox.state), "toy"))
+    web.do("config", "user.useConfigOnly", "true")
+    web.write(README_dot_md="mine\n")
+    web.back_up()
+    assert web.backups()

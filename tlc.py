@@ -3296,66 +3296,50 @@ class ConfigFile(Resource):
 # look() finds out what stands where a checkout belongs, decide() says which step follows, Checkout
 # and Worktree take it. Git is the only door to git; Backup records work; a Remote is asked once.
 
-# Against settings that would change what git prints or records for tlc; a person's insteadOf,
-# credentials, proxies, signing, filters and hooks stay theirs. Housekeeping in the background would
-# write into a repository that is being read, recursing into submodules would reset work there.
+# Against settings that change what git prints, records or does in the background; insteadOf,
+# credentials, proxies, signing, filters and hooks stay the person's.
 GIT_SETTINGS = (
     "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all "
-    "clone.defaultRemoteName=origin clone.rejectShallow=false core.quotePath=false "
-    "core.logAllRefUpdates=true core.preferSymlinkRefs=false log.showSignature=false "
-    "color.ui=false diff.ignoreSubmodules=untracked "
+    "core.quotePath=false core.logAllRefUpdates=true core.preferSymlinkRefs=false "
+    "log.showSignature=false color.ui=false diff.ignoreSubmodules=untracked "
     "fetch.prune=false fetch.pruneTags=false fetch.recurseSubmodules=false "
     "fetch.writeCommitGraph=false branch.autoSetupMerge=true"
 ).split()
 GIT_OPTIONS = [word for setting in GIT_SETTINGS for word in ("-c", setting)]
 
-# Nothing may ask, neither in the terminal nor in a window (Git Credential Manager's).
+# Nothing may ask, neither in the terminal nor in a window.
 NO_PROMPTS = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ASKPASS": "",
-    "SSH_ASKPASS_REQUIRE": "never",
-    "GCM_INTERACTIVE": "never",
-}
+    "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "",
+    "SSH_ASKPASS_REQUIRE": "never", "GCM_INTERACTIVE": "never",
+}  # fmt: skip
 # What only reads takes no lock and does not fetch what a partial clone lacks.
 READ_ONLY = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "none"}
-# The identity of the commits in which --force records work, whatever the person has set.
-BACKUP_IDENTITY = {
-    f"GIT_{role}_{field}": value
-    for role in ("AUTHOR", "COMMITTER")
-    for field, value in (("NAME", "tlc"), ("EMAIL", "tlc@localhost"))
-}
+
+# For a backup, which must survive a power cut; what was fetched can be fetched again, and syncing
+# that would cost 9 % of an update.
+SYNCED = ("-c", "core.fsync=committed,reference", "-c", "core.fsyncMethod=batch")
 
 SILENCE = 30  # seconds without a byte from the other side that end a command
-QUIET_HTTP = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE)}
-RETRY_PAUSES = (1.0, 3.0)  # seconds before the 2nd and 3rd try, times 0.5 to 1.5 at random
 QUESTIONS_AT_ONCE = 16  # asking a remote is waiting
-DEEPENING = (50, 500, 5000)  # commits, in search of a common ancestor
 
-# Marks in git's directory while git is at work for tlc (one that is found was left by a killed run)
-# -> the places of the locks that it takes then.
+# Marks in git's directory while git is at work for tlc -> the locks that it takes then.
 FETCHING, CHECKING_OUT = "tlc-fetching", "tlc-checking-out"
 LOCKS = {
     FETCHING: ("shallow.lock", "packed-refs.lock", "refs/remotes/**/*.lock", "refs/tlc/**/*.lock"),
     CHECKING_OUT: ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "refs/**/*.lock"),
 }
-LOCK_SLACK = 5.0  # seconds by which a lock of a killed run's git may be younger than its mark
 PARTIAL = ".tlc-partial-"
 HALF_TURNED = ".git.tlc-old"  # where tlc 0.1.0 put .git while it exchanged it for another
 
 # What an unfinished operation leaves in git's directory -> its name.
 GIT_OPERATIONS = {
-    "rebase-merge": "rebase",
-    "rebase-apply": "rebase",
-    "MERGE_HEAD": "merge",
-    "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert",
+    "rebase-merge": "rebase", "rebase-apply": "rebase", "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert",
     "sequencer": "cherry-pick or revert",
-}
-GIT_OPERATION_NOTES = ("MERGE_MSG", "MERGE_MODE")  # left beside them, and sometimes without them
-GIT_COMMIT_FILES = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")  # each names a commit
+}  # fmt: skip
 
-# What helps, besides AGAIN and TERMINAL: LOCKED, nothing: what a person or another program has
-# there stops it, so it is kept; SILENT, nothing in this run.
+# Besides AGAIN and TERMINAL: what a person or another program has there stops it, so it is kept;
+# nothing helps in this run.
 LOCKED, SILENT = "locked", "silent"
 
 PULL_WORDS = ("tlc", "pull-repos", "-f", "{name}")
@@ -3364,87 +3348,89 @@ LATER = PULL.noted("once the network is back")
 FORCE = paste("tlc", "pull-repos", "--force", "-f", "{name}").noted(
     "discards your work; a backup is kept"
 )
-LOGIN = paste("ssh-add", Raw("||"), "gh", "auth", "login", "-p", "ssh").noted(
+AGENT = Raw('[ "$SSH_AUTH_SOCK" ] || eval "$(ssh-agent)";')
+LOGIN = paste(AGENT, "ssh-add", Raw("||"), "gh", "auth", "login", "-p", "ssh").noted(
     "unlocks your key; where there is none, gh makes one and tells GitHub"
 )
-ASK_BY_HAND = paste("git", "ls-remote", "{url}")
 MOVE_AWAY = paste("mv", "{path}", "{free}").then(*PULL_WORDS)
 MOVE_WORKTREE = paste("git", "-C", "{store}", "worktree", "move", "{path}", "{free}").then(
     *PULL_WORDS
 )
-REPAIR = paste("git", "-C", "{store}", "worktree", "repair", "{path}")
 NO_ORIGIN = paste("git", "-C", "{path}", "remote", "add", "origin", "{url}").then(*PULL_WORDS)
 OTHER_ORIGIN = Fix(
     (("git", "-C", "{path}", "remote", "rename", "origin", "fork"), *NO_ORIGIN.commands)
 )
-NAME_BRANCHES = edit_file('name the branches it has, as in ["queue", ["17.0"]]')
+NAME_BRANCHES = edit_file('write ["NAME", ["BRANCH"]] to have no other branches of it')
 NOT_INSTALLED = r"(?m): (?:line )?\d+: (\S+): (?:command )?not found$"
 DAMAGED = "git's files are damaged"
-NO_BRANCH = r"Remote branch \S+ not found|couldn't find remote ref"
+NO_ACCESS = by_hand("check its name in config.toml, and whether {host} lets you read it")
 
 # What git 2.39, OpenSSH 9.2 or the other side say when git fails. The names: see Git.names.
 GIT_CAUSES = (
-    Cause("REMOTE HOST IDENTIFICATION HAS CHANGED",
-          "{host} shows another ssh host key than the one known for it",
-          paste("ssh-keygen", "-R", "{host}").noted(
-              "only once you have made sure that the new key is right")),
+    Cause("No space left on device|[Dd]isk quota exceeded|tlc: no room", "the disk is full",
+        by_hand("free some disk space, then run tlc pull-repos -f {name} again")),
+    Cause(r"(?s)Offending \S+ key in ([^\n]+):\d+\W.*Host key for (\S+) has changed",
+        "{1} shows another ssh host key than the one known for it",
+        paste("ssh-keygen", "-f", "{0}", "-R", "{1}").noted(
+            "only once you have made sure that the new key is right")),
+    Cause(r"No \S+ host key is known for (\S+) and", "the ssh host key of {0} is not known here",
+        by_hand("add it to ~/.ssh/known_hosts, once its fingerprint is right")),
     Cause("Host key verification failed", "the ssh host key of {host} is not known here",
-          paste("ssh", "-T", "git@{host}"), TERMINAL),
+        paste("git", "ls-remote", "{url}").noted("asks whether its fingerprint is right"),
+        TERMINAL),
     Cause(r"Bad owner or permissions on (\S+)|Load key \"?([^\"\n]+?)\"?: bad permissions",
-          "ssh rejects {0}{1}: others may use it", paste("chmod", "600", "{0}{1}")),
+        "ssh rejects {0}{1}: others may use it", paste("chmod", "600", "{0}{1}")),
     Cause(r"ERROR: (The \S+ organization has enabled or enforced SAML SSO)", "{0}",
-          by_hand("authorize your ssh key for that organization at"
+        by_hand("authorize your ssh key for that organization at"
                   " https://github.com/settings/keys")),
     Cause(r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", LOGIN,
-          TERMINAL),
+        TERMINAL),
     Cause(NOT_INSTALLED, "git is set up to run {0}, which is not installed", by_hand("{0}")),
     Cause(r"(?:smudge|clean) filter (\S+) failed|external filter '([^']+)' failed",
-          "git's filter {0}{1} failed", by_hand(
-              "see git config --get-regexp '^filter' and install the program that it names")),
+        "git's filter {0}{1} failed", by_hand(
+            "see git config --get-regexp '^filter' and install the program that it names")),
     Cause(r"dubious ownership in repository at '([^\n]+)'", "{0} belongs to another user",
-          paste("git", "config", "--global", "--add", "safe.directory", "{0}")),
+        paste("git", "config", "--global", "--add", "safe.directory", "{0}")),
     Cause("could not read Username|Authentication failed|could not read Password"
-          "|terminal prompts disabled",
-          "{host} wants a login, or the repository does not exist", ASK_BY_HAND, TERMINAL),
+        "|terminal prompts disabled",
+        "{host} wants a login, or the repository does not exist", NO_ACCESS, TERMINAL),
     Cause(r"[Rr]epository not found|repository '.*' (?:not found|does not exist)"
-          "|does not appear to be a git repository"
-          r"|project you were looking for could not be found",
-          "no such repository, or you have no access to it", ASK_BY_HAND),
+        "|does not appear to be a git repository"
+        r"|project you were looking for could not be found",
+        "no such repository, or you have no access to it", NO_ACCESS),
     Cause(r"tlc: the answer names no branch|invalid server response|is this a git repository\?",
-          "{host} did not answer as a git server",
-          by_hand("sign in to this network in a browser, if it wants that; then run tlc again")),
+        "{host} did not answer as a git server",
+        by_hand("sign in to this network in a browser, if it wants that; then run tlc again")),
     Cause(r"index file (?:smaller than expected|corrupt)|index uses .* extension|bad index file",
-          "git's index is damaged", paste("rm", "{git}/index").then(
-              "git", "-C", "{path}", "reset", "--quiet").then(*PULL_WORDS)),
+        "git's index is damaged", paste("rm", "{git}/index").then(
+            "git", "-C", "{path}", "reset", "--quiet").then(*PULL_WORDS)),
     Cause(r"object file \S+ is empty|loose object \S+ .*is corrupt|[Ff]ailed to traverse parents"
-          "|[Cc]ould not read [0-9a-f]{40}|unable to read tree|bad object HEAD"
-          r"|bad tree object|shallow (?:file|list)|does not have .* commits?",
-          DAMAGED, MOVE_AWAY),
+        "|[Cc]ould not read [0-9a-f]{40}|unable to read tree|bad object HEAD"
+        r"|bad tree object|shallow (?:file|list)|does not have .* commits?",
+        DAMAGED, MOVE_AWAY),
     Cause("would be overwritten|would lose untracked", "the update would overwrite files",
-          helps=LOCKED),
+        helps=LOCKED),
     Cause(r"Unable to create '([^'\n]+\.lock)'", "another git process is at work there, or was"
-          " killed there", paste("rm", "{0}").noted("once no git runs there"), LOCKED),
+        " killed there", paste("rm", "{0}").noted("once no git runs there"), LOCKED),
     Cause("another git process|cannot lock ref|shallow file has changed",
-          "another git process is at work there", PULL, LOCKED),
+        "another git process is at work there", PULL, LOCKED),
     Cause(r"tlc: no answer|timed out|not responding|Operation too slow|less than 1 bytes/sec",
-          "{host} does not answer", LATER, SILENT),
+        "{host} does not answer", LATER, SILENT),
     Cause("could not fetch [0-9a-f]{40} from promisor remote", "this checkout has no more of the"
-          " files than it needed, and {host} does not give it the rest", LATER, AGAIN),
+        " files than it needed, and {host} does not give it the rest", LATER, AGAIN),
     Cause(r"not our ref ([0-9a-f]+)|unadvertised object ([0-9a-f]+)",
-          "{host} does not give commit {0}{1} any more",
-          by_hand("take a newer lock file, or fetch that commit from somebody who has it")),
+        "{host} does not give commit {0}{1} any more",
+        by_hand("take a newer lock file, or fetch that commit from somebody who has it")),
     Cause("Could not resolve host|Name or service not known|[Nn]ame resolution",
-          "the name {host} cannot be resolved", LATER, AGAIN),
+        "the name {host} cannot be resolved", LATER, AGAIN),
     Cause("Connection (?:refused|reset|closed)|onnect to |etwork is unreachable|No route|early EOF"
-          "|hung up", "the connection to {host} failed or was cut", LATER, AGAIN),
+        "|hung up", "the connection to {host} failed or was cut", LATER, AGAIN),
     Cause("returned error: (?:5|429)|[Rr]ate limit|Too [Mm]any [Rr]equests",
-          "{host} is overloaded, or limits how often one may ask",
-          paste("tlc", "pull-repos", "--jobs", "2", "-f", "{name}").noted("a little later"), AGAIN),
-    Cause("No space left on device|[Dd]isk quota exceeded", "the disk is full",
-          paste("df", "-h", "{path}")),
+        "{host} is overloaded, or limits how often one may ask", PULL.noted("a little later"),
+        AGAIN),
     Cause("not a git repository", "not a git repository", MOVE_AWAY),
     Cause("Read-only file system|Permission denied|cannot mkdir|could not create",
-          "{path} cannot be written", paste("ls", "-ld", "{path}")),
+        "{path} cannot be written", by_hand("make it yours to write")),
 )  # fmt: skip
 
 
@@ -3467,14 +3453,20 @@ def read_line(path: str) -> str:
 
 def parents_of(path: str) -> Iterator[str]:
     """Yield the directories a relative path goes through, innermost first."""
-    path = os.path.dirname(path.rstrip("/"))
-    while path:
+    while path := os.path.dirname(path.rstrip("/")):
         yield path
-        path = os.path.dirname(path)
+
+
+def free_bytes(path: str) -> int:
+    """Return how much room the disk has on which a path is, or will be."""
+    while not os.path.exists(path):
+        path = os.path.dirname(os.path.abspath(path))
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
 
 
 def named_few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join([*names[:3], *["..."] * (len(names) > 3)])
 
 
 def ssh_options(**options: object) -> list[str]:
@@ -3488,8 +3480,10 @@ class SshHost:
 
     def __init__(self, arguments: Sequence[str], theirs: bool) -> None:
         self.arguments, self.theirs = arguments, theirs
-        self.free: dict[str, int] = {}  # name of a shared connection -> sessions left
-        self.opener: threading.Thread | None = None
+        self.opening = threading.Lock()
+        self.is_asked = False  # for shared connections
+        self.shared: list[str] = []  # their names
+        self.free: list[str] = []  # a name for each session that is left
         self.refused = False  # a person was asked in vain
         self.alone = threading.Semaphore()  # for those who open a connection of their own
         self.is_warm = False  # such a connection was there
@@ -3499,7 +3493,7 @@ class SshConnections:
     """Shared ssh connections, a few to each host, for as long as a run lasts; opened at first use.
 
     Never where the person has set up ssh their own way, for git (GIT_SSH, GIT_SSH_COMMAND,
-    core.sshCommand) or for ssh (ControlMaster, ControlPath). What a killed run left ends by itself.
+    core.sshCommand) or for ssh (ControlMaster, ControlPath).
     """
 
     SESSIONS = 8  # sshd's MaxSessions is 10 by default
@@ -3512,32 +3506,28 @@ class SshConnections:
         self.names = [str(number) for number in range(wanted)]
         self.settings = Memo(self.read_settings)
         self.hosts: dict[tuple[str, ...], SshHost] = {}  # by ssh's arguments
-        self.by_prefix: dict[str, SshHost | None] = {}  # by what an address begins with
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
         self.failed: dict[str, Completed] = {}  # hosts that have failed all their tries
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        for host in self.hosts.values():
-            if host.opener:
-                host.opener.join()  # not for long, see ssh_options(), nor where the run was stopped
         if self.directory:
             # A host must be named; the socket says which connection is meant.
-            command = [self.runner.which("ssh"), "-O", "exit", "localhost", "-o"]
-            for socket in glob.glob(os.path.join(self.directory, "*")):
+            command = ["ssh", "-O", "exit", "localhost", "-o"]
+            for socket in glob.glob(f"{self.directory}/*"):
                 self.runner.run([*command, f"ControlPath={socket}"], at_end=True)
             remove(self.directory)
 
     def read_settings(self) -> tuple[bool, bool, dict[str, str]]:
-        """Return an ssh of one's own, other ways for some directories, addresses rewritten."""
+        """Return whether ssh is one's own, whether it depends on the directory, and `insteadOf`."""
         ways = r"core\.sshcommand|(url|http|credential|remote)\."
         pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
-        git = [self.runner.which("git"), "config"]
+        git = ["git", "config"]
         words = ["--show-origin", "--type=path", "--get-regexp", pattern]
-        own, elsewhere = bool({"GIT_SSH", "GIT_SSH_COMMAND"} & set(self.runner.environ)), False
-        rewritten = {}
+        own = not {"GIT_SSH", "GIT_SSH_COMMAND"}.isdisjoint(self.runner.environ)
+        elsewhere, rewritten = False, {}
         for line in self.runner.run([*git, *words]).out.splitlines():
             origin, _, setting = line.partition("\t")
             name, _, path = setting.partition(" ")
@@ -3550,135 +3540,109 @@ class SshConnections:
                 rewritten[path] = name.removeprefix("url.").removesuffix(".insteadof")
         return own, elsewhere, rewritten
 
-    @property
-    def differ(self) -> bool:
-        """True where the way to other hosts depends on the directory that git is called in."""
-        return bool(self.settings()[1])
-
-    @staticmethod
-    def prefix(url: str) -> str:
-        return url[: url.rfind("/") + 1]
+    def address(self, url: str) -> str:
+        """Return an address as git rewrites it."""
+        _, _, rewritten = self.settings()
+        longest = max(filter(url.startswith, rewritten), key=len, default="")
+        return str(rewritten.get(longest, "") + url.removeprefix(longest))
 
     def host(self, url: str) -> SshHost | None:
         """Return the host of an address; None where it is not reached by ssh."""
-        prefix = self.prefix(url)
-        with self.changed:
-            if prefix not in self.by_prefix:
-                self.by_prefix[prefix] = self.find_host(url)
-            return self.by_prefix[prefix]
-
-    def find_host(self, url: str) -> SshHost | None:
-        own, differ, rewritten = self.settings()
-        longest = max(filter(url.startswith, rewritten), key=len, default="")
-        address = rewritten.get(longest, "") + url.removeprefix(longest)
+        own, differ, _ = self.settings()
         pattern = r"ssh://([^/:]+)(?::(\d+))?/.*|(?!file:)([^/:]+@[^/:]+):.*"
-        match = re.fullmatch(pattern, address)
+        match = re.fullmatch(pattern, self.address(url))
         if not (match and self.runner.has("ssh")):
             return None
         arguments = (*(("-p", match[2]) if match[2] else ()), "--", match[1] or match[3])
-        if arguments not in self.hosts:
-            theirs = own or differ
-            if not theirs:
-                set_up = self.runner.run([self.runner.which("ssh"), "-G", *arguments]).out
-                theirs = bool(re.search(r"(?m)^control(master (?!false|no)|path (?!none))", set_up))
-            self.hosts[arguments] = SshHost(arguments, theirs)
-        return self.hosts[arguments]
+        with self.lock:
+            if arguments not in self.hosts:
+                shares = r"(?m)^control(master (?!false|no)|path (?!none))"
+                asked = ["ssh", "-G", *arguments]
+                theirs = own or differ or re.search(shares, self.runner.run(asked).out)
+                self.hosts[arguments] = SshHost(arguments, bool(theirs))
+            return self.hosts[arguments]
 
     def open(self, host: SshHost) -> None:
         """Open the shared connections to a host; asks nobody."""
         import tempfile
 
-        # A socket's path may have 104 bytes; a mac's own directory for it uses up most of them.
-        base = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108
-        with contextlib.suppress(Interrupted, TlcError, OSError):
-            with self.changed:
-                self.directory = self.directory or tempfile.mkdtemp(prefix="tlc-", dir=base)
+        host.is_asked = True
+        with contextlib.suppress(TlcError, OSError):
+            with self.lock:  # a socket's path may have 104 bytes: a mac's own directory is too long
+                made = self.directory or tempfile.mkdtemp(prefix="tlc-", dir="/tmp")
+                self.directory = made
             starts = [functools.partial(self.start, name, host) for name in self.names]
             run_tasks(starts, len(starts), self.runner)
 
     def start(self, name: str, host: SshHost, ask: bool = False) -> bool:
         """Open one connection, which goes on in the background; `ask`: on the terminal."""
-        # Without SendEnv here git's protocol 2 would not get through: all refs, no commit by name.
+        # Without SendEnv git's protocol 2 does not get through: all refs, no commit by name.
         ways = {"ControlMaster": "yes", "ControlPersist": 60, "SendEnv": "GIT_PROTOCOL"}
         ways |= {"BatchMode": "no" if ask else "yes"}
         words = ssh_options(**ways, ControlPath=f"{self.directory}/{name}-%C")
-        command = [self.runner.which("ssh"), "-f", "-N", *words, *host.arguments]
+        command = ["ssh", "-f", "-N", *words, *host.arguments]
         opened = self.runner.run(command, terminal=ask).ok
-        with self.changed:
-            if opened:
-                host.free[name] = self.SESSIONS
-            self.changed.notify_all()
+        host.free.extend([name] * self.SESSIONS * opened)
+        host.shared.extend([name] * opened)
         return opened
 
     def take(self, host: SshHost, ask: bool) -> str:
-        """Take a session of the shared connection that has most left, "" where there is none."""
+        """Take a session of a shared connection; "" where there is none."""
         if not self.names or host.theirs:
             return ""
-        with self.changed:
-            if not host.opener:
-                host.opener = threading.Thread(target=self.open, args=[host], daemon=True)
-                host.opener.start()
-        while host.free or host.opener.is_alive():
-            with self.changed:
-                left, name = max(
-                    ((left, name) for name, left in host.free.items()), default=(0, "")
-                )
-                if left:
-                    host.free[name] = left - 1
-                    return name
-                self.changed.wait(POLL)
-            self.runner.pause(0)
-        if ask and self.directory and not host.refused:
-            host.refused = not self.start(self.names[0], host, ask=True)
-            return self.take(host, ask)
+        with self.runner.holding(host.opening):
+            if not host.is_asked:
+                self.open(host)
+            if ask and self.directory and not (host.shared or host.refused):
+                host.refused = not self.start(self.names[0], host, ask=True)
+        while host.shared:
+            with contextlib.suppress(IndexError):
+                return host.free.pop()
+            self.runner.pause(POLL)
         return ""
 
     @contextlib.contextmanager
     def session(self, url: str, ask: bool = False) -> Iterator[dict[str, str]]:
         """Yield the environment of a git command. `ask`: it has the terminal."""
-        host = self.host(url) if url else None
+        host = self.host(url)
         if not host:
             yield {}
         elif name := self.take(host, ask):
-            options = ssh_options(ControlMaster="no", ControlPath=f"{self.directory}/{name}-%C")
             try:
-                yield self.ssh_command(options)
+                path = f"{self.directory}/{name}-%C"
+                yield self.ssh_command(ControlMaster="no", ControlPath=path)
             finally:
-                with self.changed:
-                    host.free[name] += 1
-                    self.changed.notify_all()
+                host.free.append(name)
         else:
             with self.runner.holding(host.alone):
                 as_it_is = host.theirs or (ask and not host.refused)
-                yield {} if as_it_is else self.ssh_command(ssh_options())
+                yield {} if as_it_is else self.ssh_command()
                 # The first goes alone: with a ControlMaster of the person's the others share it.
                 if not host.is_warm:
                     host.is_warm = True
                     host.alone.release(self.UNSHARED - 1)
 
-    def ssh_command(self, options: Sequence[str]) -> dict[str, str]:
-        words = [self.runner.which("ssh"), *options, "-o", "BatchMode=yes"]
+    def ssh_command(self, **options: object) -> dict[str, str]:
+        words = [self.runner.which("ssh"), *ssh_options(BatchMode="yes", **options)]
         return {"GIT_SSH_COMMAND": shlex.join(words)}
 
 
 @contextlib.contextmanager
-def at_work(
-    git: Git, directory: str, name: str, task: Task, content: object = None, branch: str = ""
-) -> Iterator[TextIO]:
+def at_work(git: Git, path: str, task: Task, content: object = None) -> Iterator[TextIO]:
     """Keep a mark in git's directory while git writes there; git inherits the lock on it.
 
-    Where a killed run left one, its git may live on, and is waited for. Then its lock files are
-    removed: those older than the mark's last sign of life that nobody has open.
+    The git of a killed run, which left a mark, may live on, and is waited for. Then its lock files
+    are removed: those older than the mark's last sign of life that nobody has open.
     """
     import json
 
-    path = os.path.join(directory, f"{name}-{branch.replace('/', '%')}" if branch else name)
-    left = os.path.exists(path)
+    directory, name = os.path.split(path)
+    locks = LOCKS[FETCHING if name == FETCHING else CHECKING_OUT] if os.path.exists(path) else ()
     with open(path, "a+", encoding="utf-8") as mark:
         await_orphan(mark, "git", git.runner, task)
-        last_sign = os.path.getmtime(path) + LOCK_SLACK
-        for pattern in LOCKS[name] if left else ():
-            for lock in glob.glob(os.path.join(glob.escape(directory), pattern), recursive=True):
+        last_sign = os.path.getmtime(path) + 5  # seconds, between two of git's lines of progress
+        for pattern in locks:
+            for lock in glob.glob(f"{glob.escape(directory)}/{pattern}", recursive=True):
                 with contextlib.suppress(FileNotFoundError):
                     if os.path.getmtime(lock) <= last_sign and not is_open(lock):
                         remove(lock)
@@ -3698,17 +3662,17 @@ def is_open(path: str) -> bool:
     return False
 
 
-def read_mark(directory: str) -> dict[str, Any]:
+def read_mark(git: Git) -> dict[str, Any]:
     """Return what a checkout that was killed left about itself, or {}."""
     import json
 
-    path = os.path.join(directory, CHECKING_OUT)
+    path = f"{git.directory}/{CHECKING_OUT}"
     with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
         return json.load(file) or {}
     return {}
 
 
-# phase of git's -> what of a checkout is done before it, its own share, and its name for people
+# phase of git's -> the part of a checkout that is done before it, its own, and its name for people
 GIT_PHASES = {
     "Counting objects": (0.0, 0.05, "counting"),
     "Compressing objects": (0.05, 0.05, "compressing"),
@@ -3720,9 +3684,8 @@ GIT_PHASES = {
 
 def git_progress(task: Task, mark: TextIO | None) -> Callable[[str], None]:
     """Return a reader of git's progress: it reports to the task and keeps the mark fresh."""
-    line = re.compile(
-        rf"({'|'.join(GIT_PHASES)}): +(\d+)%(?:[^|,\r]*, ([\d.]+ \w+) \| (\S+ \S+/s))?"
-    )
+    phases = "|".join(GIT_PHASES)
+    line = re.compile(rf"({phases}): +(\d+)%(?:[^|,\r]*, ([\d.]+ \w+) \| (\S+ \S+/s))?")
 
     def read(text: str) -> None:
         if mark:
@@ -3736,15 +3699,12 @@ def git_progress(task: Task, mark: TextIO | None) -> Callable[[str], None]:
 
 
 class Git(Record):
-    """The only door to git: one directory, fixed settings, limits of time, tries by cause.
-
-    `store`: where its worktrees have their objects; `connections`: to hosts that ssh reaches.
-    """
+    """The only door to git: one directory, fixed settings, limits of time, tries by cause."""
 
     runner: Runner
     path: str
     repository: Repository
-    store: str = ""
+    store: str = ""  # where its worktrees have their objects
     connections: SshConnections | None = None
 
     @property
@@ -3753,12 +3713,12 @@ class Git(Record):
 
     @property
     def tracking(self) -> str:
-        """The ref in which git keeps where origin's branch was at the last fetch."""
+        """The ref of where origin's branch was at the last fetch."""
         return f"refs/remotes/origin/{self.branch}"
 
     @property
     def put_there(self) -> str:
-        """The ref in which tlc keeps the commit that it put there."""
+        """The ref of the commit that tlc put there."""
         return f"refs/tlc/at/{self.branch}"
 
     @property
@@ -3766,33 +3726,22 @@ class Git(Record):
         """A lock's commit, else the tip of origin's branch: either belongs there."""
         return self.repository.commit or self.tracking
 
-    @property
-    def is_partial(self) -> bool:
-        """True where a checkout fetches the contents of files when they are needed."""
-        return bool(glob.glob(f"{glob.escape(self.common)}/objects/pack/*.promisor"))
-
     def run(
-        self,
-        *arguments: str,
-        env: Mapping[str, str] | None = None,
-        stdin: str = "",
-        task: Task | None = None,
-        mark: TextIO | None = None,
-        patience: float = math.inf,
+        self, *arguments: str, task: Task | None = None, mark: TextIO | None = None, **more: Any
     ) -> Completed:
-        """Run a command that may write. Its progress goes to `task`; `patience`: see Runner."""
+        """Run a command that may write. Its progress goes to `task`; `more`: see Runner.run()."""
         terminal = task is not None and task.terminal
         # A checkout whose .git is broken is no part of a repository around it.
         above = os.path.dirname(os.path.realpath(self.path))
         prompts = {} if terminal else NO_PROMPTS
+        env = {"LC_ALL": "C", "GIT_CEILING_DIRECTORIES": above, **prompts, **more.pop("env", {})}
         done = self.runner.run(
-            [self.runner.which("git"), *GIT_OPTIONS, "-C", self.path, *arguments],
-            env={"LC_ALL": "C", "GIT_CEILING_DIRECTORIES": above, **prompts, **(env or {})},
-            stdin=stdin,
+            ["git", *GIT_OPTIONS, "-C", self.path, *arguments],
             on_line=git_progress(task, mark) if task else None,
             holds=[mark.fileno()] if mark else (),
             terminal=terminal,
-            patience=patience,
+            env=env,
+            **more,
         )
         # Files that it cannot write do not count for the exit code of checkout.
         unwritten = done.ok and re.search(r"(?m)^error: unable to", done.err)
@@ -3806,52 +3755,56 @@ class Git(Record):
         """Run a command that may write; return its output. Raises TlcError."""
         for _ in range(20):
             done = self.run(*arguments, **options)
+            if done.ok:
+                return done.out
             if "failed to read worktrees/" not in done.err:
                 break
             self.runner.pause(0.1)  # another git is just adding a worktree to the same store
-        if not done.ok:
-            cause = self.explain(done)
-            raise TlcError(cause.message, cause.fix)
-        return done.out
+        cause = self.explain(done)
+        raise TlcError(cause.message, cause.fix)
 
-    def online(
-        self,
-        *arguments: str,
-        task: Task,
-        mark: TextIO | None = None,
-        fresh: str = "",
-        shared: bool = True,
-    ) -> Completed:
-        """Run a command that needs the network; try again where the cause may pass by itself.
-
-        `fresh`: what must not be there at each try; `shared`: over a connection of the run's.
-        """
+    def online(self, *arguments: str, task: Task, mark: TextIO | None = None) -> Completed:
+        """Run a command that needs the network; try again where the cause may pass by itself."""
         import random
 
-        patience, url = math.inf if task.terminal else SILENCE, self.repository.url
+        patience, url = math.inf if task.terminal else SILENCE, self.url
         failed, host = self.connections.failed if self.connections else {}, host_of(url)
-        for pause in (*RETRY_PAUSES, None):
-            if fresh:
-                remove(fresh)
+        for pause in (1, 3, 0):  # seconds after each try, times 0.5 to 1.5 at random
             with contextlib.ExitStack() as stack:
-                env = QUIET_HTTP
-                if shared and self.connections:
-                    env = env | stack.enter_context(self.connections.session(url, task.terminal))
+                env = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE)}
+                if self.connections:
+                    env |= stack.enter_context(self.connections.session(url, task.terminal))
                 if host in failed:
                     return failed[host]
                 done = self.run(*arguments, env=env, task=task, mark=mark, patience=patience)
-                cause = Cause("", "") if done.ok else self.explain(done)
-                ends = cause.helps not in (AGAIN, LOCKED) or pause is None
+                cause = self.explain(done)
+                ends = cause.helps not in (AGAIN, LOCKED) or not pause
                 if arguments[0] == "ls-remote" and ends and cause.helps in (AGAIN, SILENT):
                     failed[host] = done  # before those go on that wait for this one's connection
             if ends:
                 break
             task.report(f"{cause.message}; trying again")
-            self.runner.pause((pause or 0) * random.uniform(0.5, 1.5))  # noqa: S311  nothing secret
+            self.runner.pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  nothing secret
         return done
 
+    def populate(self, *arguments: str, task: Task, mark: TextIO | None = None) -> Completed:
+        """Run a command that writes files, which a partial clone fetches when they are needed.
+
+        No other has a limit of time: hooks and filters may be silent for long.
+        """
+        is_partial = glob.glob(f"{glob.escape(self.common)}/objects/pack/*.promisor")
+        return (self.online if is_partial else self.run)(*arguments, task=task, mark=mark)
+
     def explain(self, done: Completed) -> Cause:
-        cause = explain(done.err, GIT_CAUSES, **self.names) or Cause("", own_words(done))
+        """Return why a command failed, as it says or the disk shows; an empty cause for none."""
+        if done.ok:
+            return Cause("", "")
+        said, names = done.err, self.names
+        if self.connections:
+            names["host"] = host_of(self.connections.address(self.url))
+        if "ls-remote" not in done.argv and free_bytes(self.path) < 2**20:
+            said += "\ntlc: no room"  # git does not always say so
+        cause = explain(said, GIT_CAUSES, **names) or Cause("", own_words(done))
         if cause.message == DAMAGED and self.is_linked:  # so are all worktrees of its store
             store = f"{tilde(self.store)} and its worktrees"
             return cause.replace(fix=by_hand(f"save your work, move {store} away, run tlc up"))
@@ -3864,95 +3817,107 @@ class Git(Record):
 
     @property
     def names(self) -> dict[str, str]:
-        url, path = self.repository.url, self.path
-        names = {"host": host_of(url), "url": url, "path": path, "free": free_name(path)}
-        return names | {"store": self.store, "git": self.directory, "name": self.repository.item}
+        url = self.repository.url
+        return {
+            "host": host_of(url), "url": url, "name": self.repository.item, "path": self.path,
+            "free": free_name(self.path), "store": self.store, "git": self.directory,
+        }  # fmt: skip
 
     @property
     def directory(self) -> str:
         """The directory of git's own files of this work tree (gitrepository-layout(5))."""
-        path = os.path.join(self.path, ".git")
+        path = f"{self.path}/.git"
         if os.path.isfile(path):
-            link = read_line(path).removeprefix("gitdir:").strip()
-            return os.path.join(os.path.dirname(path), link)
+            return os.path.join(self.path, read_line(path).removeprefix("gitdir:").strip())
         return path if os.path.isdir(path) else self.path
 
     @property
     def common(self) -> str:
         """The directory that a worktree shares with the others of its store; a clone's own."""
-        common = os.path.join(self.directory, "commondir")
+        common = f"{self.directory}/commondir"
         link = read_line(common) if os.path.exists(common) else ""
         return os.path.realpath(os.path.join(self.directory, link))
 
     @property
+    def is_there(self) -> bool:
+        return os.path.exists(f"{self.path}/.git")
+
+    @property
     def is_linked(self) -> bool:
-        return os.path.isfile(os.path.join(self.path, ".git"))
+        return os.path.isfile(f"{self.path}/.git")
 
     @property
     def is_shallow(self) -> bool:
-        return os.path.exists(os.path.join(self.common, "shallow"))
+        return os.path.exists(f"{self.common}/shallow")
+
+    @property
+    def own_config(self) -> str:
+        """Its own configuration, as the files have it."""
+        text = ""
+        for path in (f"{self.common}/config", f"{self.directory}/config.worktree"):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                text += file.read().decode(errors="replace")
+        return text
+
+    @property
+    def reaches_origin_its_own_way(self) -> bool:
+        own = r"(?im)^\s*(?:\[(?:http|credential|url|include)|sshcommand|uploadpack|proxy)"
+        return bool(re.search(own, self.own_config))
 
     def operations(self) -> dict[str, str]:
-        directory = self.directory
-        names = GIT_OPERATIONS.items()
-        return {name: what for name, what in names if os.path.exists(os.path.join(directory, name))}
+        there = set(os.listdir(self.directory))
+        return {name: what for name, what in GIT_OPERATIONS.items() if name in there}
 
     def origin(self) -> str:
-        # Git itself is asked only where its file says more than tlc reads: this is half of a look.
-        with contextlib.suppress(OSError), open(f"{self.common}/config", encoding="utf-8") as file:
-            text = file.read()
-            found = re.findall(r'(?m)^\[remote "origin"\]\n\turl = ([^\s"\\#;]+)$', text)
-            if "[include" not in text.lower() and len(found) == 1:
-                return str(found[0])
+        # Git is asked only where its file says more than this: it is half of a look.
+        text = self.own_config
+        found = re.findall(r'(?m)^\[remote "origin"\]\n\turl = ([^\s"\\#;]+)$', text)
+        if not text or ("[include" not in text.lower() and len(found) == 1):
+            return "".join(found)
         return self.read("config", "--get", "remote.origin.url").out.strip()
 
-    def origin_is(self, url: str) -> bool:
-        """Return whether the config's address is `url`, as it stands or as git rewrites both."""
-        wanted = self.repository.url
+    @property
+    def url(self) -> str:
+        """Its origin's address, which may be another form of the config's."""
+        return self.origin() or self.repository.url
+
+    @property
+    def origin_is_right(self) -> bool:
+        """True where its address is the config's, as they stand or as git rewrites both."""
+        url, wanted = self.origin(), self.repository.url
         if not url or same_origin(url) == same_origin(wanted):
             return bool(url)
-        # Not given to git as an argument: there may be a password in it.
-        theirs = self.read("ls-remote", "--get-url", "origin").out.strip()
-        ours = self.read("ls-remote", "--get-url", "--", wanted).out.strip()
-        return same_origin(theirs) == same_origin(ours)
+        # Not `url` as an argument: there may be a password in it.
+        asked = (self.read("ls-remote", "--get-url", "--", each).out for each in ("origin", wanted))
+        return len({same_origin(answer.strip()) for answer in asked}) == 1
 
 
 def own_words(done: Completed) -> str:
     """Return why git failed in the words of who knows: the other side, ssh, else git."""
-    if refusal := re.search(r"(?m)^(?:remote: )?ERROR: (\S.*)|^remote: \S+: (\S.*)", done.err):
-        return refusal[1] or refusal[2]
-    before, found, _ = done.err.partition("fatal: Could not read from remote repository")
-    said = [line.strip() for line in before.splitlines() if line.strip()] if found else []
-    return said[-1] if said else done.complaint
+    other_side = r"(?m)^(?:remote: )?ERROR: (\S.*)", r"(?m)^remote: \S+: (\S.*)"
+    for pattern in (*other_side, r"(\S.*?)\s*\nfatal: Could not read from remote repository"):
+        if said := re.search(pattern, done.err):
+            return said[1]
+    return done.complaint
 
 
 class Found(Record):
     """What stands where a checkout belongs; filled in by look()."""
 
-    absent: bool = False  # nothing of anyone's, so it may be cloned
+    absent: bool = False  # it may be cloned
     broken: str = ""  # why tlc cannot work with it
-    fix: Fix = NO_FIX  # what mends that
-    half_turned: bool = False  # tlc 0.1.0 was killed while it exchanged .git
+    fix: Fix = NO_FIX
+    half_turned: bool = False  # see HALF_TURNED
     head: str = ""
     branch: str = ""  # "" when detached
-    upstream: str = ""  # the commit of origin/{branch} as of the last fetch
-    origin: str = ""
+    upstream: str = ""  # where origin's branch was at the last fetch
     work: tuple[str, ...] = ()  # what a person has there that an update would lose
     obstacle: str = ""  # what is touched not even with --force
     cut_off: bool = False  # an update of tlc's was killed, and nobody has worked there since
-    torn: bool = False  # there is work, and no commit in common with upstream
-    converted: bool = False  # files that are as upstream has them, and that git calls changed
-    own_settings: bool = False  # its configuration says how to reach its origin
+    converted: bool = False  # git calls files changed that are as upstream has them
     linked: bool = False  # a worktree of a store
     missing_depth: int = 0  # commits of history that the config wants besides; -1: all
 
-    @property
-    def is_settled(self) -> bool:
-        return not (self.work or self.cut_off or self.missing_depth)
-
-
-# What a repository's history weighs, where that is worth knowing beforehand.
-HISTORY_SIZES = {"github.com/odoo/odoo": " (about 5 GB)"}
 
 # What may be done about a checkout -> the words for it in a plan.
 LEAVE, SKIP, NOTHING, CLONE, FETCH, KEEP = "leave", "skip", "nothing", "clone", "fetch", "keep"
@@ -3973,10 +3938,7 @@ ANY_TIP = "?"  # the remote has the branch; where, a plan does not know
 
 
 def decide(found: Found, tip: str, force: bool, fetched: bool) -> str:
-    """Return the next step for a checkout: the table of what is done, in its order.
-
-    `tip`: the remote's commit of the branch, "" where it has no such branch.
-    """
+    """Return the next step for a checkout. `tip`: the remote's, "" where it has no such branch."""
     if found.half_turned:
         return PUT_BACK
     if found.broken:
@@ -3985,7 +3947,7 @@ def decide(found: Found, tip: str, force: bool, fetched: bool) -> str:
         return SKIP
     if found.absent:
         return CLONE
-    if tip == found.head and found.is_settled:
+    if tip == found.head and not (found.work or found.cut_off or found.missing_depth):
         return NOTHING
     if not fetched and (tip != found.upstream or found.missing_depth):
         return FETCH
@@ -4010,31 +3972,29 @@ def look(git: Git) -> Found:
     if not status.done.ok:
         cause = git.explain(status.done)
         moved = git.is_linked and os.path.isdir(git.store) and "not a git" in cause.message
-        return Found(broken=cause.message, fix=git.fix(REPAIR) if moved else cause.fix)
-    origin = git.origin()
+        repair = paste("git", "-C", git.store, "worktree", "repair", git.path)
+        return Found(broken=cause.message, fix=repair if moved else cause.fix)
     if status.head == "(initial)":
-        return look_unborn(git, names, origin)
-    if not git.origin_is(origin):
+        return look_unborn(git, names)
+    if not git.origin_is_right:
+        origin = git.origin()
         message = f"its origin is {origin or 'not set'}, the config says {git.repository.url}"
         return Found(broken=message, fix=git.fix(OTHER_ORIGIN if origin else NO_ORIGIN))
-    return look_for_work(git, status).replace(
-        origin=origin,
-        own_settings=has_own_settings(git),
-        linked=git.common == os.path.realpath(git.store),
-        missing_depth=missing_depth(git, "HEAD"),
-    )
+    linked = git.common == os.path.realpath(git.store)
+    lacking = missing_depth(git, "HEAD")
+    return look_for_work(git, status).replace(linked=linked, missing_depth=lacking)
 
 
-def look_unborn(git: Git, names: Sequence[str], origin: str) -> Found:
-    begun = names != [".git"] or os.path.exists(os.path.join(git.directory, "index"))
-    if not (begun or git.read("for-each-ref", "--count=1").out) and git.origin_is(origin):
-        return Found(absent=True)  # what git leaves when it is killed in the middle of a clone
+def look_unborn(git: Git, names: Sequence[str]) -> Found:
+    begun = names != [".git"] or os.path.exists(f"{git.directory}/index")
+    if not (begun or git.read("for-each-ref", "--count=1").out) and git.origin_is_right:
+        return Found(absent=True)  # what a git that is killed leaves of a clone
     fix = git.fix(MOVE_WORKTREE if git.is_linked else MOVE_AWAY)
     return Found(broken="no commit is checked out (HEAD does not resolve)", fix=fix)
 
 
 class Status(Record):
-    """What `git status --porcelain=v2` says: its lines for files, and its headers taken apart."""
+    """`git status --porcelain=v2`: its lines for files, and its headers taken apart."""
 
     done: Completed
     lines: Sequence[str] = ()
@@ -4046,19 +4006,16 @@ class Status(Record):
 
 def read_status(git: Git, *options: str) -> Status:
     """Ask git how a work tree stands, compared with origin's branch whatever its own upstream."""
-    branch = git.branch
-    settings = [f"branch.{branch}.remote=origin", f"branch.{branch}.merge=refs/heads/{branch}"]
-    upstream = [] if "=" in branch else [word for each in settings for word in ("-c", each)]
+    own = f"branch.{git.branch}"
+    upstream = ["-c", f"{own}.remote=origin", "-c", f"{own}.merge=refs/heads/{git.branch}"]
     words = ["--porcelain=v2", "--branch", "-z", "--no-renames", "--ahead-behind", *options]
     done = git.read(*upstream, "status", *words, "--ignore-submodules=untracked")
-    lines = re.sub(r"\0(2 [^\0]*)\0[^\0]*", r"\0\1", done.out).split("\0")  # less old names
+    lines = done.out.split("\0")
     headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
-    counts = re.findall(r"\d+", headers.get("branch.ab", ""))
-    on = headers.get("branch.head", "")
-    ahead, behind = map(int, counts) if counts and not (on == branch and "=" in on) else (-1, -1)
-    files = [line for line in lines if re.match(r"[12u?] ", line)]
-    on = "" if on == "(detached)" else on
-    return Status(done, files, headers.get("branch.oid", ""), on, ahead, behind)
+    counts = [int(count) for count in re.findall(r"\d+", headers.get("branch.ab", ""))]
+    files = [line for line in lines if re.match(r"[1u?] ", line)]
+    on = headers.get("branch.head", "").replace("(detached)", "")
+    return Status(done, files, headers.get("branch.oid", ""), on, *(counts or [-1, -1]))
 
 
 def look_for_work(git: Git, status: Status) -> Found:
@@ -4067,10 +4024,12 @@ def look_for_work(git: Git, status: Status) -> Found:
     even = here and status.ahead == status.behind == 0 and not git.repository.commit
     upstream = head if even else commit_of(git, git.target)
     own = 0 if here and status.ahead == 0 else own_commits(git, "HEAD")
-    changed = sorted(changed_files(git, status.lines)) if status.lines else []
+    changed = sorted(changed_files(git, status.lines))
     cut_off = here and not own and is_cut_off(git, head, map(path_of, status.lines))
     work = () if cut_off else tuple(words_for_work(git, status.branch, changed, own))
     moved = upstream not in ("", head)
+    if work and moved and not git.read("merge-base", "HEAD", upstream).ok:
+        work += ("upstream was rewritten: it has no commit in common with this branch",)
     return Found(
         head=head,
         branch=status.branch,
@@ -4078,7 +4037,6 @@ def look_for_work(git: Git, status: Status) -> Found:
         work=work,
         obstacle=find_obstacle(git, upstream) if moved else "",
         cut_off=cut_off,
-        torn=bool(work) and moved and not git.read("merge-base", "HEAD", upstream).ok,
         converted=len(changed) < len(status.lines),
     )
 
@@ -4086,7 +4044,8 @@ def look_for_work(git: Git, status: Status) -> Found:
 def words_for_work(git: Git, on: str, changed: Sequence[str], own: int) -> Iterator[str]:
     """Yield what a person has there. `on`: the branch that is checked out."""
     for operation in dict.fromkeys(git.operations().values()):
-        yield f"an unfinished {operation}"
+        program = operation.split()[0]
+        yield f"an unfinished {operation} (git {program} --continue or --abort)"
     if on != git.branch:
         yield f"on branch {on}" if on else "not on a branch (detached HEAD)"
     if changed:
@@ -4100,7 +4059,7 @@ def commit_of(git: Git, ref: str) -> str:
 
 
 def path_of(line: str) -> str:
-    return line.split(" ", {"1": 8, "2": 9, "u": 10}[line[0]])[-1]
+    return line.split(" ", 8 if line[0] == "1" else 10)[-1]
 
 
 def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
@@ -4108,21 +4067,18 @@ def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
     # 1 XY sub mH mI mW hH hI path: nothing staged, the same mode, a plain file
     plain = re.compile(r"1 \.M N\.\.\. (?!120000)(\d+) \d+ \1 \w+ (\w+) (.*)")
     blobs = {match[3]: match[2] for line in lines if (match := plain.fullmatch(line))}
-    paths = {path_of(line) for line in lines}
-    if blobs:
-        hashes = git.read("hash-object", "--no-filters", "--stdin-paths", stdin="\n".join(blobs))
-        found = zip(blobs, hashes.out.split(), strict=False)
-        paths -= {path for path, blob in found if blob == blobs[path]}
-    return paths
+    words, asked = ("hash-object", "--no-filters", "--stdin-paths"), "\n".join(blobs)
+    hashes = git.read(*words, stdin=asked).out.split() if blobs else []
+    same = {path for path, there in zip(blobs, hashes, strict=False) if there == blobs[path]}
+    return set(map(path_of, lines)) - same
 
 
 def own_commits(git: Git, commit: str) -> int:
     """Return how many commits were never upstream's (its reflog knows), nor put there by tlc."""
     seen = git.read("rev-list", "--walk-reflogs", git.tracking).out.split()
-    known = [git.tracking, git.put_there, *dict.fromkeys(seen)]
+    known = "\n^".join([commit, git.tracking, git.put_there, *{*seen}])  # --not: git 2.42
     words = ["rev-list", "--count", "--ignore-missing", "--stdin"]
-    # git before 2.42 takes no --not from its input
-    return int(git.read(*words, stdin="\n^".join([commit, *known])).out or 1)
+    return int(git.read(*words, stdin=known).out or 1)
 
 
 def missing_depth(git: Git, commit: str) -> int:
@@ -4133,19 +4089,9 @@ def missing_depth(git: Git, commit: str) -> int:
     if not depth:
         return -1
     there = git.read("rev-list", "--first-parent", f"--max-count={depth}", commit).out.split()
-    with open(os.path.join(git.common, "shallow"), encoding="utf-8") as file:
+    with open(f"{git.common}/shallow", encoding="utf-8") as file:
         is_cut = bool(there) and there[-1] in file.read().split()  # else it is history's beginning
     return depth - len(there) if is_cut else 0
-
-
-def has_own_settings(git: Git) -> bool:
-    """Return whether a repository's own configuration may say how to reach its origin."""
-    pattern = r"(?im)^\s*(?:\[(?:http|credential|url|include)|sshcommand|uploadpack|proxy)"
-    for path in (f"{git.common}/config", f"{git.directory}/config.worktree"):
-        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-            if re.search(pattern, file.read()):
-                return True
-    return False
 
 
 def find_obstacle(git: Git, target: str) -> str:
@@ -4155,27 +4101,23 @@ def find_obstacle(git: Git, target: str) -> str:
     worktree on the branch: it would be shifted under it.
     """
     words = ["diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "HEAD", target]
-    changes = git.read(*words).out.split("\0")
-    changed = dict(zip(changes[1::2], changes[::2], strict=False))  # path -> ":old mode new mode"
-    for path, change in changed.items():
-        gone = " 000000 " in change and not any(each.startswith(f"{path}/") for each in changed)
-        directory = os.path.join(git.path, path)
-        replaced = re.match(r":160000 (?!160000)", change) and not gone
-        if replaced and os.path.isdir(directory) and os.listdir(directory):
+    changes = git.read(*words).out
+    for mode, path in re.findall(r":160000 (?!160000)(\d+)[^\0]*\0([^\0]+)", changes):
+        stays, place = mode == "000000" and f"\0{path}/" not in changes, f"{git.path}/{path}"
+        if not stays and os.path.isdir(place) and os.listdir(place):
             return f"the update would write where the submodule {path} is"
     return find_worktree(git)
 
 
 def find_worktree(git: Git) -> str:
     """Return a sentence about another worktree that has the branch, "" for none."""
-    if not os.path.isdir(os.path.join(git.common, "worktrees")):
+    if not os.path.isdir(f"{git.common}/worktrees"):
         return ""
     own = os.path.realpath(git.path)
-    for entry in git.read("worktree", "list", "--porcelain").out.split("\n\n"):
-        lines = entry.split("\n")
-        path = lines[0].removeprefix("worktree ")
-        has_it = f"branch refs/heads/{git.branch}" in lines and os.path.lexists(f"{path}/.git")
-        if has_it and os.path.realpath(path) != own and PARTIAL not in path:
+    has_it = rf"(?m)^worktree (.*)\n(?:.+\n)*?branch refs/heads/{re.escape(git.branch)}$"
+    for path in re.findall(has_it, git.read("worktree", "list", "--porcelain").out):
+        there = os.path.lexists(f"{path}/.git") and PARTIAL not in path
+        if there and os.path.realpath(path) != own:
             return f"{tilde(path)} is another worktree on branch {git.branch}"
     return ""
 
@@ -4183,22 +4125,22 @@ def find_worktree(git: Git) -> str:
 def is_cut_off(git: Git, head: str, changed: Iterable[str]) -> bool:
     """Return whether a checkout of tlc's was cut off on its way from or to `head`, and no more.
 
-    Git writes file after file, then the index: whatever differs from HEAD must be the target's or
-    its beginning, gone, or as before where git could not write it. Else a person has changed it.
+    Git writes file after file, then the index: what differs from HEAD must be the target's or its
+    beginning, gone, or as before. Else a person has changed it.
     """
-    mark = read_mark(git.directory)
+    mark = read_mark(git)
     before, target = mark.get("head", ""), mark.get("target", "")
     if head not in (before, target) or mark.get("restore") or not target:
         return False
     staged = ("diff-index", "--cached", "--quiet", "--ignore-submodules=none")
     if not any(git.read(*staged, each).ok for each in ("HEAD", target)):
         return False
-    wanted, old = blobs_of(git, target), blobs_of(git, before) if head == target else {}
+    wanted, old = blobs_of(git, target), blobs_of(git, before)
     untracked = git.read("ls-files", "--others", "-z").out.split("\0")
     paths = {*changed, *(set(untracked) & set(wanted))}
-    there = [path for path in paths if os.path.lexists(os.path.join(git.path, path))]
+    there = [path for path in paths if os.path.lexists(f"{git.path}/{path}")]
     hashes = git.read("hash-object", "--stdin-paths", stdin="\n".join(there)).out.split()
-    # Where the numbers differ: a link, a directory, a line break; not worth the guess.
+    # Where the numbers differ: a link, a directory, a line break.
     return len(hashes) == len(there) and all(
         blob in (wanted.get(path), old.get(path))
         or (path in wanted and is_beginning(git, path, wanted[path]))
@@ -4215,89 +4157,83 @@ def blobs_of(git: Git, commit: str) -> dict[str, str]:
 def is_beginning(git: Git, path: str, blob: str) -> bool:
     """Return whether a file is the beginning of a blob, as a killed git leaves it."""
     whole = git.read("cat-file", "blob", blob).out.encode(errors="surrogateescape")
-    with open(os.path.join(git.path, path), "rb") as file:
+    with open(f"{git.path}/{path}", "rb") as file:
         return whole.startswith(file.read())
 
 
 class Backup:
     """All that a forced update would lose, recorded under refs/tlc/backup/<time>.
 
-    The record is a stash commit (git-stash(1), "Discussion"). Commits that nothing else would hold
-    have refs beside it; an unfinished operation and an index with conflicts are copied to
+    It is a stash commit (git-stash(1), "Discussion"), with refs beside it for commits that nothing
+    else would hold; an unfinished operation and an index with conflicts are copied to
     `tlc-backup/<time>` in git's directory.
     """
 
     def __init__(self, git: Git, found: Found) -> None:
         self.git, self.found, self.directory = git, found, git.directory
-        self.index = os.path.join(self.directory, "tlc-index")
-        self.env = {"GIT_INDEX_FILE": self.index, **BACKUP_IDENTITY}
+        self.index = f"{self.directory}/tlc-index"
+        me, roles = (("NAME", "tlc"), ("EMAIL", "tlc@localhost")), ("AUTHOR", "COMMITTER")
+        env = {f"GIT_{role}_{field}": value for role in roles for field, value in me}
+        env["GIT_INDEX_FILE"] = self.index
+        self.must = functools.partial(git.must, *SYNCED, env=env)
 
     def tree(self, start: str, paths: Iterable[str], removed: Iterable[str] = ()) -> str:
         """Return a tree: `start`, less what is removed, with `paths` as the work tree has them."""
-        must, env, each = self.git.must, self.env, ["-z", "--stdin"]
-        must("read-tree", start, env=env)
-        must("update-index", "--force-remove", *each, env=env, stdin="\0".join(removed))
-        must("update-index", "--add", "--remove", *each, env=env, stdin="\0".join(paths))
-        return must("write-tree", env=env).strip()
+        self.must("read-tree", start)
+        self.must("update-index", "--force-remove", "-z", "--stdin", stdin="\0".join(removed))
+        self.must("update-index", "--add", "--remove", "-z", "--stdin", stdin="\0".join(paths))
+        return self.must("write-tree").strip()
 
     def commit(self, tree: str, *parents: str) -> str:
-        links = [word for parent in parents for word in ("-p", parent)]
-        words = [tree, *links, "-m", f"tlc: {self.git.repository.item}"]
-        return self.git.must("commit-tree", *words, env=self.env).strip()
+        links = [f"-p{parent}" for parent in parents]
+        message = f"tlc: {self.git.repository.item}"
+        return self.must("commit-tree", *links, "-m", message, tree).strip()
 
     def record(self) -> Fix:
         found, must = self.found, self.git.must
         conflicts = bool(must("ls-files", "--unmerged"))
         entries = must("ls-files", "-v", "-z").split("\0")
         tags = {line[2:]: line[0] for line in entries if line}
-        there = {path for path in tags if os.path.lexists(os.path.join(self.git.path, path))}
+        there = {path for path in tags if os.path.lexists(f"{self.git.path}/{path}")}
         try:
             ref, differs = self.stash(tags, there, conflicts)
         finally:
             remove(self.index)
         back = ["-B", found.branch] if found.branch else ["--detach"]
-        git, head = ["git", "-C", self.git.path], f"refs/heads/{self.git.branch}"
+        git, own = ["git", "-C", self.git.path], self.git.branch
         fix = paste(*git, "checkout", "--quiet", *back, f"{ref}^1", "--")
-        if found.branch != self.git.branch and commit_of(self.git, head):
-            must("update-ref", f"{ref}-branch", head)
-            fix = fix.then(*git, "branch", "--force", self.git.branch, f"{ref}-branch")
+        if found.branch != own and commit_of(self.git, f"refs/heads/{own}"):
+            must("update-ref", f"{ref}-branch", f"refs/heads/{own}")
+            fix = fix.then(*git, "branch", "--force", own, f"{ref}-branch")
         if differs:
-            with_index = [] if conflicts else ["--index"]
+            with_index = ["--index"] * (not conflicts)
             fix = fix.then(*git, "stash", "apply", "--quiet", *with_index, ref)
         for bit, hidden in self.show_hidden(tags, there):
             fix = fix.then(*git, "update-index", f"--{bit}", "--", *hidden)
-        saved = os.path.join(self.directory, "tlc-backup", os.path.basename(ref))
+        saved = f"{self.directory}/tlc-backup/{os.path.basename(ref)}"
         if self.save_operation(saved, ["index"] if conflicts else []):
             fix = fix.then("cp", "-R", f"{saved}/.", self.directory)
         return fix
 
     def stash(self, tags: Mapping[str, str], there: set[str], conflicts: bool) -> tuple[str, bool]:
         """Record index, work tree and what is in the way; return the ref, and if HEAD differs."""
-        head, must = self.found.head, self.git.must
-        staged = "HEAD" if conflicts else must("write-tree").strip()
-        # Where a person has put a link in place of a tracked file's directory.
-        root = self.git.path
-        beyond = {
-            path
-            for path in there
-            if any(os.path.islink(f"{root}/{each}") for each in parents_of(path))
-        }
+        head, root, must = self.found.head, self.git.path, self.git.must
+        staged = "HEAD" if conflicts else must(*SYNCED, "write-tree").strip()
+        parents = {parent for path in there for parent in parents_of(path)}
+        links = {path for path in parents if os.path.islink(f"{root}/{path}")}
+        beyond = {path for path in there if not links.isdisjoint(parents_of(path))}
         # skip-worktree (S) and no file: a sparse checkout, not a deletion
         sparse = {path for path, tag in tags.items() if tag == "S" and path not in there}
-        tracked = self.tree(staged, [p for p in tags if p not in beyond | sparse], beyond)
+        tracked = self.tree(staged, tags.keys() - beyond - sparse, beyond)
         staged = tracked if conflicts else staged
         in_the_way = self.in_the_way()
         untracked = [self.commit(self.tree("--empty", in_the_way))] if in_the_way else []
-        parents = [head, self.commit(staged, head), *untracked]
-        ref = record_commit(self.git, self.commit(tracked, *parents))
+        stash = self.commit(tracked, head, self.commit(staged, head), *untracked)
         same = {tracked, staged} == {must("rev-parse", f"{head}^{{tree}}").strip()}
-        return ref, bool(untracked) or not same
+        return record_commit(self.git, stash), bool(untracked) or not same
 
     def show_hidden(self, tags: Mapping[str, str], there: set[str]) -> Iterator[tuple[str, Any]]:
-        """Show git the files that a person hid from it; yield which, by how they were hidden.
-
-        Git would refuse to overwrite them even with --force.
-        """
+        """Show git what a person hid from it, and yield it: --force would not overwrite that."""
         for bit, letters in (("assume-unchanged", "[a-z]"), ("skip-worktree", "[Ss]")):
             if hidden := sorted(path for path in there if re.match(letters, tags[path])):
                 words = ["update-index", f"--no-{bit}", "-z", "--stdin"]
@@ -4308,43 +4244,37 @@ class Backup:
         """Copy what unfinished operations left in git's directory, and `more`; return if any."""
         names = [*self.git.operations(), *more]
         refs = f"refs/tlc/backup/{os.path.basename(saved)}"
-        for name in [*names, *GIT_OPERATION_NOTES] if names else []:
-            if not os.path.exists(os.path.join(self.directory, name)):
+        for name in [*names, "MERGE_MSG", "MERGE_MODE"] if names else []:
+            if not os.path.exists(path := f"{self.directory}/{name}"):
                 continue
             os.makedirs(saved, exist_ok=True)
-            copy(os.path.join(self.directory, name), os.path.join(saved, name))
-            if name in GIT_COMMIT_FILES:
+            copy(path, f"{saved}/{name}")
+            if name.endswith("_HEAD"):
                 self.git.must("update-ref", f"{refs}-{name.lower()}", name)
-            autostash = os.path.join(self.directory, name, "autostash")
-            if os.path.exists(autostash):
+            if os.path.exists(autostash := f"{path}/autostash"):
                 self.git.must("update-ref", f"{refs}-autostash", read_line(autostash))
         return bool(names)
 
     def in_the_way(self) -> list[str]:
-        """Return the untracked files, ignored ones too, that upstream's tree would overwrite.
-
-        Raises TlcError where a repository of its own is in the way.
-        """
+        """Return the untracked files, ignored ones too, that upstream's tree would overwrite."""
         wanted = set(blobs_of(self.git, self.found.upstream))
         taken = wanted | {parent for path in wanted for parent in parents_of(path)}
-        others = self.git.read("ls-files", "--others", "-z").out.split("\0")
-        found = [
-            path
-            for path in others
-            if path and (path.rstrip("/") in taken or not wanted.isdisjoint(parents_of(path)))
-        ]
-        for path in found:
+        found = []
+        for path in self.git.read("ls-files", "--others", "-z").out.split("\0"):
+            if path.rstrip("/") not in taken and wanted.isdisjoint(parents_of(path)):
+                continue
             if path.endswith("/"):
                 message = f"{path} is a repository of its own, where the update would write"
-                place = os.path.join(self.git.path, path.rstrip("/"))
+                place = f"{self.git.path}/{path[:-1]}"
                 fix = paste("mv", place, free_name(place))
                 raise TlcError(f"{message}; nothing was touched", fix)
+            found.append(path)
         return found
 
 
 def hook_failure(git: Git, done: Completed) -> str:
     """Return a note where the checkout is whole and only post-checkout failed (githooks(5))."""
-    if not os.path.exists(os.path.join(git.path, ".git")):
+    if done.ok:
         return ""
     status = read_status(git, "--untracked-files=no")
     whole = status.done.ok and not status.lines and status.head == commit_of(git, git.target)
@@ -4356,7 +4286,7 @@ def record_commit(git: Git, commit: str) -> str:
     """Keep a commit under refs/tlc/backup/<time>; return the ref."""
     ref = time.strftime("refs/tlc/backup/%Y%m%d-%H%M%S", time.gmtime())
     for _ in range(MAX_JOBS):
-        if git.run("update-ref", ref, commit, "").ok:  # "": only where there is none yet
+        if git.run(*SYNCED, "update-ref", ref, commit, "").ok:  # "": only where there is none yet
             return ref
         ref += "x"
     raise TlcError("its work could not be backed up, so nothing was touched")
@@ -4369,17 +4299,17 @@ class Remote(Record):
     tips: Mapping[str, str]
 
 
-def ask_remote(git: Git, address: str, branches: Iterable[str], task: Task, shared: bool) -> Remote:
+def ask_remote(git: Git, address: str, branches: Collection[str], task: Task) -> Remote:
     """Ask for the tips of some branches. Silence is no answer."""
-    refs = {f"refs/heads/{branch}": branch for branch in branches}
+    refs = [f"refs/heads/{branch}" for branch in branches]
     for words in (["HEAD", *refs], []):  # HEAD may name a branch that is not there
-        done = git.online("ls-remote", "--", address, *words, task=task, shared=shared)
+        done = git.online("ls-remote", "--", address, *words, task=task)
         if done.out.strip() or not done.ok:
             break
     else:
         done = done.replace(code=1, err="tlc: the answer names no branch")
-    pairs = [line.split("\t") for line in done.out.splitlines() if "\t" in line]
-    return Remote(done, {refs[ref]: commit for commit, ref in pairs if ref in refs})
+    tips = re.findall(r"(?m)^(\w+)\trefs/heads/(.*)$", done.out)
+    return Remote(done, {branch: tip for tip, branch in tips if branch in branches})
 
 
 class PullRun:
@@ -4395,7 +4325,6 @@ class PullRun:
             self.branches.setdefault(same_origin(each.url), {})[each.branch] = each.commit
         self.remotes: dict[str, Remote] = {}
         self.locks: dict[str, threading.Lock] = {}  # see alone()
-        self.lock = threading.Lock()
 
     def ask(self, address: str, repository: Repository, task: Task) -> Remote:
         """Return a remote, asked once in a run; again where it failed and a person can be asked."""
@@ -4405,8 +4334,7 @@ class PullRun:
                 git = Git(self.runner, "/", repository.replace(url=address), "", self.connections)
                 branches = {repository.branch: ""} | self.branches.get(same_origin(address), {})
                 with self.runner.holding(self.questions):
-                    remote = ask_remote(git, address, branches, task, True)
-                    self.remotes[address] = remote
+                    remote = self.remotes[address] = ask_remote(git, address, branches, task)
             return remote
 
     @contextlib.contextmanager
@@ -4418,9 +4346,7 @@ class PullRun:
 
     def alone(self, place: str) -> contextlib.AbstractContextManager[None]:
         """Be the only one of this run at an address, or in git's directory."""
-        with self.lock:
-            lock = self.locks.setdefault(place, threading.Lock())
-        return self.runner.holding(lock)
+        return self.runner.holding(self.locks.setdefault(place, threading.Lock()))
 
 
 class Store(Record):
@@ -4442,9 +4368,9 @@ class Store(Record):
             fetched = self.fetch(self.history_options(found), task)
             if "no commits selected" in fetched.err:  # upstream went back behind all that is there
                 fetched = self.fetch([f"--depth={self.git.repository.depth or 1}"], task)
-            if fetched.ok and found.missing_depth > 0 and not found.work:
-                lacking = missing_depth(self.git, self.git.target)
-                fetched = self.fetch([f"--deepen={lacking}"], task) if lacking else fetched
+            lacking = missing_depth(self.git, self.git.target) if found.missing_depth > 0 else 0
+            if fetched.ok and lacking and not found.work:
+                fetched = self.fetch([f"--deepen={lacking}"], task)
             if fetched.ok and found.work and found.upstream != tip:
                 self.join_history(task)
         return fetched
@@ -4465,51 +4391,47 @@ class Store(Record):
 
     def join_history(self, task: Task) -> None:
         """Deepen history until HEAD and upstream have a commit in common."""
-        for depth in DEEPENING:
+        for depth in (50, 500, 5000):
             joined = self.git.read("merge-base", "HEAD", self.git.target).ok
             if joined or not self.git.is_shallow:
                 return
             roots = self.git.read("rev-list", "--max-parents=0", "HEAD").out.split()
             self.fetch([f"--deepen={depth}"], task)
-            self.fetch(
-                [f"--depth={depth + 1}"], task, *roots
-            )  # of an upstream before it was rewritten
+            # Of an upstream before it was rewritten:
+            self.fetch([f"--depth={depth + 1}"], task, *roots)
 
     def fetch(self, options: Sequence[str], task: Task, *refs: str) -> Completed:
         """Fetch what belongs there, or `refs`."""
         git = self.git
         for ref in (git.tracking, git.put_there):
             with contextlib.suppress(OSError):  # what a power cut left empty holds nothing
-                if not os.path.getsize(path := os.path.join(git.common, ref)):
+                if not os.path.getsize(path := f"{git.common}/{ref}"):
                     os.unlink(path)
-        words = ["fetch", "--progress", "--no-tags", "--no-recurse-submodules", *options, "--"]
+        words = ["fetch", "--progress", "--no-recurse-submodules", *options]
+        words += ["--no-tags"] * bool(git.repository.depth)
         usual = git.repository.commit or f"+refs/heads/{git.branch}:{git.tracking}"
-        words += ["origin", *(refs or [usual])]
-        shared = not has_own_settings(git)
-        with self.pull.slot(task), at_work(git, git.common, FETCHING, task) as mark:
-            return git.online(*words, task=task, mark=mark, shared=shared)
-
-    # --- of worktrees
+        words += ["--", "origin", *(refs or [usual])]
+        git = git.replace(connections=None) if git.reaches_origin_its_own_way else git
+        with self.pull.slot(task), at_work(git, f"{git.common}/{FETCHING}", task) as mark:
+            return git.online(*words, task=task, mark=mark)
 
     def fill(self, task: Task) -> Completed:
         """Make the store, and fetch the branches of this run that it lacks, all in one go."""
         with self.writing():
             self.make()
-            repository, branch = self.git.repository, self.git.branch
-            remote = self.pull.remotes.get(repository.url)
+            git, branch, locked = self.git, self.git.branch, self.git.repository.commit
+            remote = self.pull.remotes.get(git.url)
             tips = remote.tips if remote else {}
             words = ["--format=%(refname:lstrip=3) %(objectname)", "refs/remotes/origin"]
-            refs = self.git.read("for-each-ref", *words)
+            refs = git.read("for-each-ref", *words)
             there = dict(line.split(" ") for line in refs.out.splitlines())
-            tip, locked = tips.get(branch), repository.commit
-            if locked:
-                tip = there.get(branch) if commit_of(self.git, locked) else None
-            if there.get(branch, "") == tip:
+            before = there.get(branch)
+            if before and (commit_of(git, locked) if locked else before == tips.get(branch)):
                 return refs  # another version's fetch brought it
-            options = self.depth_option() if self.git.is_shallow or not there else []
-            lacking = {branch: ""} | {each: "" for each in tips if each not in there}
+            options = self.depth_option() if git.is_shallow or not there else []
+            lacking = [branch, *(each for each in tips if each not in {branch, *there})]
             fetched = self.fetch(options, task, *map(self.refspec, lacking))
-            if locked and not (fetched.ok or self.git.explain(fetched).helps):
+            if locked and not (fetched.ok or git.explain(fetched).helps):
                 # Another version's commit may be refused.
                 fetched = self.fetch(options, task, self.refspec(branch))
             return fetched
@@ -4524,36 +4446,25 @@ class Store(Record):
         git, path = self.git, self.git.path
         if os.path.isdir(path):
             if git.must("for-each-ref", "--count=1"):
-                if not git.origin_is(origin := git.origin()):
-                    wrong = f"its store {tilde(path)} belongs to {origin}"
+                if not git.origin_is_right:
+                    wrong = f"its store {tilde(path)} belongs to {git.origin()}"
                     raise TlcError(wrong, paste("mv", path, free_name(path)))
                 return
             remove(path)  # nothing was ever fetched into it
-        made, parent = git.replace(path=f"{path}.tlc-partial"), os.path.dirname(path)
+        made = git.replace(path=f"{path}.tlc-partial")
         remove(made.path)
-        os.makedirs(parent, exist_ok=True)
-        words = ["--quiet", "--bare", "--object-format=sha1", "--", made.path]
-        git.replace(path=parent).must("init", *words)
+        os.makedirs(made.path)
+        made.must("init", "--quiet", "--bare", "--object-format=sha1")
         made.must("remote", "add", "origin", git.repository.url)
-        # Bare repositories keep no reflogs by themselves; own_commits() needs them.
-        made.must("config", "core.logAllRefUpdates", "true")
+        made.must("config", "core.logAllRefUpdates", "true")  # own_commits() reads reflogs
         os.rename(made.path, path)
-
-    def add_worktree(self, new: str, mark: TextIO) -> None:
-        """Add an empty worktree on the branch; record what the branch pointed to before."""
-        git = self.git
-        tip = commit_of(git, f"refs/heads/{git.branch}")
-        if tip and own_commits(git, tip):
-            record_commit(git, tip)
-        words = ["--quiet", "--no-checkout", "--force", "--force", "-B", git.branch]
-        git.must("worktree", "add", *words, "--", new, git.tracking, mark=mark)
 
     def forget_worktrees(self, checkout: Git) -> None:
         """Forget worktrees that killed runs left half made, and this one where it was deleted.
 
-        `git worktree prune` would forget a person's too, on a disk that is not there now.
+        `git worktree prune` would forget one on a disk that is not there now.
         """
-        own = os.path.realpath(os.path.join(checkout.path, ".git"))
+        own = os.path.realpath(f"{checkout.path}/.git")
         for way_back in glob.glob(f"{glob.escape(self.git.path)}/worktrees/*/gitdir"):
             entry = os.path.dirname(way_back)  # see gitrepository-layout(5)
             place = os.path.join(entry, read_line(way_back))
@@ -4563,7 +4474,7 @@ class Store(Record):
 
 
 class Place(Resource):
-    """Where a repository at a branch belongs."""
+    """The place of a repository at a branch."""
 
     kind = "repository"
     needed_programs = ("git",)
@@ -4571,14 +4482,14 @@ class Place(Resource):
     def __init__(self, code_root: str, repository: Repository, runner: Runner) -> None:
         super().__init__(repository.item)
         self.repository, self.path = repository, os.path.join(code_root, repository.path)
-        store = os.path.join(code_root, ".stores", repository.organisation, repository.name)
-        self.git = Git(runner, self.path, repository, f"{store}.git")
+        store = f"{code_root}/.stores/{repository.organisation}/{repository.name}.git"
+        self.git = Git(runner, self.path, repository, store)
 
 
 class Checkout(Place):
     """A repository at a branch, as a clone of its own."""
 
-    linked = False  # whether the config wants a worktree of a store
+    linked = False
 
     def __init__(self, code_root: str, repository: Repository, pull: PullRun) -> None:
         super().__init__(code_root, repository, pull.runner)
@@ -4586,7 +4497,7 @@ class Checkout(Place):
 
     def may_be_forked_by(self, owner: str) -> bool:
         """Return whether `owner` wants a fork: not of what is theirs."""
-        theirs = same_origin(self.repository.url).split("/")[1:-1] == [owner.lower()]
+        theirs = f"/{owner.lower()}/" in same_origin(self.repository.url)
         return bool(owner) and self.repository.fork and not theirs
 
     # --- looking
@@ -4594,30 +4505,30 @@ class Checkout(Place):
     def check(self) -> CheckResult:
         found, commit = look(self.git), self.repository.commit
         action, forced = (self.planned(found, force) for force in (False, True))
-        again = self.git.fix(PULL)
-        if found.absent:
-            return missing(action, NOT_THERE, fix=again)
-        if found.cut_off or found.half_turned:
-            return missing(action, "an update was cut off", fix=again)
+        if found.absent or found.cut_off or found.half_turned:
+            message = NOT_THERE if found.absent else "an update was cut off"
+            return missing(action, message, fix=self.git.fix(PULL))
         if found.broken:
             return fail(found.broken, found.fix)
         if found.work or found.obstacle:
             more = {"action": action, "force_action": forced, "tentative": action == forced}
-            return warn(self.reasons(found), self.force_fix(), **more)
+            return warn(self.reasons(found), self.restore_fix(), **more)
         # The network alone can tell whether the branch has moved.
         more = {"action": action, "tentative": not (commit or found.missing_depth)}
+        is_now, wanted = (url.startswith("https:") for url in (self.git.url, self.repository.url))
+        form = f", {'over https' if is_now else 'by ssh'}" * (is_now != wanted)
+        message = f"on {found.branch}, clean{form}"
         if found.linked == self.linked:
-            return ok(f"on {found.branch}, clean", **more)
-        is_now, wanted = ("a worktree", "a clone") if found.linked else ("a clone", "a worktree")
+            return ok(message, **more)
+        kind, other = (("a clone", "a worktree")[each.linked] for each in (found, self))
         turn = self.git.fix(MOVE_WORKTREE if found.linked else MOVE_AWAY)
-        return warn(f"on {found.branch}, clean; {is_now}, the config says {wanted}", turn, **more)
+        return warn(f"{message}; {kind}, the config says {other}", turn, **more)
 
     def planned(self, found: Found, force: bool) -> str:
-        """Return what the plan says of the step that follows."""
         wanted, commit = self.repository, self.repository.commit
         words = STEPS[decide(found, commit or ANY_TIP, force, True)]
         words += ", at the lock's commit" * bool(words and commit)
-        size = HISTORY_SIZES.get(same_origin(wanted.url), "")
+        size = " (about 5 GB)" * (same_origin(wanted.url) == "github.com/odoo/odoo")
         new = found.absent and not (wanted.depth or wanted.filter)
         return words + f", with all of its history{size}" * (new or found.missing_depth < 0)
 
@@ -4628,7 +4539,7 @@ class Checkout(Place):
         remote = self.ask(found, UNWATCHED_TASK)
         if not remote.done.ok:
             cause = self.git.explain(remote.done)
-            return None if found.absent else fail(cause.message, cause.fix)
+            return None if found.absent and cause.helps else fail(cause.message, cause.fix)
         tip = remote.tips.get(self.repository.branch)
         if not tip:
             return warn(self.no_branch().message, NAME_BRANCHES)
@@ -4636,32 +4547,30 @@ class Checkout(Place):
         return warn("behind origin", self.git.fix(PULL)) if behind else None
 
     def reasons(self, found: Found) -> str:
-        rewritten = "upstream was rewritten: it has no commit in common with this branch"
-        return "; ".join(filter(None, [*found.work, found.obstacle, rewritten * found.torn]))
+        return "; ".join(filter(None, [*found.work, found.obstacle]))
 
-    def force_fix(self) -> Fix:
-        """Return the fix for work; after a killed --force what brings that work back."""
-        restore = read_mark(self.git.directory).get("restore")
-        return Fix(tuple(map(tuple, restore))) if restore else self.git.fix(FORCE)
+    def restore_fix(self) -> Fix:
+        """Return what brings the work back that a killed --force has moved away."""
+        return Fix(read_mark(self.git).get("restore", ()))
 
     # --- doing
 
     def ask(self, found: Found, task: Task) -> Remote:
         """Ask the remote; alone where the checkout's own configuration says how."""
-        differ = self.pull.connections.differ
+        (_, differ, _), branch = self.pull.connections.settings(), self.repository.branch
         if differ and found.absent:  # what holds there is known to git once it is there
-            done = Completed([], 0, "", "", 0.0)
-            return Remote(done, {self.repository.branch: ANY_TIP})
-        if found.own_settings or differ:
-            return ask_remote(self.git, "origin", [self.repository.branch], task, shared=False)
-        address = found.origin or self.repository.url
-        return self.pull.ask(address, self.repository, task)
+            return Remote(Completed([], 0, "", "", 0.0), {branch: ANY_TIP})
+        if differ or self.git.reaches_origin_its_own_way:
+            return ask_remote(self.git.replace(connections=None), "origin", [branch], task)
+        store = self.git.replace(path=self.git.store)
+        git = store if self.linked and found.absent else self.git
+        return self.pull.ask(git.url, self.repository, task)
 
     def apply(self, task: Task) -> TaskResult:
         with self.pull.slot(task):
             found = look(self.git)
             if found.half_turned:
-                os.rename(os.path.join(self.path, HALF_TURNED), os.path.join(self.path, ".git"))
+                os.rename(f"{self.path}/{HALF_TURNED}", f"{self.path}/.git")
                 found = look(self.git)
         if found.broken:
             return TaskResult("failed", found.broken, found.fix)
@@ -4671,29 +4580,28 @@ class Checkout(Place):
             if not remote.done.ok:
                 return self.failure(remote.done)
             tip = tip or remote.tips.get(self.repository.branch, "")
-        step = decide(found, tip, task.force, False)
-        if step != FETCH:
-            return self.take(step, found, task)
-        fetched = Store(self.git, self.pull).update(found, tip, task)
-        if not fetched.ok:
-            return self.failure(fetched)
-        with self.pull.slot(task):
-            before, found = found, look(self.git)  # the fetch took its time
-        if found.broken or found.absent:
-            return TaskResult("kept", found.broken or "it was removed meanwhile")
-        step = decide(found, found.upstream, task.force, True)
-        if step == NOTHING and before.missing_depth:
-            return TaskResult("changed", "history deepened")
+        step, deepened = decide(found, tip, task.force, False), bool(found.missing_depth)
+        if step == FETCH:
+            fetched = Store(self.git, self.pull).update(found, tip, task)
+            if not fetched.ok:
+                return self.failure(fetched)
+            with self.pull.slot(task):
+                found = look(self.git)  # the fetch took its time
+            if found.broken or found.absent:
+                return TaskResult("kept", found.broken or "it was removed meanwhile")
+            step = decide(found, found.upstream, task.force, True)
+            if step == NOTHING and deepened:
+                return TaskResult("changed", "history deepened")
         return self.take(step, found, task)
 
     def take(self, step: str, found: Found, task: Task) -> TaskResult:
         if step == SKIP:
             return self.no_branch()
         if step == NOTHING:
-            remove(os.path.join(self.git.directory, CHECKING_OUT))  # a killed run was done with it
+            remove(f"{self.git.directory}/{CHECKING_OUT}")  # a killed run was done with it
             return TaskResult("ok", "up to date")
         if step == KEEP:
-            fix = NO_FIX if found.obstacle else self.force_fix()
+            fix = NO_FIX if found.obstacle else self.restore_fix() or self.git.fix(FORCE)
             return TaskResult("kept", self.reasons(found), fix)
         if step == CLONE:
             return self.clone(task)
@@ -4706,65 +4614,55 @@ class Checkout(Place):
         return TaskResult("skipped", message, NAME_BRANCHES)
 
     def failure(self, done: Completed) -> TaskResult:
-        if re.search(NO_BRANCH, done.err):
+        if "couldn't find remote ref" in done.err:
             return self.no_branch()
         cause = self.git.explain(done)
-        detail = "\n".join(line for line in done.errors if line != cause.message)
-        login = SshConnections.prefix(self.repository.url) if cause.helps == TERMINAL else ""
+        detail = "" if cause.pattern else "\n".join(done.errors[:-1])
+        login = host_of(self.repository.url) if cause.helps == TERMINAL else ""
         status = "kept" if cause.helps == LOCKED else "failed"
         return TaskResult(status, cause.message, cause.fix, detail, needs_terminal=login)
 
     def clone(self, task: Task) -> TaskResult:
         """Clone into a sibling and rename it, so that a checkout is there whole or not at all."""
-        git, branch, url = self.git, self.git.branch, self.repository.url
-        options = ["--progress", *Store(git, self.pull).depth_option()]
-        with self.pull.slot(task), self.staging() as new:
-            beside, made = git.replace(path=os.path.dirname(new)), git.replace(path=new)
-            remote = self.pull.remotes.get(url)
-            if self.repository.commit and not (remote and remote.tips.get(branch) == git.target):
-                beside.must("init", "--quiet", "--object-format=sha1", "--", new)
-                made.must("remote", "add", "-t", branch, "origin", url)
-                wanted = f"+{git.target}:{git.tracking}"
-                done = made.online("fetch", "--no-tags", *options, "origin", wanted, task=task)
-                if done.ok:
-                    words = ["--progress", "-B", branch, git.tracking, "--"]
-                    done = made.online("checkout", *words, task=task)
-            else:
-                words = ["--single-branch", f"--branch={branch}", "--", url, new]
-                done = beside.online("clone", *options, *words, task=task, fresh=new)
-            hook = "" if done.ok else hook_failure(made, done)
-            if not (done.ok or hook):
+        branch = self.git.branch
+        with self.staging() as new:
+            made = self.git.replace(path=new)
+            made.must("init", "--quiet", "--object-format=sha1")
+            made.must("remote", "add", "-t", branch, "origin", self.repository.url)
+            store = Store(made, self.pull)
+            done = store.fetch(store.depth_option(), task, store.refspec(branch))
+            if not done.ok:
                 return self.failure(done)
-            if commit := self.repository.commit:
-                both = f"verify HEAD {commit}\nupdate {git.put_there} {commit}\n"
-                if not made.run("update-ref", "--stdin", stdin=both).ok:
-                    raise TlcError("upstream moved meanwhile", git.fix(PULL))
-            else:
-                made.run("update-ref", git.put_there, "HEAD")
-            self.make_room()
-            os.rename(new, self.path)
+            with self.pull.slot(task):
+                words = ["--progress", "-B", branch, made.tracking, "--"]
+                done = made.populate("checkout", *words, task=task)
+                hook = hook_failure(made, done)
+                if not (done.ok or hook):
+                    return self.failure(done)
+                made.run("update-ref", made.put_there, "HEAD")
+                self.make_room()
+                os.rename(new, self.path)
         return TaskResult("changed", f"cloned {branch}{hook}")
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[str]:
         """Yield a path to build at, beside its place; a killed run's git may still write to its."""
         parent, name = os.path.split(self.path)
-        for left in glob.glob(os.path.join(glob.escape(parent), f".{glob.escape(name)}{PARTIAL}*")):
+        start = f"{parent}/.{name}{PARTIAL}"
+        for left in glob.glob(f"{glob.escape(start)}*"):
             remove(left)
-        directory = os.path.join(parent, f".{name}{PARTIAL}{os.getpid()}")
-        os.makedirs(directory)
+        os.makedirs(new := f"{start}{os.getpid()}/{name}")
         try:
-            yield os.path.join(directory, name)
+            yield new
         finally:
-            remove(directory)
+            remove(os.path.dirname(new))
 
     def make_room(self) -> None:
         """Remove an empty directory or half a clone. Raises TlcError for anything of a person's."""
         if not look(self.git).absent:
             raise TlcError("something came there meanwhile; it was left alone", self.git.fix(PULL))
         if os.path.isdir(self.path):
-            if os.listdir(self.path) == [".git"]:
-                remove(os.path.join(self.path, ".git"))
+            remove(f"{self.path}/.git")
             os.rmdir(self.path)
 
     def check_out(self, found: Found, restore: Fix, task: Task) -> TaskResult:
@@ -4775,11 +4673,11 @@ class Checkout(Place):
         git, backup = self.git, Backup(self.git, found)
         files = backup.in_the_way() if found.converted and not restore else []
         if not files:
-            earlier = read_mark(git.directory).get("restore", [])  # of a run that was killed
+            earlier = read_mark(git).get("restore", [])  # of a run that was killed
             done, hook = self.run_checkout(found, restore, earlier, task)
             if done.ok or hook:
                 for name in git.operations():
-                    remove(os.path.join(git.directory, name))
+                    remove(f"{git.directory}/{name}")
                 git.run("update-ref", git.put_there, "HEAD")
                 message = f"updated to {found.upstream[:9]}{hook}{SAVED * bool(restore)}"
                 detail = " && ".join(shlex.join(command) for command in earlier)
@@ -4790,7 +4688,7 @@ class Checkout(Place):
         if task.force and not restore:
             return self.check_out(found, backup.record(), task)
         message = f"files that the update would overwrite ({named_few(files)})"
-        return TaskResult("kept", message, restore or self.force_fix())
+        return TaskResult("kept", message, restore or self.restore_fix() or self.git.fix(FORCE))
 
     def run_checkout(
         self, found: Found, restore: Fix, earlier: Sequence[Any], task: Task
@@ -4804,12 +4702,11 @@ class Checkout(Place):
         words = ["--progress", "--no-track", how, "-B", git.branch, git.target, "--"]
         saved = [*restore.commands, *earlier]
         content = {"head": found.head, "target": found.upstream, "restore": saved}
-        run = git.online if git.is_partial else git.run
-        with at_work(git, git.directory, CHECKING_OUT, task, content) as mark:
-            done = run("checkout", *words, task=task, mark=mark)
+        with at_work(git, f"{git.directory}/{CHECKING_OUT}", task, content) as mark:
+            done = git.populate("checkout", *words, task=task, mark=mark)
             if done.ok and force:  # a directory that was a link comes back half
                 done = git.run("reset", "--quiet", "--hard", task=task, mark=mark)
-            hook = "" if done.ok else hook_failure(git, done)
+            hook = hook_failure(git, done)
             cause = git.explain(done)
             if not (done.ok or hook or cause.helps == LOCKED):
                 raise TlcError(cause.message + SAVED * bool(restore), restore or cause.fix)
@@ -4826,7 +4723,6 @@ class Worktree(Checkout):
     linked = True
 
     def clone(self, task: Task) -> TaskResult:
-        """Add a worktree beside its place and move it there when complete."""
         branch, bare = self.git.branch, self.git.replace(path=self.git.store)
         store = Store(bare, self.pull)
         fetched = store.fill(task)
@@ -4837,13 +4733,17 @@ class Worktree(Checkout):
         with self.staging() as new, contextlib.ExitStack() as stack:
             with store.writing(), self.pull.slot(task):
                 store.forget_worktrees(self.git)
-                working = at_work(bare, bare.path, CHECKING_OUT, task, branch=branch)
-                mark = stack.enter_context(working)
-                store.add_worktree(new, mark)
+                own = f"{bare.path}/{CHECKING_OUT}-{branch.replace('/', '%')}"
+                mark = stack.enter_context(at_work(bare, own, task))
+                tip = commit_of(bare, f"refs/heads/{branch}")
+                if tip and own_commits(bare, tip):
+                    record_commit(bare, tip)
+                words = ["--quiet", "--no-checkout", "--force", "--force", "-B", branch]
+                bare.must("worktree", "add", *words, "--", new, bare.tracking, mark=mark)
             with self.pull.slot(task):
                 made = self.git.replace(path=new)
                 words = ["reset", "--quiet", "--hard", bare.target]
-                done = made.online(*words, task=task, mark=mark)
+                done = made.populate(*words, task=task, mark=mark)
                 if not done.ok:
                     return self.failure(done)
                 bare.run("update-ref", bare.put_there, bare.target)
@@ -4893,17 +4793,18 @@ class ForkRemote(Resource):
 
     def check(self) -> CheckResult:
         git, more = self.git, {"action": "add the remote fork, for git push"}
-        if not os.path.exists(os.path.join(git.path, ".git")):
+        if not git.is_there:
             return ok("once it is cloned", tentative=True, **more)
-        if not git.origin_is(git.origin()):
+        if not git.origin_is_right:
             return ok("left alone, as its origin is another")
         (url, default), config = self.settings(), ["git", "-C", git.path]
         if url and same_origin(url) != same_origin(self.url):
             fix = paste(*config, "remote", "set-url", "fork", self.url)
             return warn(f"its remote fork is {url}, the config says {self.url}", fix)
         if default not in ("", "fork"):
-            fix, more = paste(*config, "config", "remote.pushDefault", "fork"), {} if url else more
-            return warn(f"its remote.pushDefault is {default}, not fork", fix, **more)
+            fix = paste(*config, "config", "remote.pushDefault", "fork")
+            message = f"its remote.pushDefault is {default}, not fork"
+            return warn(message, fix, action="" if url else more["action"])
         if url and default:
             return ok(f"git push goes to {self.fork}")
         return warn("git push goes to upstream", git.fix(PULL), **more)
@@ -4914,14 +4815,14 @@ class ForkRemote(Resource):
         cause = self.git.replace(repository=repository.replace(url=self.url)).explain(done)
         if done.ok or "no such repository" not in cause.message:
             return None if done.ok else warn(cause.message, cause.fix)
-        upstream = "/".join(re.split("[:/]", repository.url.removesuffix(".git"))[-2:])
+        host, _, upstream = same_origin(repository.url).partition("/")
         fix = paste("gh", "repo", "fork", upstream, "--clone=false")
-        fix = fix if host_of(repository.url) == GITHUB_HOST else by_hand(f"make {self.url}")
+        fix = fix if host == GITHUB_HOST else by_hand(f"make {self.url}")
         return warn(f"{self.fork} is not at GitHub, or you have no access to it", fix)
 
     def apply(self, task: Task) -> TaskResult:
         git = self.git
-        if not os.path.exists(os.path.join(git.path, ".git")):
+        if not git.is_there:
             return TaskResult("skipped", "there is no checkout")
         with self.pull.alone(git.common):
             url, default = self.settings()  # all worktrees of a store share them
@@ -4945,27 +4846,30 @@ class CheckoutStatus(Place):
     """How a checkout stands, in one line, as of the last fetch."""
 
     def check(self) -> CheckResult:
+        import json
+
         git = self.git
-        if not os.path.exists(os.path.join(git.path, ".git")):
+        if not git.is_there:
             found = look(git)
             return warn(found.broken or NOT_THERE, found.fix or git.fix(PULL))
-        status = read_status(git, "--renames")
+        status = read_status(git)
         if not status.done.ok:
             cause = git.explain(status.done)
             return warn(cause.message, cause.fix)
-        if status.head == "(initial)" and not status.lines:
+        begun = status.head != "(initial)"
+        if not (begun or status.lines):
             return warn("an unfinished clone", git.fix(PULL))
-        own = own_commits(git, "HEAD") if status.ahead > 0 else 0
         kinds = [line[0] for line in status.lines]
         counts = {
-            "ahead": min(own, status.ahead),
+            "ahead": own_commits(git, "HEAD") if status.ahead and begun else 0,
             "behind": status.behind,
-            "changed": sum(kind in "12u" for kind in kinds),
+            "changed": len(kinds) - kinds.count("?"),
             "untracked": kinds.count("?"),
         }
         parts = list(dict.fromkeys(git.operations().values()))
         parts += [f"{count} {name}" for name, count in counts.items() if count > 0]
-        return ok(f"{status.branch or 'no branch'}  {', '.join(parts) or 'clean'}")
+        detail = json.dumps({"branch": status.branch, **counts})
+        return ok(f"{status.branch or 'no branch'}  {', '.join(parts) or 'clean'}", detail=detail)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -7141,12 +7045,7 @@ def check_wkhtmltopdf(runner: Runner, note: str) -> CheckResult:
 
 def check_disk(code_root: str) -> CheckResult:
     """Return whether there is room for an Odoo with its environment, which take 2 to 3 GB."""
-    import shutil
-
-    place = code_root
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
-    free = shutil.disk_usage(place).free / 1e9
+    free = free_bytes(code_root) / 1e9
     if free >= 5:
         return ok(f"{free:.0f} GB free")
     fix = paste("du", "-sh", Raw(f"{pasted(code_root)}/*/*"), Raw("|"), "sort", "-h")
@@ -7195,10 +7094,10 @@ def check_access(doors: Sequence[Git]) -> CheckResult | None:
     """Return whether one of an organisation's repositories can be read, else why not the first."""
     refused = None
     for git in doors:
-        done = ask_remote(git, git.repository.url, [], UNWATCHED_TASK, shared=True).done
+        done = ask_remote(git, git.repository.url, [], UNWATCHED_TASK).done
         if done.ok:
             return ok("can be read")
-        refused = refused or login_refused(git.runner, git.explain(done), git.fix(ASK_BY_HAND))
+        refused = refused or login_refused(git.runner, git.explain(done), git.fix(NO_ACCESS))
     return refused
 
 
@@ -8265,7 +8164,7 @@ def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pr
             url = urls.get(name) or GITHUB_URLS["ssh"].format(owner=owner, name=name)
             it = Repository(organisation, name, "/".join(parts), path, url, 1)
             git = Place(root, it, context.runner).git
-            if not os.path.lexists(place) or git.origin_is(git.origin()):
+            if not os.path.lexists(place) or git.origin_is_right:
                 yield Pruned(context, "repository", it.item, place, checkout_work, git)
 
 

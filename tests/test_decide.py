@@ -49,8 +49,6 @@ BEHIND = {**CLEAN, "upstream": "new"}
         (WORK, "old", True, False, "back up"),
         ({**WORK, "upstream": "new"}, "new", False, True, "keep"),
         ({**WORK, "upstream": "new"}, "new", True, True, "back up"),
-        ({**WORK, "upstream": "new", "torn": True}, "new", False, True, "keep"),
-        ({**WORK, "upstream": "new", "torn": True}, "new", True, True, "back up"),
         # what cannot be recorded is kept with --force too
         ({**BEHIND, "obstacle": "a submodule"}, "new", False, True, "keep"),
         ({**BEHIND, "obstacle": "a submodule"}, "new", True, True, "keep"),

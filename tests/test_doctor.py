@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -379,27 +379,6 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
         "FAIL not there",
     ),
     "checkout behind": (moved_on, ("Repositories", "oca/web@18.0"), "WARN behind"),
-    "changed file": (
-        lambda machine: instead("code/oca/18.0/web/module/models.py", "1", "2")(machine),
-        ("Repositories", "oca/web@18.0"),
-        "WARN 1 changed file",
-    ),
-    "own commit": (
-        lambda machine: git(machine, "commit", "-q", "--allow-empty", "-m", "mine"),
-        ("Repositories", "oca/web@18.0"),
-        "WARN 1 commit not on",
-    ),
-    "another branch": (
-        lambda machine: git(machine, "checkout", "-q", "-B", "mine"),
-        ("Repositories", "oca/web@18.0"),
-        "WARN on branch mine",
-    ),
-    "detached": (
-        lambda machine: git(machine, "checkout", "-q", "--detach"),
-        ("Repositories", "oca/web@18.0"),
-        "WARN .*detached",
-    ),
-    "unfinished merge": (merging, ("Repositories", "oca/web@18.0"), "WARN .*unfinished merge"),
     "half cloned": (half_cloned, ("Repositories", "oca/web@18.0"), "FAIL not there"),
     "no HEAD": (
         without("code/oca/18.0/web/.git/HEAD"),
@@ -487,6 +466,31 @@ def test_broken_named_and_mended(machine: Workstation, name: str) -> None:
     left = {key: each for key, each in after.items() if each["status"] != "OK"}
     assert {name for _, name in left} <= {"C compiler", "wkhtmltopdf"}, (pasted, left)
     assert item in after
+    machine.sure = True
+
+
+def mine(machine: Workstation) -> None:
+    instead("code/oca/18.0/web/module/models.py", "1", "2")(machine)
+    git(machine, "commit", "-q", "--allow-empty", "-m", "mine")
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (mine, "1 changed file (module/models.py); 1 commit not on origin/18.0"),
+        (merging, "an unfinished merge (git merge --continue or --abort)"),
+        (lambda machine: git(machine, "checkout", "-q", "-B", "mine"), "on branch mine"),
+        (lambda machine: git(machine, "checkout", "-q", "--detach"), "detached"),
+    ],
+)
+def test_work_of_ones_own_is_named_without_a_command(
+    machine: Workstation, work: Callable[[Workstation], object], said: str
+) -> None:
+    work(machine)
+    found = machine.doctor("Repositories")["Repositories", "oca/web@18.0"]
+    assert (found["status"], found["fix"]) == ("WARN", "")
+    assert said in found["message"]
+    assert machine.yes("pull-repos", "--force", "-f", "web@18.0").code == 0
     machine.sure = True
 
 
@@ -792,15 +796,19 @@ def lines_with_jq() -> list[str]:
 def test_the_readmes_lines_with_jq(machine: Workstation, line: str) -> None:
     if not shutil.which("jq"):
         pytest.skip("jq is missing: sudo apt-get install jq, or your system's package")
-    instead("code/oca/18.0/web/module/models.py", "1", "2")(machine)
+    if "doctor" in line:
+        moved_on(machine)
+    else:
+        instead("code/oca/18.0/web/module/models.py", "1", "2")(machine)
     pasted = machine.paste(line)
     lines = pasted.stdout.splitlines()
     if "doctor" in line:
-        at = lines.index("Repositories: oca/web@18.0: 1 changed file (module/models.py)")
-        assert lines[at + 1].strip().startswith("tlc pull-repos --force -f oca/web@18.0")
+        at = lines.index("Repositories: oca/web@18.0: behind origin")
+        assert lines[at + 1].strip().startswith("tlc pull-repos -f oca/web@18.0")
+        assert machine.paste(lines[at + 1].strip()).returncode == 0
     else:
         assert lines == ["oca/web@18.0"]
-    git(machine, "checkout", "-q", ".")
+        git(machine, "checkout", "-q", ".")
     machine.sure = True
 
 

@@ -18,7 +18,7 @@ LOOKS = "# shows where to look; what is to be done there only the person can kno
 ELSEWHERE = "# of a system, or an installation of tlc, that is not at hand here"
 WORDS = "# the words of the command line again, or the next command: test_command_line.py has them"
 OPEN = "# has no story yet"
-FEW = 10  # templates without a story; there may only be fewer
+FEW = 1  # templates without a story; there may only be fewer
 
 DOCTOR = "test_doctor.py::test_broken_named_and_mended"
 TOOLS = "test_tools_on_machines.py::"
@@ -30,6 +30,9 @@ MOVED = f"{REPOSITORIES}test_a_code_root_that_was_moved_is_repaired_by_the_print
 OWNER = f"{REPOSITORIES}test_what_belongs_to_another_user_is_trusted_by_the_printed_fix"
 POWER = f"{REPOSITORIES}test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix"
 LOCKED = f"{REPOSITORIES}test_the_lock_of_a_running_git_is_kept_after_a_killed_run"
+STOPS = f"{REPOSITORIES}test_what_stops_an_update_goes_by_the_printed_fix"
+SSH = "test_ssh.py::test_what_ssh_refuses_goes_by_the_printed_fix"
+FORK = "test_fork.py::test_what_a_person_has_arranged_stays_and_doctor_names_it"
 LAYOUT = f"{REPOSITORIES}test_a_checkout_keeps_its_layout_and_doctor_says_how_to_turn_it"
 
 # A template, as it stands in the source -> the test that pastes what becomes of it.
@@ -37,10 +40,10 @@ STORIES = {
     "paste('tlc', 'prune', '--dry-run')": WORDS,
     "paste('tlc', 'foreach', '--help')": WORDS,
     "paste('chmod', '-R', 'u+rwX', self.aside).then('tlc', 'prune')": OPEN,
-    "paste('chmod', '600', '{0}{1}')": OPEN,
-    "fix.then(*git, 'branch', '--force', self.git.branch, f'{ref}-branch')": OPEN,
-    "paste(*config, 'remote', 'set-url', 'fork', self.url)": OPEN,
-    "paste(*config, 'config', 'remote.pushDefault', 'fork')": OPEN,
+    "paste('chmod', '600', '{0}{1}')": SSH,
+    "fix.then(*git, 'branch', '--force', own, f'{ref}-branch')": BACKUP,
+    "paste(*config, 'remote', 'set-url', 'fork', self.url)": FORK,
+    "paste(*config, 'config', 'remote.pushDefault', 'fork')": FORK,
     "paste('gh', 'repo', 'fork', upstream, '--clone=false')": ACCOUNT,
     "Fix(tuple(needed)).then(*self.fix.words)": "test_bootstrap_on_machines.py::test_who_may_do_nothing_gets_tlc_and_the_commands_for_the_administrator",
     "paste('tlc', 'freeze', Raw('>'), path, note='makes one')": "test_lock.py::test_a_lock_file_that_is_not_there_is_made_by_the_printed_fix",
@@ -62,26 +65,22 @@ STORIES = {
     "paste('tlc', '--yes', Raw(self.settings.again))": WORDS,
     "paste('mv', self.path, free_name(self.path)).then('tlc', 'init')": DOCTOR,
     "paste(*PULL_WORDS)": DOCTOR,
-    "paste('tlc', 'pull-repos', '--force', '-f', '{name}')": DOCTOR,
-    "paste('ssh-add', Raw('||'), 'gh', 'auth', 'login', '-p', 'ssh')": ACCOUNT,
-    "paste('git', 'ls-remote', '{url}')": LOOKS,
+    "paste('tlc', 'pull-repos', '--force', '-f', '{name}')": f"{REPOSITORIES}test_the_command_that_is_named_for_kept_work_brings_it_up_to_date",
+    "paste(AGENT, 'ssh-add', Raw('||'), 'gh', 'auth', 'login', '-p', 'ssh')": ACCOUNT,
+    "paste('git', 'ls-remote', '{url}')": "test_ssh.py::test_a_host_that_is_not_known_is_confirmed_by_the_printed_fix",
     "paste('mv', '{path}', '{free}').then(*PULL_WORDS)": DOCTOR,
     "paste('git', '-C', '{store}', 'worktree', 'move', '{path}', '{free}').then(*PULL_WORDS)": ORPHAN,
-    "paste('git', '-C', '{store}', 'worktree', 'repair', '{path}')": MOVED,
-    "paste('git', '-C', '{path}', 'remote', 'add', 'origin', '{url}').then(*PULL_WORDS)": OPEN,
-    "paste('ssh-keygen', '-R', '{host}')": OPEN,
-    "paste('ssh', '-T', 'git@{host}')": LOOKS,
+    "paste('git', '-C', git.store, 'worktree', 'repair', git.path)": MOVED,
+    "paste('git', '-C', '{path}', 'remote', 'add', 'origin', '{url}').then(*PULL_WORDS)": STOPS,
+    "paste('ssh-keygen', '-f', '{0}', '-R', '{1}')": SSH,
     "paste('git', 'config', '--global', '--add', 'safe.directory', '{0}')": OWNER,
     "paste('rm', '{git}/index').then('git', '-C', '{path}', 'reset', '--quiet').then(*PULL_WORDS)": POWER,
     "paste('rm', '{0}')": LOCKED,
-    "paste('tlc', 'pull-repos', '--jobs', '2', '-f', '{name}')": OPEN,
-    "paste('df', '-h', '{path}')": LOOKS,
-    "paste('ls', '-ld', '{path}')": LOOKS,
     "paste(*git, 'checkout', '--quiet', *back, f'{ref}^1', '--')": BACKUP,
     "fix.then(*git, 'stash', 'apply', '--quiet', *with_index, ref)": BACKUP,
-    "fix.then(*git, 'update-index', f'--{bit}', '--', *hidden)": OPEN,
+    "fix.then(*git, 'update-index', f'--{bit}', '--', *hidden)": BACKUP,
     "fix.then('cp', '-R', f'{saved}/.', self.directory)": STASHED,
-    "paste('mv', place, free_name(place))": OPEN,
+    "paste('mv', place, free_name(place))": STOPS,
     "paste('mv', path, free_name(path))": LAYOUT,
     "paste('tlc', 'install-tools')": DOCTOR,
     'paste(Raw(\'export PATH="$HOME/.local/bin:$PATH"\'), note="and add it to your shell\'s profile")': "test_doctor.py::test_the_directory_of_programs_on_path",

@@ -105,22 +105,16 @@ def test_an_origin_that_an_included_file_names(web: Checkout) -> None:
 def test_a_clean_checkout(web: Checkout) -> None:
     found = web.look()
     assert (found.head, found.upstream, found.branch) == (web.head, web.head, "18.0")
-    assert (found.origin, found.work, found.obstacle, found.broken) == (
-        web.repository.url,
-        (),
-        "",
-        "",
-    )
-    assert found.is_settled
-    assert not (found.absent or found.cut_off or found.torn or found.converted or found.linked)
-    assert not (found.own_settings or found.missing_depth)
+    assert (found.work, found.obstacle, found.broken) == ((), "", "")
+    assert not (found.absent or found.cut_off or found.converted or found.linked)
+    assert not found.missing_depth
 
 
 def test_a_branch_that_moved(web: Checkout) -> None:
     before = web.head
     tip = web.move_on(more="1\n")
     found = web.look()
-    assert (found.head, found.upstream, found.work, found.torn) == (before, tip, (), False)
+    assert (found.head, found.upstream, found.work) == (before, tip, ())
 
 
 def test_no_branch_of_origins_was_fetched(web: Checkout) -> None:
@@ -130,7 +124,7 @@ def test_no_branch_of_origins_was_fetched(web: Checkout) -> None:
 
 def test_what_no_update_touches_is_no_work(web: Checkout) -> None:
     web.write(notes="mine\n", ignored="mine\n")
-    assert web.look().is_settled
+    assert not web.look().work
 
 
 # --- work
@@ -165,7 +159,7 @@ def test_work(web: Checkout, do: Callable[[Checkout], object], words: str) -> No
     do(web)
     found = web.look()
     assert found.work == (words,)
-    assert not (found.is_settled or found.cut_off or found.converted)
+    assert not (found.cut_off or found.converted)
 
 
 def test_kinds_of_work_add_up(web: Checkout) -> None:
@@ -219,9 +213,9 @@ def test_work_without_a_common_ancestor_is_torn(web: Checkout) -> None:
     web.do("commit", "-q", "--allow-empty", "-m", "mine")
     empty = web.do("hash-object", "-t", "tree", "-w", os.devnull)
     web.do("update-ref", "refs/remotes/origin/18.0", web.do("commit-tree", empty, "-m", "other"))
-    assert web.look().torn
+    assert "upstream was rewritten" in web.look().work[-1]
     web.do("update-ref", "refs/remotes/origin/18.0", "HEAD~")
-    assert not web.look().torn
+    assert not any("rewritten" in each for each in web.look().work)
 
 
 # --- what cannot be recorded
@@ -262,7 +256,7 @@ def test_history_that_the_config_wants_besides(tmp_path: Path, entry: str, missi
 )
 def test_settings_of_its_own(web: Checkout, setting: str) -> None:
     web.do("config", setting, "x")
-    assert web.look().own_settings
+    assert web.git.reaches_origin_its_own_way
 
 
 # --- an update that was cut off
@@ -285,7 +279,7 @@ def killed(web: Checkout) -> Checkout:
 
 def test_an_update_that_was_killed_is_no_work(killed: Checkout) -> None:
     found = killed.look()
-    assert (found.cut_off, found.work, found.is_settled) == (True, (), False)
+    assert (found.cut_off, found.work) == (True, ())
 
 
 @pytest.mark.parametrize(

@@ -381,6 +381,17 @@ def test_work_is_kept_and_with_force_comes_back(
     assert state(web) == before
 
 
+def test_the_command_that_is_named_for_kept_work_brings_it_up_to_date(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    edit(web)
+    tip = upstream.commit("OCA/web", "17.0", {"module/models.py": "upstream\n"})
+    paste(sandbox, result_of(pull(sandbox, "-f", WEB), WEB)["fix"])
+    assert git(web, "rev-parse", "HEAD").strip() == tip
+    assert git(web, "for-each-ref", "refs/tlc/backup") != ""
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
+
+
 def test_versions_of_one_repository_are_recorded_apart(
     sandbox: Sandbox, upstream: Upstream
 ) -> None:
@@ -658,7 +669,7 @@ def test_one_of_twenty_fails_and_nineteen_finish(
     assert run.code == 1
     assert "changed 19 · failed 1" in run.err
     assert "oca/repo19@17.0: no such repository, or you have no access to it" in run.err
-    assert "→ git ls-remote git@github.com:OCA/repo19.git" in run.err
+    assert "check its name in config.toml, and whether the remote lets you read it" in run.err
     assert str(sandbox.state).replace(str(sandbox.home), "~") in run.err  # the log
 
 
@@ -1269,6 +1280,81 @@ def test_with_the_network_down_each_fix_names_its_own_version(
         failed = result_of(run, name)
         assert failed["status"] == "failed"
         assert f"pull-repos -f {name}" in failed["fix"]
+
+
+def no_origin(web: Path) -> None:
+    git(web, "remote", "remove", "origin")
+
+
+def another_origin(web: Path) -> None:
+    git(web, "remote", "set-url", "origin", "git@github.com:me/web.git")
+
+
+def a_repository_in_the_way(web: Path) -> None:
+    git(web, "init", "--quiet", "arriving.py")
+    git(web / "arriving.py", "commit", "--quiet", "--allow-empty", "-m", "mine")
+
+
+@pytest.mark.parametrize(
+    ("happen", "layout"),  # a store's origin is that of all its worktrees
+    [
+        (no_origin, "clones"),
+        (another_origin, "clones"),
+        (a_repository_in_the_way, "clones"),
+        (a_repository_in_the_way, "worktrees"),
+    ],
+)
+def test_what_stops_an_update_goes_by_the_printed_fix(
+    sandbox: Sandbox,
+    upstream: Upstream,
+    web: Path,
+    layout: str,
+    happen: Callable[[Path], None],
+) -> None:
+    happen(web)
+    tip = upstream.commit("OCA/web", "17.0", {"arriving.py": "new = 1\n"})
+    failed = result_of(pull(sandbox, "--force", "-f", WEB), WEB)
+    assert failed["status"] == "failed", failed
+    paste(sandbox, failed["fix"])
+    assert pull(sandbox, "-f", WEB).code == 0
+    assert git(web, "rev-parse", "HEAD").strip() == tip
+    assert result_of(pull(sandbox, "-f", WEB), WEB)["status"] == "ok"
+
+
+@pytest.mark.parametrize(("is_now", "then"), [("https", "ssh"), ("ssh", "https")])
+def test_a_checkout_keeps_the_form_of_its_address(
+    sandbox: Sandbox, layout: str, tmp_path: Path, is_now: str, then: str
+) -> None:
+    """Both forms are one origin: the other one is not tried, by a new version of a store neither."""
+    upstream = Upstream(tmp_path / "github", sandbox)
+    upstream.create("OCA/web", "17.0", "18.0")
+
+    def configure(protocol: str, *versions: str) -> None:
+        git = f'[git]\nlayout = "{layout}"\nprotocol = "{protocol}"\n'
+        sandbox.config(f"versions = {json.dumps(versions)}\n[repos]\noca = ['web']\n{git}")
+
+    configure(is_now, "17.0")
+    assert statuses(pull(sandbox)) == {WEB: "changed"}
+    address = {"https": "https://github.com/", "ssh": "git@github.com:"}[then]
+    rule = ["config", "--global", f"url.file://{upstream.directory}/.insteadOf"]
+    upstream.git(*rule[:-1], "--unset", rule[-1], f"^{address}")
+    (sandbox.home / "bin/ssh").parent.mkdir(exist_ok=True)
+    (sandbox.home / "bin/ssh").write_text('#!/bin/sh\ntouch "$HOME/asked"\nexit 255\n')
+    (sandbox.home / "bin/ssh").chmod(0o755)
+    sandbox.env["PATH"] = f"{sandbox.home}/bin:{sandbox.env['PATH']}"
+    sandbox.env["https_proxy"] = "http://127.0.0.1:9"
+
+    versions = ["17.0", "18.0"] if layout == "worktrees" else ["17.0"]
+    configure(then, *versions)
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "second = 2\n"})
+    pulled = pull(sandbox)
+    assert statuses(pulled) == {f"oca/web@{each}": "changed" for each in versions}, pulled.out
+    assert set(statuses(pull(sandbox)).values()) == {"ok"}
+    assert not (sandbox.home / "asked").exists()
+
+    said = sandbox.tlc("--json", "doctor", "Repositories", "--offline")
+    words = {"https": "over https", "ssh": "by ssh"}
+    assert result_of(said, WEB)["message"] == f"on 17.0, clean, {words[is_now]}"
 
 
 def test_two_entries_of_one_address_are_one_question(

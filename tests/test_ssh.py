@@ -24,7 +24,7 @@ from conftest import Run, Sandbox, interrupt, soon
 from ports import free_port
 from relay import Relay
 from results import statuses
-from ssh_server import SshAccess, SshServer, make_key, missing
+from ssh_server import USER, SshAccess, SshServer, make_key, missing
 from terminal import Terminal
 from upstream import Upstream
 
@@ -51,13 +51,12 @@ class GitHub:
         self.sandbox.config(f'versions = ["17.0"]\n[repos]\noca = [{quoted}]\n')
         return [f"oca/{name}@17.0" for name in names]
 
-    def big_repository(self) -> str:
-        """Have one repository with a pack of about 3 MB, in the config too; return its item's name."""
+    def big_repository(self, text: str = "") -> str:
+        """Have one repository with 6 MB of noise, or of `text`; return its item's name."""
         [name] = self.repositories(1)
         noise = random.Random(1)
-        self.upstream.commit(
-            "OCA/repo0", "17.0", {f"big/{n}.txt": noise.randbytes(30_000).hex() for n in range(100)}
-        )
+        files = {f"big/{n}.txt": text or noise.randbytes(30_000).hex() for n in range(100)}
+        self.upstream.commit("OCA/repo0", "17.0", files)
         return name
 
     def pull(self, *options: str) -> Run:
@@ -96,6 +95,13 @@ class GitHub:
     def nothing_left(self) -> bool:
         """Whether no connection is open and no socket's directory is there, both to become so soon."""
         return not self.server.live() and not any(path.exists() for path in self.sockets())
+
+
+def paste(github: GitHub, fix: str) -> None:
+    """Run a fix that was printed, as it stands, and answer yes to what tlc asks."""
+    env = {**github.sandbox.env, "NEWCOMER_MODE": "false"}
+    done = subprocess.run(["sh", "-c", fix], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{fix}\n{done.stdout}{done.stderr}"
 
 
 @pytest.fixture
@@ -342,8 +348,30 @@ def unknown_host(github: GitHub) -> None:
     github.person.know()
 
 
-def changed_host(github: GitHub) -> None:
+def unknown_mirror(github: GitHub, *lines: str) -> None:
+    """Have git lead to another host, whose key nobody knows, though github.com's is known."""
+    host = ["Host mirror.test", "HostName 127.0.0.1", "HostKeyAlias mirror.test"]
+    port = github.server.port
+    github.person.configure(port, *lines, *host, f"Port {port}")
+    rule = f"url.ssh://{USER}@mirror.test/OCA/.insteadOf"
+    github.upstream.git("config", "--global", rule, "git@github.com:OCA/")
+
+
+def strict_about_a_mirror(github: GitHub) -> None:
+    unknown_mirror(github, "StrictHostKeyChecking yes")
+
+
+def changed_host(github: GitHub, *lines: str) -> None:
     github.person.know(make_key(github.sandbox.home / "other"))
+    github.person.configure(github.server.port, *lines)
+
+
+def trusting_but_changed_host(github: GitHub) -> None:
+    changed_host(github, "StrictHostKeyChecking accept-new")
+
+
+def open_key(github: GitHub) -> None:
+    github.person.key.chmod(0o644)
 
 
 def no_such_repository(github: GitHub) -> None:
@@ -366,17 +394,34 @@ def no_such_name(github: GitHub) -> None:
 # shared connection is refused, and git's own at most.
 REFUSALS: list[tuple[Callable[[GitHub], None], str, str, int]] = [
     (no_key, "github.com accepts none of your ssh keys", "ssh-add || gh auth login -p ssh", 2),
-    (unknown_host, "the ssh host key of github.com is not known here", "ssh -T git@github.com", 2),
+    (
+        unknown_host,
+        "the ssh host key of github.com is not known here",
+        "git ls-remote git@github.com:OCA/repo0.git",
+        2,
+    ),
+    (
+        unknown_mirror,
+        "the ssh host key of mirror.test is not known here",
+        "git ls-remote git@github.com:OCA/repo0.git",
+        2,
+    ),
+    (
+        strict_about_a_mirror,
+        "the ssh host key of mirror.test is not known here",
+        "# add it to ~/.ssh/known_hosts",
+        2,
+    ),
     (
         changed_host,
         "github.com shows another ssh host key than the one known for it",
-        "ssh-keygen -R github.com",
+        "-R github.com   # only once you have made sure that the new key is right",
         2,
     ),
     (
         no_such_repository,
         "no such repository, or you have no access to it",
-        "git ls-remote git@github.com:OCA/",
+        "# check its name in config.toml, and whether github.com lets you read it",
         2,
     ),
 ]
@@ -423,6 +468,32 @@ def test_each_cause_is_told_of_an_update_too_and_nothing_is_touched(
     assert github.upstream.git("status", "--porcelain", cwd=github.checkout(0)) == ""
 
 
+@pytest.mark.parametrize("happen", [open_key, trusting_but_changed_host])
+def test_what_ssh_refuses_goes_by_the_printed_fix(
+    github: GitHub, happen: Callable[[GitHub], None]
+) -> None:
+    [name] = github.repositories(1)
+    happen(github)
+    [failed] = github.pull().json()["results"]
+    assert failed["status"] == "failed"
+    paste(github, failed["fix"])
+    assert statuses(github.pull()) == {name: "changed"}
+
+
+@pytest.mark.parametrize("happen", [unknown_host, unknown_mirror])
+def test_a_host_that_is_not_known_is_confirmed_by_the_printed_fix(
+    github: GitHub, happen: Callable[[GitHub], None]
+) -> None:
+    [name] = github.repositories(1)
+    happen(github)
+    [failed] = github.pull().json()["results"]
+    with Terminal(["sh", "-c", failed["fix"]], github.sandbox.env) as terminal:
+        terminal.wait_for("Are you sure you want to continue connecting")
+        terminal.send("yes\r")
+        assert terminal.wait() == 0, terminal.text
+    assert statuses(github.pull()) == {name: "changed"}
+
+
 def test_a_connection_cut_in_the_middle_of_a_pack_is_tried_again(github: GitHub) -> None:
     name = github.big_repository()
     with Relay(github.server.port, cut_after=1_000_000, cuts=1) as relay:
@@ -450,6 +521,35 @@ def test_a_connection_that_is_always_cut_fails_after_three_tries(github: GitHub)
     soon(github.nothing_left)
 
 
+@pytest.mark.parametrize("layout", ["clones", "worktrees"])
+def test_a_blobless_checkout_that_is_offline_says_so(github: GitHub, layout: str) -> None:
+    [name] = github.repositories(1)
+    config = github.sandbox.root / "config.toml"
+    git = f'[git]\nlayout = "{layout}"\nfilter = "blob:none"\n'
+    github.sandbox.config(config.read_text() + git)
+    assert statuses(github.pull()) == {name: "changed"}
+    checkout, upstream = github.checkout(0), github.upstream
+    before = upstream.git("rev-parse", "HEAD", cwd=checkout)
+    tip = upstream.commit("OCA/repo0", "17.0", {"module/models.py": "not here yet\n"})
+    upstream.git("fetch", "-q", "origin", cwd=checkout)  # the commit, not what is in it
+    lock = github.sandbox.home / "tlc.lock"
+    lock.write_text(f'"{name}" = "{tip}"\n')
+    github.person.configure(free_port())
+
+    run = github.pull("--lock", str(lock))
+    [said] = run.json()["results"]
+    assert (run.code, said["status"]) == (1, "failed")
+    assert said["message"].startswith("this checkout has no more of the files than it needed")
+    assert "github.com" in said["message"]
+    assert upstream.git("rev-parse", "HEAD", cwd=checkout) == before
+    assert upstream.git("status", "--porcelain", cwd=checkout) == ""
+    github.person.configure(github.server.port)
+    paste(github, said["fix"])
+    assert upstream.git("rev-parse", "HEAD", cwd=checkout) == tip
+    assert (checkout / "module/models.py").read_text() == "not here yet\n"
+    soon(github.nothing_left)
+
+
 @pytest.mark.parametrize(("shared", "refused"), [(True, 1), (True, 2), (False, 3)])
 def test_a_connection_that_is_refused_sinks_nothing(
     github: GitHub, own_ssh: Path, shared: bool, refused: int
@@ -465,12 +565,19 @@ def test_a_connection_that_is_refused_sinks_nothing(
     soon(github.nothing_left)
 
 
-def test_a_full_disk_is_told_as_such_and_the_next_run_completes(github: GitHub) -> None:
-    name = github.big_repository()
+@pytest.mark.parametrize(
+    ("size", "text", "sessions"),
+    [("2m", "", 2), ("2m", "x" * 60_000, 2), ("12k", "", 1)],
+    ids=["fetching", "checking out", "making the repository"],
+)
+def test_a_full_disk_is_told_as_such_and_the_next_run_completes(
+    github: GitHub, size: str, text: str, sessions: int
+) -> None:
+    name = github.big_repository(text)
     parent = github.checkout(0).parent
     parent.mkdir(parents=True)
     # In a mount namespace of its own, so that nothing is left mounted however this test ends.
-    script = f"mount -t tmpfs -o size=2m tmpfs {shlex.quote(str(parent))} && "
+    script = f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(parent))} && "
     namespace = [
         "unshare",
         "--mount",
@@ -500,9 +607,9 @@ def test_a_full_disk_is_told_as_such_and_the_next_run_completes(github: GitHub) 
     )
     assert done.returncode == 1, done.stderr
     assert f"{name}: the disk is full" in done.stderr
-    assert "→ df -h " in done.stderr
+    assert f"free some disk space, then run tlc pull-repos -f {name} again" in done.stderr
     assert "Traceback" not in done.stderr
-    assert github.server.visits().sessions == 2, "a full disk is not tried again"
+    assert github.server.visits().sessions == sessions, "a full disk is not tried again"
     assert statuses(github.pull()) == {name: "changed"}
     soon(github.nothing_left)
 
@@ -624,7 +731,7 @@ SAID = [
             "remote: ERROR: The project you were looking for could not be found or you don't have permission to view it."
         ],
         "no such repository, or you have no access to it",
-        "git ls-remote",
+        "# check its name",
     ),
     (
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -70,7 +71,7 @@ STATES: dict[str, tuple[Callable[[CheckoutOwner], object], str]] = {
     "changed": (lambda me: (me.web / "module/models.py").write_text(""), "17.0 +1 changed"),
     "staged": (
         lambda me: [me.git("rm", "-q", "README.md"), me.git("mv", "module", "x")],
-        "17.0 +3 changed",
+        "17.0 +5 changed",
     ),
     "untracked": (lambda me: (me.web / "new file").write_text(""), "17.0 +1 untracked"),
     "ignored": (lambda me: (me.web / "ignored").write_text(""), "17.0 +clean"),
@@ -103,7 +104,14 @@ STATES: dict[str, tuple[Callable[[CheckoutOwner], object], str]] = {
     # A person's beginning, with files in it.
     "no commit": (
         lambda me: me.git("checkout", "-q", "--orphan", "new"),
-        ".*(no commit|new  ).*",
+        ".*(no commit|new  +[0-9]+ changed).*",
+    ),
+    "a commit on another branch": (
+        lambda me: [
+            me.git("checkout", "-q", "-b", "wip"),
+            me.git("commit", "-q", "--allow-empty", "-m", "mine"),
+        ],
+        "wip +1 ahead",
     ),
 }
 
@@ -145,6 +153,8 @@ def test_json_and_quiet(me: CheckoutOwner) -> None:
     found = {result["name"]: result for result in document["results"]}
     assert {result["status"] for result in found.values()} == {"ok"}
     assert "1 changed" in found[WEB]["message"]
+    counts = {"ahead": 0, "behind": 0, "changed": 1, "untracked": 0}
+    assert json.loads(str(found[WEB]["detail"])) == {"branch": "17.0", **counts}
     assert found["oca/web@18.0"]["message"] == "18.0  clean"
 
 

@@ -3296,8 +3296,7 @@ class ConfigFile(Resource):
 # look() finds out what stands where a checkout belongs, decide() says which step follows, Checkout
 # and Worktree take it. Git is the only door to git; Backup records work; a Remote is asked once.
 
-# Against settings that change what git prints, records or does in the background; insteadOf,
-# credentials, proxies, signing, filters and hooks stay the person's.
+# Against settings that change what git prints, records or does in the background.
 GIT_SETTINGS = (
     "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all "
     "core.quotePath=false core.logAllRefUpdates=true core.preferSymlinkRefs=false "
@@ -3307,7 +3306,6 @@ GIT_SETTINGS = (
 ).split()
 GIT_OPTIONS = [word for setting in GIT_SETTINGS for word in ("-c", setting)]
 
-# Nothing may ask, neither in the terminal nor in a window.
 NO_PROMPTS = {
     "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "",
     "SSH_ASKPASS_REQUIRE": "never", "GCM_INTERACTIVE": "never",
@@ -3631,8 +3629,8 @@ class SshConnections:
 def at_work(git: Git, path: str, task: Task, content: object = None) -> Iterator[TextIO]:
     """Keep a mark in git's directory while git writes there; git inherits the lock on it.
 
-    The git of a killed run, which left a mark, may live on, and is waited for. Then its lock files
-    are removed: those older than the mark's last sign of life that nobody has open.
+    The git of a killed run may live on, and is waited for. Then its locks are removed: those older
+    than the mark's last sign of life that nobody has open.
     """
     import json
 
@@ -3852,7 +3850,6 @@ class Git(Record):
 
     @property
     def own_config(self) -> str:
-        """Its own configuration, as the files have it."""
         text = ""
         for path in (f"{self.common}/config", f"{self.directory}/config.worktree"):
             with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -4097,8 +4094,7 @@ def missing_depth(git: Git, commit: str) -> int:
 def find_obstacle(git: Git, target: str) -> str:
     """Return what an update would damage that cannot be recorded, "" for nothing.
 
-    A submodule with files in it where the update has something else: git would delete them. Another
-    worktree on the branch: it would be shifted under it.
+    That is files in a submodule, which git would delete, or another worktree on the branch.
     """
     words = ["diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "HEAD", target]
     changes = git.read(*words).out

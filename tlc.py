@@ -3271,7 +3271,7 @@ class ConfigFile(Resource):
 
         pair = found.splitlines(), self.text.splitlines()
         diff = "\n".join(difflib.unified_diff(*pair, "now", "then", lineterm="", n=1))
-        detail = re.sub(r"(password\W*=).*", r"\1 ...", diff)
+        detail = re.sub(r"((?:password|postgres)\W*=).*", r"\1 ...", diff)
         action = f"replace {tilde(self.path)}, keeping the old one beside it"
         return warn("another one is there", action=action, needs_confirmation=True, detail=detail)
 

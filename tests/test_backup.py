@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -205,3 +207,25 @@ def test_who_has_told_git_no_name_has_backups_too(web: Checkout) -> None:
     web.write(README_dot_md="mine\n")
     web.back_up()
     assert web.backups()
+
+
+def test_what_a_sparse_checkout_leaves_out_is_no_deletion(web: Checkout) -> None:
+    web.do("update-index", "--skip-worktree", "README.md")
+    (web.path / "README.md").unlink()
+    web.write(module__models_dot_py="mine = 1\n")
+    web.back_up()
+    [ref] = web.backups()
+    assert "README.md" in web.do("ls-tree", "-r", "--name-only", ref).splitlines()
+    assert web.do("show", f"{ref}:module/models.py") == "mine = 1"
+
+
+def test_what_a_rebase_has_put_aside_is_kept_from_the_next_gc(web: Checkout) -> None:
+    own_commits(web)
+    web.write(README_dot_md="put aside\n", module__models_dot_py="mine = 1\n")
+    web.do("commit", "-q", "-m", "mine", "module/models.py")
+    with contextlib.suppress(AssertionError):  # a conflict
+        web.do("rebase", "-q", "--autostash", "origin/18.0")
+    aside = (web.path / ".git/rebase-merge/autostash").read_text().strip()
+    web.back_up()
+    kept = web.do("for-each-ref", "--format=%(objectname) %(refname)", "refs/tlc/backup")
+    assert re.search(f"^{aside} .*-autostash$", kept, re.MULTILINE)

@@ -563,11 +563,20 @@ def test_a_password_is_never_shown(fragment: str) -> None:
     assert "hunter2" not in "\n".join(problems(VERSIONS + fragment))
 
 
-def test_no_secret_is_shown_by_what_replaces_a_config(sandbox: Sandbox) -> None:
-    sandbox.config('url = "https://me:hunter2@x/y"\n[postgres]\npassword = "hunter2"\n')
+@pytest.mark.parametrize(
+    ("role", "shown"),
+    [
+        ('[postgres]\npassword = "hunter2"', "password = ..."),
+        ('postgres = { pasword = "hunter2" }', "postgres = ..."),
+    ],
+)
+def test_no_secret_is_shown_by_what_replaces_a_config(
+    sandbox: Sandbox, role: str, shown: str
+) -> None:
+    sandbox.config(f'url = "https://me:hunter2@x/y"\n{role}\n')
     for options in ([], ["--json"]):
         run = sandbox.tlc(*options, "--dry-run", "generate-config", "odoo-minimal")
-        assert "https://***@x/y" in run.out and "password = ..." in run.out
+        assert "https://***@x/y" in run.out and shown in run.out
         assert "hunter2" not in run.out + run.err
 
 

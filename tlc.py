@@ -3327,7 +3327,6 @@ LOCKS = {
     CHECKING_OUT: ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "refs/**/*.lock"),
 }
 PARTIAL = ".tlc-partial-"
-HALF_TURNED = ".git.tlc-old"  # where tlc 0.1.0 put .git while it exchanged it for another
 
 # What an unfinished operation leaves in git's directory -> its name.
 GIT_OPERATIONS = {
@@ -3904,7 +3903,6 @@ class Found(Record):
     absent: bool = False  # it may be cloned
     broken: str = ""  # why tlc cannot work with it
     fix: Fix = NO_FIX
-    half_turned: bool = False  # see HALF_TURNED
     head: str = ""
     branch: str = ""  # "" when detached
     upstream: str = ""  # where origin's branch was at the last fetch
@@ -3918,12 +3916,11 @@ class Found(Record):
 
 # What may be done about a checkout -> the words for it in a plan.
 LEAVE, SKIP, NOTHING, CLONE, FETCH, KEEP = "leave", "skip", "nothing", "clone", "fetch", "keep"
-PUT_BACK, COMPLETE, BACK_UP, CHECK_OUT = "put back", "complete", "back up", "check out"
+COMPLETE, BACK_UP, CHECK_OUT = "complete", "back up", "check out"
 NOT_THERE = "not there"
 STEPS = {
     LEAVE: "",
     NOTHING: "",
-    PUT_BACK: "put .git back, then update",
     CLONE: "clone",
     KEEP: "fetch only; your changes stay",
     BACK_UP: "back up your work, then update",
@@ -3936,15 +3933,13 @@ ANY_TIP = "?"  # the remote has the branch; where, a plan does not know
 
 def decide(found: Found, tip: str, force: bool, fetched: bool) -> str:
     """Return the next step for a checkout. `tip`: the remote's, "" where it has no such branch."""
-    if found.half_turned:
-        return PUT_BACK
     if found.broken:
         return LEAVE
     if not tip:
         return SKIP
     if found.absent:
         return CLONE
-    if tip == found.head and not (found.work or found.cut_off or found.missing_depth):
+    if tip == found.head and not any((found.work, found.cut_off, found.missing_depth)):
         return NOTHING
     if not fetched and (tip != found.upstream or found.missing_depth):
         return FETCH
@@ -3964,7 +3959,7 @@ def look(git: Git) -> Found:
         return Found(absent=True)
     if ".git" not in names:
         wrong = "not a git repository" if names else "not a directory"
-        return Found(broken=wrong, fix=git.fix(MOVE_AWAY), half_turned=HALF_TURNED in names)
+        return Found(broken=wrong, fix=git.fix(MOVE_AWAY))
     status = read_status(git, "--untracked-files=no")
     if not status.done.ok:
         cause = git.explain(status.done)
@@ -4501,7 +4496,7 @@ class Checkout(Place):
     def check(self) -> CheckResult:
         found, commit = look(self.git), self.repository.commit
         action, forced = (self.planned(found, force) for force in (False, True))
-        if found.absent or found.cut_off or found.half_turned:
+        if found.absent or found.cut_off:
             message = NOT_THERE if found.absent else "an update was cut off"
             return missing(action, message, fix=self.git.fix(PULL))
         if found.broken:
@@ -4530,7 +4525,7 @@ class Checkout(Place):
 
     def check_online(self) -> CheckResult | None:
         found = look(self.git)
-        if found.broken or found.half_turned:
+        if found.broken:
             return None
         remote = self.ask(found, UNWATCHED_TASK)
         if not remote.done.ok:
@@ -4565,9 +4560,6 @@ class Checkout(Place):
     def apply(self, task: Task) -> TaskResult:
         with self.pull.slot(task):
             found = look(self.git)
-            if found.half_turned:
-                os.rename(f"{self.path}/{HALF_TURNED}", f"{self.path}/.git")
-                found = look(self.git)
         if found.broken:
             return TaskResult("failed", found.broken, found.fix)
         tip = self.repository.commit

@@ -23,8 +23,6 @@ BEHIND = {**CLEAN, "upstream": "new"}
         ({"broken": "not a directory"}, "new", False, False, "leave"),
         ({"broken": "not a git repository"}, "new", True, False, "leave"),
         ({"broken": "its origin is another"}, "", True, True, "leave"),
-        ({"half_turned": True}, "new", False, False, "put back"),
-        ({"half_turned": True}, "", True, True, "put back"),
         # the remote has no such branch
         (CLEAN, "", False, False, "skip"),
         (WORK, "", True, False, "skip"),
@@ -66,6 +64,6 @@ def test_the_table_of_what_is_done(
 
 
 def test_every_step_of_a_plan_has_its_words() -> None:
-    for found in ({"absent": True}, {"broken": "x"}, {"half_turned": True}, CLEAN, WORK, BEHIND):
+    for found in ({"absent": True}, {"broken": "x"}, CLEAN, WORK, BEHIND):
         for force in (False, True):
             assert tlc.decide(tlc.Found(**found), tlc.ANY_TIP, force, True) in tlc.STEPS

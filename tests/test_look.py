@@ -53,14 +53,8 @@ def test_what_is_no_checkout(tmp_path: Path, lay: Callable[[Path], object], said
     web.path.parent.mkdir(parents=True)
     lay(web.path)
     found = web.look()
-    assert (found.broken, found.half_turned, found.absent) == (said, False, False)
+    assert (found.broken, found.absent) == (said, False)
     assert "mv" in found.fix.render("tlc")
-
-
-def test_an_exchange_of_layouts_that_was_killed(tmp_path: Path) -> None:
-    web = Checkout(tmp_path)
-    (web.path / tlc.HALF_TURNED).mkdir(parents=True)
-    assert web.look().half_turned
 
 
 @pytest.mark.parametrize("begun", ["a file", "something staged", "another ref", "another origin"])

@@ -1004,14 +1004,6 @@ def test_a_checkout_that_fails_half_way_is_completed_later(
     assert (web / "z/last.bin").read_text() == "upstream\n"
 
 
-def test_an_exchange_of_layouts_that_was_cut_off_is_undone(
-    sandbox: Sandbox, upstream: Upstream, web: Path
-) -> None:
-    (web / ".git").rename(web / ".git.tlc-old")
-    assert statuses(pull(sandbox, "-f", "web@17.0")) == {"oca/web@17.0": "ok"}
-    assert not (web / ".git.tlc-old").exists()
-
-
 # --- what people's machines do to it
 
 

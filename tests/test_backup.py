@@ -180,8 +180,9 @@ def test_a_repository_of_its_own_in_the_way_stops_it(web: Checkout) -> None:
     (web.path / "more").mkdir()
     web.upstream.git("init", "-q", cwd=web.path / "more")
     web.upstream.git("commit", "-q", "--allow-empty", "-m", "1", cwd=web.path / "more")
-    with pytest.raises(tlc.TlcError, match="is a repository of its own"):
+    with pytest.raises(tlc.TlcError, match="is a repository of its own") as caught:
         web.back_up()
+    assert caught.value.fix.render("tlc") == f"mv {web.path}/more {web.path}/more.old"
     assert web.backups() == []
     assert not (web.path / ".git/tlc-index").exists()
 

@@ -120,7 +120,8 @@ def main() -> int:
     counts = Counter(found[name] for name in tried)
     print(*sorted(f"{name}: {found[name]}" for name in tried if found[name] != "killed"), sep="\n")
     print(f"{len(tried)} of {len(mutants)} changes: {dict(counts)}")
-    print(f"noticed {100 * (1 - counts['survived'] / len(tried)):.0f} %")
+    noticed = counts["killed"] + counts["timeout"]
+    print(f"noticed {100 * noticed / len(tried):.0f} %")
     return 0
 
 

@@ -393,6 +393,22 @@ def test_a_python_that_uv_cannot_get(me: VenvBuilder, tmp_path: Path) -> None:
     assert "odoo-venv create" not in me.log()
 
 
+def test_a_python_that_cannot_be_downloaded(me: VenvBuilder, tmp_path: Path) -> None:
+    lacking = next((minor for minor in ("3.13", "3.14", "3.12", "3.9") if minor not in USABLE), "")
+    if not lacking:
+        pytest.skip("each Python of uv's is here already")
+    me.config("18.0", python=lacking)
+    del me.sandbox.env["UV_OFFLINE"]
+    bare = link(tmp_path / "bare", *"sh env git dirname realpath".split(), pythons.uv())
+    (bare / f"python{MINE}").symlink_to(USABLE[MINE])
+    away = {"UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9", "UV_HTTP_RETRIES": "0"}
+    result = result_of(me.create(env={"PATH": str(bare), **away}), "18.0", "venv")
+    assert result["message"] == f"uv could not download Python {lacking}"
+    assert result["fix"].startswith(f"# install Python {lacking}, or name another")
+    me.config("18.0")
+    assert statuses(me.create(), "venv") == {"18.0": "changed"}
+
+
 # --- launchers
 
 

@@ -1373,8 +1373,9 @@ class Runner:
         if log_as:
             self.log.write(f"[{log_as}] {exit_line}")
         else:
-            lines = [line.rpartition("\r")[2] for line in done.err.split("\n") if line.strip()]
-            output = redact(done.out + "".join(f"{line}\n" for line in lines))
+            # Of a line drawn over and over the last picture; ssh ends its lines with \r\n.
+            lines = (line.rstrip().rpartition("\r")[2] for line in done.err.split("\n"))
+            output = redact(done.out + "".join(f"{line}\n" for line in lines if line))
             self.log.write(f"$ {quoted}\n{output}{exit_line}")
         if self.on_command:
             self.on_command(quoted, done.seconds)

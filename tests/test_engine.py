@@ -980,13 +980,13 @@ def test_every_command_is_told_and_stands_in_the_log_with_its_output(tmp_path: P
     runner = tlc.Runner(
         dict(os.environ), log, lambda command, seconds: told.append((command, seconds))
     )
-    argv = shell("echo out; printf '10%%\\r20%%\\rerr\\n' >&2; exit 3")
+    argv = shell("echo out; printf '10%%\\r20%%\\rerr\\nsaid by ssh\\r\\n' >&2; exit 3")
     runner.run(argv)
     log.open()
     assert told[0][0] == shlex.join(argv)
     assert 0 <= told[0][1] < 60
     text = Path(log.path).read_text()
-    assert text.startswith(f"$ {shlex.join(argv)}\nout\nerr\n# exit 3, ")
+    assert text.startswith(f"$ {shlex.join(argv)}\nout\nerr\nsaid by ssh\n# exit 3, ")
 
 
 def test_lines_are_passed_on_as_they_come(runner: tlc.Runner) -> None:

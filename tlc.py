@@ -3274,7 +3274,7 @@ class ConfigFile(Resource):
         diff = "\n".join(difflib.unified_diff(*pair, "now", "then", lineterm="", n=1))
         detail = re.sub(r"((?:password|postgres)\W*=).*", r"\1 ...", diff)
         action = f"replace {tilde(self.path)}, keeping the old one beside it"
-        return warn("another one is there", action=action, needs_confirmation=True, detail=detail)
+        return warn("has other contents", action=action, needs_confirmation=True, detail=detail)
 
     def apply(self, task: Task) -> TaskResult:
         if self.read() not in (*self.planned, self.text):
@@ -4649,7 +4649,7 @@ class Checkout(Place):
     def make_room(self) -> None:
         """Remove an empty directory or half a clone. Raises TlcError for anything of a person's."""
         if not look(self.git).absent:
-            raise TlcError("something came there meanwhile; it was left alone", self.git.fix(PULL))
+            raise TlcError("something else was put there meanwhile", self.git.fix(PULL))
         if os.path.isdir(self.path):
             remove(f"{self.path}/.git")
             os.rmdir(self.path)
@@ -5328,7 +5328,7 @@ class Program(SystemPackage):
     def check(self) -> CheckResult:
         found = look_for(self.name, self.packages.runner, "install programs")
         if found.action and (tried := read_text(self.note)):
-            return warn(f"{found.message} It was not to be had: {tried}")
+            return warn(f"{found.message} It could not be installed: {tried}")
         return found
 
     @classmethod
@@ -5665,7 +5665,7 @@ class OwnArchive(Resource):
             fix = paste("uv", "tool", "upgrade", "tlc", note="or pipx upgrade tlc")
             return fail("installed by uv or pipx, which updates it", fix)
         if not os.access(directory, os.W_OK):
-            fix = by_hand(f"who may write to {directory} can update it: tlc self-update")
+            fix = by_hand(f"whoever may write to {directory} can update it: tlc self-update")
             return fail(f"{tilde(self.path)} cannot be replaced by you", fix)
         return ok(f"{__version__}, {tilde(self.path)}", action="replace it by the newest release")
 
@@ -6123,7 +6123,7 @@ class Venv(Resource):
         added = self.added_by_hand()
         rebuild = f"rebuild, without what you added: {', '.join(added)}" if added else "rebuild"
         if state == "complete":
-            notes = [f"tlc would now take {wish}" for wish, _own in self.differences()]
+            notes = [f"tlc would now use {wish}" for wish, _own in self.differences()]
             known = str(self.built()["args"].get("addons_path", "")).split(",")
             if new := [each for each in version.addons if each not in known]:
                 shown = ", ".join(os.path.relpath(each, version.root) for each in new)
@@ -7017,7 +7017,7 @@ def check_headers(runner: Runner) -> CheckResult:
     if lacking := [name.replace(" ", "") for name in re.findall("missing (.+)", done.out)]:
         fix = install_hint(*lacking)
         return warn(f"missing headers: {', '.join(lacking)}", fix)
-    return ok(f"cc, and {len(headers)} headers")
+    return ok(f"a C compiler and {len(headers)} headers")
 
 
 def check_wkhtmltopdf(runner: Runner, note: str) -> CheckResult:
@@ -7025,7 +7025,7 @@ def check_wkhtmltopdf(runner: Runner, note: str) -> CheckResult:
     version = wkhtmltopdf_version(runner)
     if PATCHED in version:
         return ok(version)
-    fix = by_hand(f"get your system's from {WKHTMLTOX_PAGE}")
+    fix = by_hand(f"download the package for your system from {WKHTMLTOX_PAGE}")
     if wkhtmltox_build():
         fix = try_again(note, "tlc", "install-tools")
     wrong = f"{version}: PDFs have no headers and footers"
@@ -7136,7 +7136,7 @@ GLOBAL_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
 }
 
 # The headings of `tlc help`; each command names its own.
-HELP_GROUPS = ("set up", "every day", "look", "tlc itself")
+HELP_GROUPS = ("set up", "every day", "look", "team", "tlc itself")
 
 
 class Command(Record):
@@ -7509,7 +7509,7 @@ def filtered_repositories(context: Context) -> list[Repository]:
 @FILTER
 @cli_flag("--force", "update checkouts with work in them too; the work is backed up first")
 @cli_flag("--full-history", "complete the history of checkouts that have only a part of it")
-@cli_argument("--lock", metavar="FILE", help="to the commits of a lock file of tlc freeze")
+@cli_argument("--lock", metavar="FILE", help="put checkouts at the commits of a lock file")
 def cmd_pull_repos(context: Context) -> list[Stage]:
     """Clone the repositories that are missing, update the rest."""
     git, root, runner = context.config().data["git"], context.root, context.runner
@@ -7577,7 +7577,7 @@ def run_freeze(context: Context, engine: Engine, stages: list[Stage]) -> int:
     return code
 
 
-@cli_command("freeze", "", "-f oca -f odoo/", help_group="every day", run=run_freeze)
+@cli_command("freeze", "", "-f oca -f odoo/", help_group="team", run=run_freeze)
 @FILTER
 def cmd_freeze(context: Context) -> list[Stage]:
     """Print the commit of each checkout, for pull-repos --lock."""
@@ -7606,10 +7606,10 @@ def cmd_ensure_db_user(context: Context) -> list[Stage]:
             fix = edit_file(note='[postgres] server = "own"')
             raise TlcError("tlc stops no server but the code root's own", fix)
         role.own.stopped = True
-        return [context.stage("server", [role.own])]
+        return [context.stage("PostgreSQL", [role.own])]
     stage: Callable[..., Stage] = context.stage if role.own else Stage
-    server = stage("server", [role.own or DatabaseServer(role)])
-    return [server, Stage("role", [role], needs=("server",))]
+    server = stage("PostgreSQL", [role.own or DatabaseServer(role)])
+    return [server, Stage("role", [role], needs=("PostgreSQL",))]
 
 
 @cli_command("create-venvs", "", "18.0 --force", doctor="Virtual Environments")
@@ -7735,7 +7735,7 @@ def findable(settings: Settings, fix: Fix) -> Fix:
     path = directory.replace(os.path.expanduser("~/"), "$HOME/", 1)
     # A word that is not `tlc` itself is not replaced by its path.
     call = Raw(fix.render("tlc").partition("   # ")[0])
-    note = fix.note or "the first part belongs into your shell's profile too"
+    note = fix.note or "the first part belongs in your shell's profile too"
     return paste(Raw(f'export PATH="{path}:$PATH"')).then(call).noted(note)
 
 
@@ -7782,7 +7782,7 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
         access = DoctorCheck(f"access to {name}", check_access, doors, online=True)
         found["Connectivity"].append(access)
     found["Virtual Environments"] = [
-        DoctorCheck(f"import odoo, {each.name}", check_imports, runner, each.version, repair=each)
+        DoctorCheck(f"modules of {each.name}", check_imports, runner, each.version, repair=each)
         for each in context.stages_of("create-venvs")[0].resources
         if isinstance(each, Venv)
     ]
@@ -7869,7 +7869,7 @@ def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) ->
 
 @cli_command("doctor", "", "tools postgresql --offline", help_group="look", run=run_doctor_command)
 @cli_words("groups", "GROUP", f"only these: {', '.join(GROUPS)}", choices=GROUPS)
-@cli_flag("--offline", "nothing that needs the network")
+@cli_flag("--offline", "leave out what needs the network")
 @cli_flag("--fix", "repair what tlc can repair, then check again")
 def cmd_doctor(context: Context) -> list[Stage]:
     """Check this machine and print a fix for each problem."""
@@ -7936,7 +7936,7 @@ def run_unasked(context: Context, engine: Engine, stages: list[Stage]) -> int:
     "foreach",
     "-f oca -- git log -1 --format=%h",
     "git status --short",
-    help_group="every day",
+    help_group="team",
     run=run_unasked,
 )
 @FILTER
@@ -8182,7 +8182,7 @@ def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
             yield Pruned(context, "data directory", data, place, data_work, place)
 
 
-@cli_command("prune", "--dry-run", "16.0", help_group="every day")
+@cli_command("prune", "--dry-run", "16.0", help_group="team")
 @cli_words("versions", "VERSION", "all of these versions too, though the config names them")
 def cmd_prune(context: Context) -> list[Stage]:
     """Remove what the config no longer names, but never your work."""
@@ -8380,7 +8380,7 @@ def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> in
 
 
 @cli_command("self-update", "", "--check", help_group="tlc itself", run=update_or_check)
-@cli_flag("--check", "only tell whether there is a newer one")
+@cli_flag("--check", "only say whether there is a newer one")
 def cmd_self_update(context: Context) -> list[Stage]:
     """Replace tlc by its newest release."""
     return [Stage("tlc", [OwnArchive(context.runner)])]

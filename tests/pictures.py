@@ -158,11 +158,12 @@ def up(sandbox: Sandbox, directory: Path) -> tuple[str, list[list[Cell]]]:
         assert terminal.wait() == 0, terminal.text
         lines = screen(terminal)
     # Those that end at the same moment end in any order.
-    ended = [n for n, line in enumerate(lines) if "".join(c for c, _, _ in line).startswith("● ")]
-    ordered = sorted((lines[n] for n in ended), key=lambda line: "".join(c for c, _, _ in line))
-    for number, line in zip(ended, ordered, strict=True):
-        lines[number] = line
-    return " ".join(("tlc", *words)), lines
+    shown = [
+        line
+        for is_end, group in groupby(lines, key=lambda line: line[:1] == [("●", "cyan", False)])
+        for line in (sorted(group) if is_end else group)
+    ]
+    return " ".join(("tlc", *words)), shown
 
 
 def pull_repos(sandbox: Sandbox, directory: Path) -> tuple[str, list[list[Cell]]]:

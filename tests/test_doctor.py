@@ -428,12 +428,12 @@ BROKEN: dict[str, tuple[Break, tuple[str, str], str]] = {
     ),
     "Odoo not importable": (
         without("{site}/*odoo*"),
-        ("Virtual Environments", "import odoo, 18.0"),
+        ("Virtual Environments", "modules of 18.0"),
         "FAIL .*No module named 'odoo'",
     ),
     "requirement missing": (
         without("{site}/passlib"),
-        ("Virtual Environments", "import odoo, 18.0"),
+        ("Virtual Environments", "modules of 18.0"),
         "FAIL .*No module named 'passlib'",
     ),
     "no launcher": (
@@ -711,7 +711,7 @@ def test_fix_with_yes_and_json_is_one_document(machine: Workstation) -> None:
 
 
 def test_fix_rebuilds_an_environment_that_is_broken_inside(machine: Workstation) -> None:
-    item = ("Virtual Environments", "import odoo, 18.0")
+    item = ("Virtual Environments", "modules of 18.0")
     without("{site}/passlib")(machine)
     run = machine.tlc("doctor", "virtual-environments", "--offline")
     assert (run.code, "tlc doctor --fix" in run.err.splitlines()[-1]) == (1, True)
@@ -722,7 +722,7 @@ def test_fix_rebuilds_an_environment_that_is_broken_inside(machine: Workstation)
 
 
 def test_a_python_that_dies_silently_is_named_and_rebuilt(machine: Workstation) -> None:
-    item = ("Virtual Environments", "import odoo, 18.0")
+    item = ("Virtual Environments", "modules of 18.0")
     (machine.site_packages / "silent.pth").write_text("import os; os._exit(7)\n")
     found = machine.doctor(item[0], "--offline")[item]
     assert (found["status"], found["message"]) == ("FAIL", "its Python ends with exit code 7")

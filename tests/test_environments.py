@@ -160,7 +160,7 @@ def test_what_differs_from_tlcs_defaults_alone_is_left_and_said(me: VenvBuilder)
     result = result_of(run, "18.0", "venv")
     assert (run.code, result["status"], me.inode()) == (0, "ok", inode)
     assert "preset local" in result["message"]
-    assert "would now take" in result["message"]
+    assert "would now use" in result["message"]
     assert "preset demo" in result["message"]
     assert result["fix"].endswith("create-venvs --force 18.0")
     assert re.search(r"create-venvs --force 18\.0", run.err)

@@ -40,21 +40,24 @@ FIXED = {
     r"\bPostgreSQL \d+(?:\.\d+)*\b": "PostgreSQL 16",
     r"\b(tlc,? )0\.\d+\.\d+\b": r"\g<1>0.1.0",
     r"wkhtmltox_\S+\.deb": "wkhtmltox.deb",
-    r"^  (?:sudo (?!-u)|runuser -u root -- )": "  ",  # as root there is none
-    r"^  (?:sudo -u|runuser -u) postgres (?:-- )?": "  postgres: ",
     r"^(note|log)( +)~/\.local/state/.*": r"\1\2LOG",
 }
+
+AFTER_ROOT = ("Go ahead?", "ok ", "planned ")
 
 
 def fixed(lines: list[str], port: int) -> list[str]:
     """Return lines with what differs from run to run, or from machine to machine, replaced."""
-    found = []
+    found: list[str] = []
+    of_root = False
     for line in lines:
         text = line.replace(str(port), "55432") if port else line
         for pattern, instead in FIXED.items():
             text = re.sub(pattern, instead, text)
-        # The package lists are fetched only where there are none yet.
-        found += [] if text == "  apt-get update" else [text.rstrip()]
+        # Where the terminal breaks them depends on sudo, which root does not need.
+        of_root = (of_root and not text.startswith(AFTER_ROOT)) or text.startswith("as root")
+        if not of_root or text.startswith("as root"):
+            found.append(text.rstrip())
     # Those that end at the same moment end in any order.
     ended = [line[:2] in ("● ", "✗ ", "– ", "■ ") for line in found]
     return [

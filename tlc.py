@@ -538,10 +538,10 @@ class Terminal:
 
         Raises KeyboardInterrupt on Ctrl-C, here alone: see handle_signals().
         """
-        self.stderr.write(question)
-        self.stderr.flush()
         self.asking, since = True, time.monotonic()
         try:
+            self.stderr.write(question)
+            self.stderr.flush()
             answer = self.stdin.readline()
         finally:
             self.asking = False

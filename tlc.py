@@ -1315,7 +1315,7 @@ class Runner:
         *,
         env: Mapping[str, str] | None = None,
         stdin: str = "",
-        cwd: str | None = None,
+        cwd: str = "/",
         user: str = "",
         on_line: Callable[[str], None] | None = None,
         log_as: str = "",
@@ -1354,7 +1354,7 @@ class Runner:
         by_sudo = bool(before) and os.geteuid() != 0
         options = {
             "env": {**self.environ, **(env or {})},
-            "cwd": cwd,
+            "cwd": cwd,  # else no uv.toml, .npmrc or .git of where tlc was called steers it
             "start_new_session": not (terminal or by_sudo),
             "process_group": 0 if by_sudo and not terminal else None,
             "pass_fds": holds,
@@ -5208,7 +5208,6 @@ class Packages:
                     words,
                     env={**environ, "LC_ALL": "C.UTF-8"},
                     user="root" if self.manager.root else "",
-                    cwd="/",  # no file here is a package
                     on_line=on_line,
                     log_as="packages",
                 )
@@ -6065,7 +6064,6 @@ def odoo_venv(
     return runner.run(
         [uv, "tool", "run", "--from", tool, "odoo-venv", *arguments],
         env=environ | {"VIRTUAL_ENV": "", "CONDA_PREFIX": ""},
-        cwd=resource.version.root,
         on_line=task.report,
         log_as=resource.name,
         holds=holds,
@@ -6493,7 +6491,7 @@ class OwnServer(Resource):
 
     def must(self, words: Sequence[str], task: Task) -> None:
         """Run a program. Raises TlcError where it fails."""
-        done = self.runner.run(words, cwd="/", on_line=task.report, log_as="postgresql")
+        done = self.runner.run(words, on_line=task.report, log_as="postgresql")
         if not done.ok:
             cause = explain(f"{done.err}\n{done.out}", INSTALL_CAUSES)
             fix = ENSURE.noted("once the network is back") if cause else NO_FIX
@@ -6562,7 +6560,7 @@ class OwnServer(Resource):
     def control(self, *words: str) -> Completed:
         """Run pg_ctl, which waits until the server has started or stopped."""
         head = (self.program("pg_ctl"), "-w", "-t", f"{START_TIME:.0f}", "-D", self.data)
-        return self.runner.run([*head, *words], cwd="/", env={"LC_ALL": "C"})
+        return self.runner.run([*head, *words], env={"LC_ALL": "C"})
 
     def check(self) -> CheckResult:
         now, version = self.port_now(), f"PostgreSQL {self.major}"
@@ -6720,8 +6718,7 @@ class DatabaseRole(Resource):
             program = max(real, key=lambda path: float(path.split("/")[4]), default=program)
         words = [program, *"-X -A -t -q -w -v ON_ERROR_STOP=1".split(), *options]
         environ = {"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", **environ}
-        # The administrator need not be able to enter the directory where tlc was called.
-        return self.runner.run(words, env=environ, stdin=script, cwd="/", user=user)
+        return self.runner.run(words, env=environ, stdin=script, user=user)
 
     def check(self) -> CheckResult:
         login = self.as_role(ROLE_LOOK)
@@ -6900,7 +6897,7 @@ class DatabaseServer(Resource):
     def apply(self, task: Task) -> TaskResult:
         runner, commands = self.role.runner, start_commands(self.role.port)
         for each in commands:  # the first cluster may be there, out of sight
-            done = runner.run(each.argv, user=each.user, cwd="/", log_as="postgresql")
+            done = runner.run(each.argv, user=each.user, log_as="postgresql")
         deadline = time.monotonic() + (START_TIME if done.ok else 1)
         while self.ready_code() != 0 and time.monotonic() < deadline:
             runner.pause(0.2)
@@ -7100,7 +7097,7 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     named = {each.lower() for each in re.findall(r"(?m)^[\w.-]+", read_text(requirements))}
     modules = ["odoo", *(module for package, module in VITAL_PACKAGES.items() if package in named)]
     program = "import sys\nfor name in sys.argv[1:]: __import__(name)"
-    done = runner.run([f"{version.venv}/bin/python", "-B", "-c", program, *modules], cwd="/")
+    done = runner.run([f"{version.venv}/bin/python", "-B", "-c", program, *modules])
     if done.ok:
         return ok(f"imports {', '.join(modules)}")
     wrong = done.lines or [f"its Python ends with exit code {done.code}"]

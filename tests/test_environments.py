@@ -100,6 +100,12 @@ def test_only_the_versions_that_are_named(me: VenvBuilder) -> None:
 
 def test_what_a_person_has_set_for_uv_does_not_matter(me: VenvBuilder) -> None:
     me.sandbox.env |= {"UV_SYSTEM_PYTHON": "1", "UV_PYTHON": "3.99", "UV_REQUIRE_HASHES": "1"}
+    broken = me.sandbox.root.parent / ".venv"  # uv would ask its Python, as of any directory above
+    (broken / "bin").mkdir(parents=True)
+    (broken / "pyvenv.cfg").write_text("home = /nowhere\n")
+    (broken / "bin/python").write_text("#!/bin/sh\nexit 1\n")
+    (broken / "bin/python").chmod(0o755)
+    (broken.parent / "uv.toml").write_text("required-version = '==0.0.1'\n")
     assert statuses(me.create(), "venv") == {"18.0": "changed"}
     assert me.works()
 

@@ -624,6 +624,7 @@ class Progress:
         self.terminal, self.total, self.silent, self.title = terminal, total, silent, title
         self.started = time.monotonic()
         self.done, self.furthest = 0, 0.0
+        self.causes: set[str] = set()  # told so far
         self.active: dict[str, AtWork] = {}
         self._lock = RLock()
         self._ended = Event()
@@ -674,15 +675,15 @@ class Progress:
     def finish(
         self, names: Sequence[str], status: str, message: str, seconds: float, batch: str = ""
     ) -> None:
-        """Note that items ended alike; say so unless their status is one of `silent`.
-
-        `batch`: the name under which they were at work together.
-        """
+        """Note that items ended alike, after work under the name `batch`; say so unless `silent`."""
         with self._lock:
             for name in (*names, batch):
                 self.active.pop(name, None)
             self.done = done = self.done + len(names)
-        if status not in self.silent:
+            # The closing block has all that one cause stopped.
+            known = status == "failed" and self.terminal.animated and message in self.causes
+            self.causes.add(message)
+        if not (known or status in self.silent):
             style = self.terminal.style
             count = "" if self.terminal.animated else f"{self.head()}[{done}/{self.total}] "
             took = style(f"  {duration(seconds)}" if seconds >= 0.05 else "", "dim")

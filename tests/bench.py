@@ -523,6 +523,17 @@ def processes(bench: Measuring) -> list[Row]:
     return rows
 
 
+def offline(bench: Measuring, count: int = 54) -> list[Row]:
+    """A first pull-repos where no name resolves; `unshare` takes the network away."""
+    env = bench.environment("offline")
+    root = Path(env["HOME"], "code")
+    root.mkdir()
+    (root / "config.toml").write_text(config_of(named(count)))
+    words = [bench.python, str(bench.archive), "--yes", "pull-repos"]
+    fails = ["sh", "-c", 'unshare --map-root-user --net "$@"; [ $? = 1 ]', "sh", *words]
+    return [Row(f"offline, {count} repositories", timed(fails, env, root).seconds, " s", 8)]
+
+
 def rewritten(bare: Path, env: Mapping[str, str], seed: int, commits: int, now: int) -> None:
     """Make a branch 17.0 of so many commits anew, an hour apart and the last one `now`."""
     chance = random.Random(seed)
@@ -1077,6 +1088,7 @@ MEASURES: list[Callable[[Measuring], list[Row]]] = [
     worktrees,
     hosts,
     many,
+    offline,
     environments,
     doctor,
     run,

@@ -680,7 +680,7 @@ class Progress:
             for name in (*names, batch):
                 self.active.pop(name, None)
             self.done = done = self.done + len(names)
-            # The closing block has all that one cause stopped.
+            # The closing block has them all.
             known = status == "failed" and self.terminal.animated and message in self.causes
             self.causes.add(message)
         if not (known or status in self.silent):

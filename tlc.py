@@ -675,7 +675,7 @@ class Progress:
     def finish(
         self, names: Sequence[str], status: str, message: str, seconds: float, batch: str = ""
     ) -> None:
-        """Note that items ended alike, after work under the name `batch`; say so unless `silent`."""
+        """Note that items ended alike; say so unless `silent`. `batch`: their name at work."""
         with self._lock:
             for name in (*names, batch):
                 self.active.pop(name, None)
@@ -3889,7 +3889,7 @@ class Git(Record):
 def own_words(done: Completed) -> str:
     """Return why git failed, as the other side, ssh or else git says it."""
     other_side = r"(?m)^(?:remote: )?ERROR: (\S.*)", r"(?m)^remote: \S+: (\S.*)"
-    for pattern in (*other_side, r"(\S.*?)\s*\nfatal: Could not read from remote repository"):
+    for pattern in (*other_side, r"(\S.*?)\s*[\r\n]fatal: Could not read from remote"):
         if said := re.search(pattern, done.err):
             return said[1]
     return done.complaint

@@ -250,7 +250,7 @@ def test_200_repositories(sandbox: Sandbox, tmp_path: Path) -> None:
     [warning] = [line for line in shown.splitlines() if "WARN" in line]
     assert "and 10 more" in warning
     # Problems stand before what is well.
-    assert [line[:6].strip() for line in shown.splitlines()] == ["Reposi", "WARN", "", "OK"]
+    assert [line[:6].strip() for line in shown.splitlines()] == ["Reposi", "WARN", "OK"]
 
 
 def test_1472_missing_checkouts_are_one_line_and_one_command(sandbox: Sandbox) -> None:

@@ -40,6 +40,8 @@ FIXED = {
     r"\bPostgreSQL \d+(?:\.\d+)*\b": "PostgreSQL 16",
     r"\b(tlc,? )0\.\d+\.\d+\b": r"\g<1>0.1.0",
     r"wkhtmltox_\S+\.deb": "wkhtmltox.deb",
+    # Of what one cause stops a live display names whatever it met first.
+    r"^(✗ failed  )\S+(: the name \S+ cannot be resolved)": r"\1(one)\2",
     r"^(note|log)( +)~/\.local/state/.*": r"\1\2LOG",
 }
 

@@ -281,7 +281,7 @@ def slowly(program: str, words: str) -> Slow:
 SLOW = {
     "bootstrap": ("git", "--version"),
     "install-tools": ("uv", "tool?install"),
-    "pull-repos": ("git", "clone"),
+    "pull-repos": ("git", "fetch"),
     "pull-repos, asking": ("git", "ls-remote"),
     "ensure-db-user": ("psql", "-X"),
     "create-venvs": ("uv", "odoo-venv?create"),

@@ -468,15 +468,21 @@ def test_each_cause_is_told_of_an_update_too_and_nothing_is_touched(
     assert github.upstream.git("status", "--porcelain", cwd=github.checkout(0)) == ""
 
 
-@pytest.mark.parametrize("happen", [open_key, trusting_but_changed_host])
-def test_what_ssh_refuses_goes_by_the_printed_fix(
-    github: GitHub, happen: Callable[[GitHub], None]
-) -> None:
+def fix_of(github: GitHub, happen: Callable[[GitHub], None]) -> tuple[str, str]:
+    """Have something happen before a first pull; return the item that fails by it, and its fix."""
     [name] = github.repositories(1)
     happen(github)
     [failed] = github.pull().json()["results"]
     assert failed["status"] == "failed"
-    paste(github, failed["fix"])
+    return name, failed["fix"]
+
+
+@pytest.mark.parametrize("happen", [open_key, trusting_but_changed_host])
+def test_what_ssh_refuses_goes_by_the_printed_fix(
+    github: GitHub, happen: Callable[[GitHub], None]
+) -> None:
+    name, fix = fix_of(github, happen)
+    paste(github, fix)
     assert statuses(github.pull()) == {name: "changed"}
 
 
@@ -484,10 +490,8 @@ def test_what_ssh_refuses_goes_by_the_printed_fix(
 def test_a_host_that_is_not_known_is_confirmed_by_the_printed_fix(
     github: GitHub, happen: Callable[[GitHub], None]
 ) -> None:
-    [name] = github.repositories(1)
-    happen(github)
-    [failed] = github.pull().json()["results"]
-    with Terminal(["sh", "-c", failed["fix"]], github.sandbox.env) as terminal:
+    name, fix = fix_of(github, happen)
+    with Terminal(["sh", "-c", fix], github.sandbox.env) as terminal:
         terminal.wait_for("Are you sure you want to continue connecting")
         terminal.send("yes\r")
         assert terminal.wait() == 0, terminal.text

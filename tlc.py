@@ -3477,8 +3477,9 @@ class SshHost:
         self.arguments, self.theirs = arguments, theirs
         self.opening = Lock()
         self.is_asked = False  # for shared connections
-        self.shared: list[str] = []  # their names
-        self.free: list[str] = []  # a name for each session that is left
+        self.is_shared = False  # there are some
+        self.free: list[str] = []  # their sockets, for each session
+        self.sessions = Semaphore(0)
         self.refused = False  # a person was asked in vain
         self.alone = Semaphore()  # for those who open a connection of their own
         self.is_warm = False  # such a connection was there
@@ -3564,8 +3565,7 @@ class SshConnections:
         host.is_asked = True
         with suppress(TlcError, OSError):
             with self.lock:  # a socket's path may have 104 bytes: a mac's own directory is too long
-                made = self.directory or tempfile.mkdtemp(prefix="tlc-", dir="/tmp")
-                self.directory = made
+                self.directory = self.directory or tempfile.mkdtemp(prefix="tlc-", dir="/tmp")
             starts = [partial(self.start, name, host) for name in self.names]
             run_tasks(starts, len(starts), self.runner)
 
@@ -3574,27 +3574,26 @@ class SshConnections:
         # Without SendEnv git's protocol 2 does not get through: all refs, no commit by name.
         ways = {"ControlMaster": "yes", "ControlPersist": 60, "SendEnv": "GIT_PROTOCOL"}
         ways |= {"BatchMode": "no" if ask else "yes"}
-        words = ssh_options(**ways, ControlPath=f"{self.directory}/{name}-%C")
+        socket = f"{self.directory}/{name}-%C"
+        words = ssh_options(**ways, ControlPath=socket)
         command = ["ssh", "-f", "-N", *words, *host.arguments]
         opened = self.runner.run(command, terminal=ask).ok
-        host.free.extend([name] * self.SESSIONS * opened)
-        host.shared.extend([name] * opened)
+        if opened:
+            host.is_shared = True
+            host.free.extend([socket] * self.SESSIONS)
+            host.sessions.release(self.SESSIONS)
         return opened
 
-    def take(self, host: SshHost, ask: bool) -> str:
-        """Take a session of a shared connection; "" where there is none."""
+    def shares(self, host: SshHost, ask: bool) -> bool:
+        """Return whether a host has shared connections, opened at first use."""
         if not self.names or host.theirs:
-            return ""
+            return False
         with self.runner.holding(host.opening):
             if not host.is_asked:
                 self.open(host)
-            if ask and self.directory and not (host.shared or host.refused):
+            if ask and self.directory and not (host.is_shared or host.refused):
                 host.refused = not self.start(self.names[0], host, ask=True)
-        while host.shared:
-            with suppress(IndexError):
-                return host.free.pop()
-            self.runner.pause(POLL)
-        return ""
+        return host.is_shared
 
     @contextmanager
     def session(self, url: str, ask: bool = False) -> Iterator[dict[str, str]]:
@@ -3602,12 +3601,13 @@ class SshConnections:
         host = self.host(url)
         if not host:
             yield {}
-        elif name := self.take(host, ask):
-            try:
-                path = f"{self.directory}/{name}-%C"
-                yield self.ssh_command(ControlMaster="no", ControlPath=path)
-            finally:
-                host.free.append(name)
+        elif self.shares(host, ask):
+            with self.runner.holding(host.sessions):
+                socket = host.free.pop()
+                try:
+                    yield self.ssh_command(ControlMaster="no", ControlPath=socket)
+                finally:
+                    host.free.append(socket)
         else:
             with self.runner.holding(host.alone):
                 as_it_is = host.theirs or (ask and not host.refused)

@@ -46,9 +46,9 @@ def watched() -> Iterator[set[bytes]]:
 
     def watch() -> None:
         while not done.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    seen.add(path.read_bytes())
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):  # it ended meanwhile
+                    seen.add((process / "cmdline").read_bytes())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -142,6 +142,8 @@ def pasted(path: str) -> str:
 
 def as_user(user: str) -> list[str]:
     """Return what a person types before a command of another user, if it is one."""
+    if not user:
+        return []
     import pwd
 
     try:
@@ -149,7 +151,7 @@ def as_user(user: str) -> list[str]:
     except KeyError:  # a container's user without a name
         me = ""
     is_own = user == "postgres" and sys.platform == "darwin"  # Homebrew's server is the person's
-    if is_own or user in ("", me):
+    if is_own or user == me:
         return []
     if os.geteuid() == 0:
         return ["runuser", "-u", user, "--"]
@@ -1270,20 +1272,19 @@ class Runner:
     ) -> None:
         names = environ.keys() - set(CLEANED_ENVIRONMENT)
         self.environ = {name: environ[name] for name in names}
+        self.places = self.environ.get("PATH", os.defpath).split(os.pathsep)
+        self.places = [each for each in self.places if not re.search(OF_WINDOWS, each)]
+        self.places += map(expanduser, MORE_PATH)
         self.log, self.on_command = log, on_command
         self.stopped_at: float | None = None
 
     def which(self, program: str) -> str:
         """Return the full path of a program. Raises ExecutableNotFoundError with its installer."""
-        import shutil
-
-        places = self.environ.get("PATH", os.defpath).split(os.pathsep)
-        places = [each for each in places if not re.search(OF_WINDOWS, each)]
-        places += map(expanduser, MORE_PATH)
-        path = shutil.which(program, path=os.pathsep.join(places))
-        if path is None:
-            raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
-        return os.path.abspath(path)
+        for place in self.places:
+            path = join(place, program)
+            if isfile(path) and os.access(path, os.X_OK):
+                return os.path.abspath(path)
+        raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
 
     def has(self, program: str) -> bool:
         """Return whether a program is installed."""
@@ -1452,20 +1453,18 @@ class Child:
         finally:
             if pty:
                 os.close(theirs)
-        if pty:
-            self.process.stdout = open(ours, "rb", buffering=0)  # noqa: SIM115
+        outlet: Any = os.fdopen(ours, "rb", 0) if pty else self.process.stdout
+        self.streams = [outlet, self.process.stderr]
+        with suppress(AttributeError, OSError):  # Linux tells of its end
+            self.streams.append(os.fdopen(os.pidfd_open(self.process.pid), "rb", 0))
 
     def _as_input(self, text: str) -> Any:
-        data = text.encode(errors="surrogateescape")
-        if len(data) <= 4096:  # what any pipe holds
-            readable, writable = os.pipe()
-            os.write(writable, data)
-            os.close(writable)
-            return open(readable, "rb")
+        if not text:
+            return open(os.devnull, "rb")
         import tempfile
 
         file = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
-        file.write(data)
+        file.write(text.encode(errors="surrogateescape"))
         file.seek(0)
         return file
 
@@ -1483,11 +1482,10 @@ class Child:
         """
         import selectors
 
-        streams = (self.process.stdout, self.process.stderr)
-        output = [Output(stream, on_line, echo) for stream in streams]
+        output = [Output(stream, on_line, echo) for stream in self.streams]
         signalled = False
         deadline = time.monotonic() + patience
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             for each in output:
                 selector.register(each.stream, selectors.EVENT_READ, each)
             while self._read(selector):
@@ -1502,7 +1500,8 @@ class Child:
                 signalled = signalled or stopped
         if signalled or (self.terminal and self.runner.stopped_at is not None):
             self.signal("SIGKILL")  # what the group still holds
-        return output[0].close(), output[1].close()
+        out, err, *_ = map(Output.close, output)
+        return out, err
 
     def _read(self, selector: selectors.BaseSelector) -> bool:
         """Take in what it says for a moment; return False once that was all."""
@@ -2118,11 +2117,6 @@ GITHUB_URLS = {
 }
 
 
-def known_organisation(name: str) -> str:
-    """Return an organisation as tlc writes it: OCA is oca."""
-    return name.lower() if name.lower() in LAYOUTS else name
-
-
 def as_table(entry: Any) -> Table:
     """Return an entry of [repos] written as a table, each branch once."""
     if isinstance(entry, str):
@@ -2296,7 +2290,8 @@ def entries_of(source: Source) -> Entries:
     """Return the entries of [repos] in a valid file, each once."""
     given: Entries = {}
     for key, entries in source.data.get("repos", {}).items():
-        found = given.setdefault(known_organisation(key), {})
+        name = key.lower() if key.lower() in LAYOUTS else key  # OCA is oca
+        found = given.setdefault(name, {})
         for index, entry in enumerate(map(as_table, entries)):
             found.setdefault(repr(sorted(entry.items())), (entry, source, ("repos", key, index)))
     return given
@@ -2740,7 +2735,7 @@ class Step(Record):
 
 
 def will_change(step: Step) -> bool:
-    """Return whether a step is known to change something, without the network."""
+    """Return whether a step changes something for certain, the network unasked."""
     return bool(step.action) and not step.found.tentative
 
 
@@ -3192,6 +3187,13 @@ class Directory(Resource):
         return TaskResult("changed", "made")
 
 
+def read_text(path: str) -> str:
+    """Return the text of a file, "" where it cannot be read."""
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+    return ""
+
+
 def write_file(path: str, text: str, mode: int = 0o666) -> None:
     """Write a text file whole or not at all: beside its place, to the disk, then renamed.
 
@@ -3473,13 +3475,14 @@ def ssh_options(**options: object) -> list[str]:
 class SshHost:
     """A host that ssh reaches. `theirs`: the person has set it up their own way."""
 
-    def __init__(self, arguments: Sequence[str], theirs: bool) -> None:
+    def __init__(self, arguments: Sequence[str], theirs: bool, names: Sequence[str]) -> None:
         self.arguments, self.theirs = arguments, theirs
-        self.opening = Lock()
-        self.is_asked = False  # for shared connections
+        self.unopened = [*names]  # shared connections
+        self.answered = Event()  # the first of them is open, or refused
         self.is_shared = False  # there are some
         self.free: list[str] = []  # their sockets, for each session
         self.sessions = Semaphore(0)
+        self.asking = Lock()
         self.refused = False  # a person was asked in vain
         self.alone = Semaphore()  # for those who open a connection of their own
         self.is_warm = False  # such a connection was there
@@ -3555,44 +3558,43 @@ class SshConnections:
                 shares = r"(?m)^control(master (?!false|no)|path (?!none))"
                 asked = ["ssh", "-G", *arguments]
                 theirs = own or differ or re.search(shares, self.runner.run(asked).out)
-                self.hosts[arguments] = SshHost(arguments, bool(theirs))
+                self.hosts[arguments] = SshHost(arguments, bool(theirs), self.names)
             return self.hosts[arguments]
-
-    def open(self, host: SshHost) -> None:
-        """Open the shared connections to a host; asks nobody."""
-        import tempfile
-
-        host.is_asked = True
-        with suppress(TlcError, OSError):
-            with self.lock:  # a socket's path may have 104 bytes: a mac's own directory is too long
-                self.directory = self.directory or tempfile.mkdtemp(prefix="tlc-", dir="/tmp")
-            starts = [partial(self.start, name, host) for name in self.names]
-            run_tasks(starts, len(starts), self.runner)
 
     def start(self, name: str, host: SshHost, ask: bool = False) -> bool:
         """Open a connection in the background; `ask`: on the terminal."""
-        # Without SendEnv git's protocol 2 does not get through: all refs, no commit by name.
-        ways = {"ControlMaster": "yes", "ControlPersist": 60, "SendEnv": "GIT_PROTOCOL"}
-        ways |= {"BatchMode": "no" if ask else "yes"}
-        socket = f"{self.directory}/{name}-%C"
-        words = ssh_options(**ways, ControlPath=socket)
-        command = ["ssh", "-f", "-N", *words, *host.arguments]
-        opened = self.runner.run(command, terminal=ask).ok
-        if opened:
-            host.is_shared = True
-            host.free.extend([socket] * self.SESSIONS)
-            host.sessions.release(self.SESSIONS)
-        return opened
+        import tempfile
+
+        with suppress(TlcError, OSError):
+            with self.lock:  # a mac's own directory is too long for a socket
+                self.directory = self.directory or tempfile.mkdtemp(prefix="tlc-", dir="/tmp")
+            socket = f"{self.directory}/{name}-%C"
+            ways = {"ControlMaster": "yes", "ControlPath": socket, "ControlPersist": 60}
+            # Without SendEnv git's protocol 2 does not get through: all refs, no commit by name.
+            words = ssh_options(**ways, SendEnv="GIT_PROTOCOL", BatchMode="no" if ask else "yes")
+            if self.runner.run(["ssh", "-f", "-N", *words, *host.arguments], terminal=ask).ok:
+                host.is_shared = True
+                host.free.extend([socket] * self.SESSIONS)
+                host.sessions.release(self.SESSIONS)
+                return True
+        return False
 
     def shares(self, host: SshHost, ask: bool) -> bool:
-        """Return whether a host has shared connections, opened at first use."""
+        """Return whether a host has shared connections: the first to ask open one each."""
         if not self.names or host.theirs:
             return False
-        with self.runner.holding(host.opening):
-            if not host.is_asked:
-                self.open(host)
-            if ask and self.directory and not (host.is_shared or host.refused):
-                host.refused = not self.start(self.names[0], host, ask=True)
+        with self.lock:
+            name = host.unopened.pop() if host.unopened else ""
+        if name:
+            if not self.start(name, host):
+                host.unopened.clear()
+            host.answered.set()
+        while not host.answered.wait(POLL):
+            self.runner.pause(0)
+        if ask:
+            with self.runner.holding(host.asking):
+                if not (host.is_shared or host.refused):
+                    host.refused = not self.start(self.names[0], host, ask=True)
         return host.is_shared
 
     @contextmanager
@@ -3829,9 +3831,9 @@ class Git(Record):
     @property
     def common(self) -> str:
         """The directory that a worktree shares with the others of its store; a clone's own."""
-        common = f"{self.directory}/commondir"
-        link = read_line(common) if exists(common) else ""
-        return realpath(join(self.directory, link))
+        directory = self.directory
+        path = f"{directory}/commondir"
+        return join(directory, read_line(path)) if exists(path) else directory
 
     @property
     def is_there(self) -> bool:
@@ -3842,16 +3844,17 @@ class Git(Record):
         return isfile(f"{self.path}/.git")
 
     @property
+    def is_in_store(self) -> bool:
+        return self.is_linked and isdir(self.store) and os.path.samefile(self.common, self.store)
+
+    @property
     def is_shallow(self) -> bool:
         return exists(f"{self.common}/shallow")
 
     @property
     def own_config(self) -> str:
-        text = ""
-        for path in (f"{self.common}/config", f"{self.directory}/config.worktree"):
-            with suppress(OSError), open(path, "rb") as file:
-                text += file.read().decode(errors="replace")
-        return text
+        paths = f"{self.common}/config", f"{self.directory}/config.worktree"
+        return "".join(map(read_text, paths))
 
     @property
     def reaches_origin_its_own_way(self) -> bool:
@@ -3970,9 +3973,8 @@ def look(git: Git) -> Found:
         origin = git.origin()
         message = f"its origin is {origin or 'not set'}, the config says {git.repository.url}"
         return Found(broken=message, fix=git.fix(OTHER_ORIGIN if origin else NO_ORIGIN))
-    linked = git.common == realpath(git.store)
     lacking = missing_depth(git, "HEAD")
-    return look_for_work(git, status).replace(linked=linked, missing_depth=lacking)
+    return look_for_work(git, status).replace(linked=git.is_in_store, missing_depth=lacking)
 
 
 def look_unborn(git: Git, names: Sequence[str]) -> Found:
@@ -4349,7 +4351,7 @@ class Store(Record):
     pull: PullRun
 
     def writing(self) -> AbstractContextManager[None]:
-        return self.pull.alone(self.git.common)
+        return self.pull.alone(realpath(self.git.common))
 
     def update(self, found: Found, tip: str, task: Task) -> Completed:
         """Fetch the branch for a checkout, with more history where that is missing."""
@@ -4810,7 +4812,7 @@ class ForkRemote(Resource):
         git = self.git
         if not git.is_there:
             return TaskResult("skipped", "there is no checkout")
-        with self.pull.alone(git.common):
+        with self.pull.alone(realpath(git.common)):
             url, default = self.settings()  # all worktrees of a store share them
             if not url:
                 git.must("remote", "add", "fork", self.url)
@@ -5049,13 +5051,6 @@ def scratch() -> AbstractContextManager[str]:
     import tempfile
 
     return tempfile.TemporaryDirectory(prefix="tlc-", ignore_cleanup_errors=True)
-
-
-def read_text(path: str) -> str:
-    """Return the text of a file, "" where it cannot be read."""
-    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
-    return ""
 
 
 def unarmoured(keys: bytes) -> list[bytes]:
@@ -7518,6 +7513,8 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
     kind, owner = Worktree if git["layout"] == "worktrees" else Checkout, git["fork"]
     pull = PullRun(runner, repositories, context.jobs)
     context.stack.enter_context(pull.connections)
+    # By branch, so that the remotes are asked first of all, and side by side.
+    repositories = sorted(repositories, key=lambda each: each.branch)
     checkouts = [kind(root, each, pull) for each in repositories]
     forks = [ForkRemote(each, owner) for each in checkouts if each.may_be_forked_by(owner)]
     # Most of them wait for a remote; PullRun holds those that work to --jobs.
@@ -7783,12 +7780,6 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     return found
 
 
-def local_checks(context: Context) -> Stage:
-    """Return the stage of doctor's checks that ask no network."""
-    looks = [each for group in doctor_checks(context).values() for each in group]
-    return Stage("doctor", [each for each in looks if not each.online])
-
-
 @cli_command("up", "", "--skip install-tools")
 @cli_words("--only", "STAGE", f"only this one: {', '.join(UP)}", choices=UP)
 @cli_words("--skip", "STAGE", "not this one", choices=UP)
@@ -7802,10 +7793,9 @@ def cmd_up(context: Context) -> list[Stage]:
     wanted = [name for name in UP if name in only and name not in skip]
     if not wanted:
         raise UsageError("--only and --skip leave nothing to do", paste("tlc", "up"))
-    stages = []
-    for name in wanted:
-        stages += context.stages_of(name) if UP[name] else [local_checks(context)]
-    return stages
+    looks = (each for group in doctor_checks(context).values() for each in group)
+    local = [Stage("doctor", [each for each in looks if not each.online])]
+    return [each for name in wanted for each in (context.stages_of(name) if UP[name] else local)]
 
 
 def doctor_looks(context: Context) -> Iterator[tuple[str, Stage, Resource]]:
@@ -8106,7 +8096,7 @@ class Pruned(Resource):
         """Remove what is on its way out; a worktree out of its store too."""
         git = Git(self.runner, path, NO_REPOSITORY)
         if git.is_linked and isdir(git.common):
-            store = git.replace(path=git.common)
+            store = git.replace(path=realpath(git.common))
             store.run("worktree", "repair", path)
             store.run("worktree", "remove", "--force", "--", path)
         remove(path)

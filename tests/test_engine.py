@@ -930,7 +930,7 @@ def test_a_program_that_does_not_run_is_as_good_as_none(
     program = tmp_path / "uv"
     program.write_bytes(content)
     program.chmod(0o755)
-    runner.environ["PATH"] = str(tmp_path)
+    runner = tlc.Runner({"PATH": str(tmp_path)}, runner.log)
     with pytest.raises(tlc.ExecutableNotFoundError, match="uv does not run: ") as raised:
         runner.version_of("uv")
     assert isinstance(raised.value.fix, tlc.Fix)

@@ -3478,11 +3478,10 @@ class SshHost:
     def __init__(self, arguments: Sequence[str], theirs: bool, names: Sequence[str]) -> None:
         self.arguments, self.theirs = arguments, theirs
         self.unopened = [*names]  # shared connections
-        self.answered = Event()  # the first of them is open, or refused
+        self.answered = Event()  # one is open, or was refused
         self.is_shared = False  # there are some
         self.free: list[str] = []  # their sockets, for each session
         self.sessions = Semaphore(0)
-        self.asking = Lock()
         self.refused = False  # a person was asked in vain
         self.alone = Semaphore()  # for those who open a connection of their own
         self.is_warm = False  # such a connection was there
@@ -3523,18 +3522,17 @@ class SshConnections:
         """Return if ssh is one's own, if it depends on the directory, and `insteadOf`."""
         ways = r"core\.sshcommand|(url|http|credential|remote)\."
         pattern = r"^(core\.sshcommand|includeif\..*\.path|url\..*\.insteadof)$"
-        git = ["git", "config"]
-        words = ["--show-origin", "--type=path", "--get-regexp", pattern]
+        asked = ["git", "config", "--show-origin", "--type=path", "--get-regexp", pattern]
         own = not {"GIT_SSH", "GIT_SSH_COMMAND"}.isdisjoint(self.runner.environ)
         elsewhere, rewritten = False, {}
-        for line in self.runner.run([*git, *words]).out.splitlines():
+        for line in self.runner.run(asked).out.splitlines():
             origin, _, setting = line.partition("\t")
             name, _, path = setting.partition(" ")
             own |= name == "core.sshcommand"
             if name.startswith("includeif."):
                 included = join(dirname(origin.removeprefix("file:")), path)
-                asked = ["--file", included, "--includes", "--name-only", "--get-regexp", ways]
-                elsewhere |= self.runner.run([*git, *asked]).ok
+                asked = ["git", "config", "--file", included, "--includes", "--get-regexp", ways]
+                elsewhere |= self.runner.run(asked).ok
             if name.startswith("url."):
                 rewritten[path] = name.removeprefix("url.").removesuffix(".insteadof")
         return own, elsewhere, rewritten
@@ -3591,10 +3589,8 @@ class SshConnections:
             host.answered.set()
         while not host.answered.wait(POLL):
             self.runner.pause(0)
-        if ask:
-            with self.runner.holding(host.asking):
-                if not (host.is_shared or host.refused):
-                    host.refused = not self.start(self.names[0], host, ask=True)
+        if ask and not (host.is_shared or host.refused):
+            host.refused = not self.start(self.names[0], host, ask=True)
         return host.is_shared
 
     @contextmanager
@@ -4979,6 +4975,13 @@ def download(url: str, runner: Runner, limit: int = DOWNLOAD_LIMIT) -> bytes:
 
     `limit`: of its bytes, and of the time, with DOWNLOAD_TIME for DOWNLOAD_LIMIT.
     """
+    [content] = run_tasks([partial(read_url, url, limit)], 1, runner)  # a read may hang
+    runner.pause(0)
+    return content or b""
+
+
+def read_url(url: str, limit: int) -> bytes:
+    """Do download()'s work."""
     import http.client
     import urllib.request
 
@@ -4993,15 +4996,14 @@ def download(url: str, runner: Runner, limit: int = DOWNLOAD_LIMIT) -> bytes:
         with urllib.request.build_opener(HttpsOnly).open(url, timeout=15) as response:
             while chunk := response.read1(65536):
                 content += chunk
-                runner.pause(0)
                 if len(content) > limit or time.monotonic() > deadline:
                     raise TlcError(TOO_MUCH.format(url, limit))
             if response.length:  # bytes still to come
                 raise TlcError(f"{url} was cut off")
     except (http.client.HTTPException, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        reason = str(error) if hasattr(error, "code") else getattr(reason, "strerror", reason)
-        raise TlcError(f"{url} cannot be fetched: {reason}") from None
+        reason = error if hasattr(error, "code") else getattr(error, "reason", error)
+        why = getattr(reason, "strerror", "") or reason
+        raise TlcError(f"{url} cannot be fetched: {why}") from None
     return bytes(content)
 
 
@@ -7513,7 +7515,7 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
     kind, owner = Worktree if git["layout"] == "worktrees" else Checkout, git["fork"]
     pull = PullRun(runner, repositories, context.jobs)
     context.stack.enter_context(pull.connections)
-    # By branch, so that the remotes are asked first of all, and side by side.
+    # By branch: all remotes are asked first.
     repositories = sorted(repositories, key=lambda each: each.branch)
     checkouts = [kind(root, each, pull) for each in repositories]
     forks = [ForkRemote(each, owner) for each in checkouts if each.may_be_forked_by(owner)]

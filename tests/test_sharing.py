@@ -116,6 +116,7 @@ def test_offline_interrupted_and_over_a_broken_one(me: Person, web: HttpsServer)
     while not [each for each in web.requests if each.path == "/slow"]:
         assert time.monotonic() < deadline, "nobody asked"
         time.sleep(0.05)
+    time.sleep(1)  # what comes before the pause has come: it waits for the rest
     interrupt(slow)
     assert [path.name for path in me.root.iterdir()] == ["config.toml"]
     assert config.read_text() == before

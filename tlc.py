@@ -59,9 +59,9 @@ else:
         return lambda cls: cls
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # constants
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # What more than one section needs; a table that one section uses stands in that section.
 
 __version__ = "0.1.0"
@@ -91,9 +91,9 @@ RELEASE_URL = "https://github.com/trobz/tlc/releases/latest/download"
 AGAIN, TERMINAL = "again", "terminal"  # what may help: see Cause
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # errors
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # What may go wrong and what to do about it: TlcError and its kinds, caught in one place, main().
 # Fix, Cause and Privileged carry it as data until it is shown; Record is the base of all records.
 
@@ -374,9 +374,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return next(iter(nearest_words(word, known)), "")
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # terminal
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # The only section that prints: colours, the tree, progress, questions and reports.
 # It shows what it is given, knows results by their status, and decides nothing.
 
@@ -993,9 +993,9 @@ def pointed(fix: str) -> str:
     return fix.removeprefix("# ") if fix[:2] in ("", "# ") else f"→ {fix}"
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # platform
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # Which system this is, its package manager, and what programs and headers are called there.
 # Looks at files only; starts no program.
 
@@ -1145,9 +1145,9 @@ def install_hint(*names: str) -> Fix:
     return paste_as("root" if manager.root else "", *manager.install, *packages)
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # processes
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # Runner.run() is the only door to a child process, but for the signal that ends one of root's.
 # Every command goes to the log. Nothing here prints or asks, unless a child is given the terminal.
 
@@ -1589,9 +1589,9 @@ class Output:
                 self.on_line(line.decode(errors="replace"))
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # config
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # Settings say what options and environment want; SCHEMA holds the rules of config.toml.
 # Checks, defaults, messages with line numbers and `tlc config schema` all come from SCHEMA.
 
@@ -2401,9 +2401,9 @@ def load_config(path: str, otherwise: str = "") -> Config:
     return parse_config(text, path, local)
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # engine
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # The one way from what a command lists to what it reports; no resource has a special case in it.
 #
 #   Stage       resources that are applied side by side, after the stages that it needs
@@ -3158,9 +3158,9 @@ class Engine(Inspector):
         return 130 if interrupted else int(failed)
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # files
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # Directories and config.toml itself as resources, and how a file is written whole or not at all.
 
 
@@ -3290,9 +3290,9 @@ class ConfigFile(Resource):
         return TaskResult("changed", told)
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # repositories
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # look() finds out what stands where a checkout belongs, decide() says which step follows, Checkout
 # and Worktree take it. Git is the only door to git; Backup records work; a Remote is asked once.
 
@@ -3300,6 +3300,7 @@ class ConfigFile(Resource):
 GIT_SETTINGS = (
     "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all "
     "core.quotePath=false core.logAllRefUpdates=true core.preferSymlinkRefs=false "
+    "core.fsmonitor=false "
     "log.showSignature=false color.ui=false diff.ignoreSubmodules=untracked "
     "fetch.prune=false fetch.pruneTags=false fetch.recurseSubmodules=false "
     "fetch.writeCommitGraph=false branch.autoSetupMerge=true"
@@ -3358,8 +3359,11 @@ OTHER_ORIGIN = Fix(
     (("git", "-C", "{path}", "remote", "rename", "origin", "fork"), *NO_ORIGIN.commands)
 )
 NAME_BRANCHES = edit_file('write ["NAME", ["BRANCH"]] to have no other branches of it')
-NOT_INSTALLED = r"(?m): (?:line )?\d+: (\S+): (?:command )?not found$"
+NOT_INSTALLED = r"(?m): (?:line )?\d+: (?!git-upload)(\S+): (?:command )?not found$"
 DAMAGED = "git's files are damaged"
+# Its reflog knows what an empty ref was.
+LAST = "cut", "-d ", "-f2", "{common}/logs/{0}", Raw("| tail -n1 >"), "{common}/{0}"
+RESTORE_REF = paste(*LAST).then(*PULL_WORDS)
 NO_ACCESS = by_hand("check its name in config.toml, and whether {host} lets you read it")
 
 # What git 2.39, OpenSSH 9.2 or the other side say when git fails. The names: see Git.names.
@@ -3382,6 +3386,8 @@ GIT_CAUSES = (
                   " https://github.com/settings/keys")),
     Cause(r"Permission denied \(.*publickey", "{host} accepts none of your ssh keys", LOGIN,
         TERMINAL),
+    Cause("[Ss]mudge error: ([^\n]+)", "git-lfs cannot get a file: {0}",
+        paste("GIT_LFS_SKIP_SMUDGE=1", *PULL_WORDS).noted("leaves such files out")),
     Cause(NOT_INSTALLED, "git is set up to run {0}, which is not installed", by_hand("{0}")),
     Cause(r"(?:smudge|clean) filter (\S+) failed|external filter '([^']+)' failed",
         "git's filter {0}{1} failed", by_hand(
@@ -3395,18 +3401,22 @@ GIT_CAUSES = (
         "|does not appear to be a git repository"
         r"|project you were looking for could not be found",
         "no such repository, or you have no access to it", NO_ACCESS),
-    Cause(r"tlc: the answer names no branch|invalid server response|is this a git repository\?",
-        "{host} did not answer as a git server",
-        by_hand("sign in to this network in a browser, if it wants that; then run tlc again")),
-    Cause(r"index file (?:smaller than expected|corrupt)|index uses .* extension|bad index file",
+    Cause(r"tlc: the answer names no branch|invalid server response|is this a git repository\?"
+        "|url base from redirection",
+        "{host} did not answer as a git server, or the repository is empty",
+        by_hand("sign in to this network in a browser, or push a branch; then run tlc again")),
+    Cause(r"unknown repository extensions? found:\s+(\w+)",
+        "this git is too old for the checkout, which uses {0}", by_hand("update git")),
+    Cause(r"index file (?:smaller|corrupt|open failed)|index uses .* extension|bad index file",
         "git's index is damaged", paste("rm", "{git}/index").then(
             "git", "-C", "{path}", "reset", "--quiet").then(*PULL_WORDS)),
     Cause(r"object file \S+ is empty|loose object \S+ .*is corrupt|[Ff]ailed to traverse parents"
         "|[Cc]ould not read [0-9a-f]{40}|unable to read tree|bad object HEAD"
-        r"|bad tree object|shallow (?:file|list)|does not have .* commits?",
+        r"|bad tree object|shallow (?:file|list|line)|does not have .* commits?",
         DAMAGED, MOVE_AWAY),
-    Cause("would be overwritten|would lose untracked", "the update would overwrite files",
-        helps=LOCKED),
+    Cause(r"bad object (refs/\S+)", DAMAGED + " ({0})", RESTORE_REF),
+    Cause("would be overwritten|would lose untracked|not uptodate",
+        "the update would overwrite files", helps=LOCKED),
     Cause(r"Unable to create '([^'\n]+\.lock)'", "another git process is at work there, or was"
         " killed there", paste("rm", "{0}").noted("once no git runs there"), LOCKED),
     Cause("another git process|cannot lock ref|shallow file has changed",
@@ -3421,7 +3431,7 @@ GIT_CAUSES = (
     Cause("Could not resolve host|Name or service not known|[Nn]ame resolution",
         "the name {host} cannot be resolved", LATER, AGAIN),
     Cause("Connection (?:refused|reset|closed)|onnect to |etwork is unreachable|No route|early EOF"
-        "|hung up", "the connection to {host} failed or was cut", LATER, AGAIN),
+        "|hung up|Broken pipe", "the connection to {host} failed or was cut", LATER, AGAIN),
     Cause("returned error: (?:5|429)|[Rr]ate limit|Too [Mm]any [Rr]equests",
         "{host} is overloaded, or limits how often one may ask", PULL.noted("a little later"),
         AGAIN),
@@ -3469,6 +3479,7 @@ def named_few(names: Sequence[str]) -> str:
 def ssh_options(**options: object) -> list[str]:
     """Return options of ssh_config(5) as arguments, with limits of time."""
     limits = {"ConnectTimeout": 15, "ServerAliveInterval": SILENCE // 2, "ServerAliveCountMax": 2}
+    limits |= {"LogLevel": "ERROR"}  # its reasons, no banner
     return [word for each in (limits | options).items() for word in ("-o", "{}={}".format(*each))]
 
 
@@ -3814,6 +3825,7 @@ class Git(Record):
         return {
             "host": host_of(url), "url": url, "name": self.repository.item, "path": self.path,
             "free": free_name(self.path), "store": self.store, "git": self.directory,
+            "common": self.common,
         }  # fmt: skip
 
     @property
@@ -3859,7 +3871,9 @@ class Git(Record):
 
     def operations(self) -> dict[str, str]:
         there = set(os.listdir(self.directory))
-        return {name: what for name, what in GIT_OPERATIONS.items() if name in there}
+        found = {name: what for name, what in GIT_OPERATIONS.items() if name in there}
+        is_am = exists(f"{self.directory}/rebase-apply/applying")
+        return found | {"rebase-apply": "am"} if is_am else found
 
     def origin(self) -> str:
         # Git is asked only where its file says more than this: it is half of a look.
@@ -3888,7 +3902,9 @@ class Git(Record):
 def own_words(done: Completed) -> str:
     """Return why git failed, as the other side, ssh or else git says it."""
     other_side = r"(?m)^(?:remote: )?ERROR: (\S.*)", r"(?m)^remote: \S+: (\S.*)"
-    for pattern in (*other_side, r"(\S.*?)\s*[\r\n]fatal: Could not read from remote"):
+    refused = r"remote: (\w.*)\s+fatal: unable to access", r"(?m)^Received disc.*:\d+: (\S.*)"
+    ssh = r"(?m)^(\S+: line \d+: \S.*)", r"(\S.*?)\s*[\r\n]fatal: Could not read from remote"
+    for pattern in (*other_side, *refused, *ssh):
         if said := re.search(pattern, done.err):
             return said[1]
     return done.complaint
@@ -3960,11 +3976,17 @@ def look(git: Git) -> Found:
     status = read_status(git, "--untracked-files=no")
     if not status.done.ok:
         cause = git.explain(status.done)
-        moved = git.is_linked and isdir(git.store) and "not a git" in cause.message
+        for name, text in (("HEAD", f"ref: refs/heads/{git.branch}"), ("commondir", "../..")):
+            path = f"{git.directory}/{name}"
+            if isfile(path) and not read_text(path).strip("\0\n"):  # after a power cut
+                fix = paste("echo", text, Raw(">"), path).then(*git.fix(PULL).words)
+                return Found(broken=DAMAGED, fix=fix)
+        lost = re.search("not a git|gitfile", cause.message)
+        moved = git.is_linked and isdir(git.store) and lost
         repair = paste("git", "-C", git.store, "worktree", "repair", git.path)
         return Found(broken=cause.message, fix=repair if moved else cause.fix)
     if status.head == "(initial)":
-        return look_unborn(git, names)
+        return look_unborn(git, status.branch, names)
     if not git.origin_is_right:
         origin = git.origin()
         message = f"its origin is {origin or 'not set'}, the config says {git.repository.url}"
@@ -3973,10 +3995,13 @@ def look(git: Git) -> Found:
     return look_for_work(git, status).replace(linked=git.is_in_store, missing_depth=lacking)
 
 
-def look_unborn(git: Git, names: Sequence[str]) -> Found:
+def look_unborn(git: Git, branch: str, names: Sequence[str]) -> Found:
     begun = names != [".git"] or exists(f"{git.directory}/index")
     if not (begun or git.read("for-each-ref", "--count=1").out) and git.origin_is_right:
         return Found(absent=True)  # what a git that is killed leaves of a clone
+    ref = f"refs/heads/{branch}"
+    if all(isfile(f"{git.common}/{path}") for path in (ref, f"logs/{ref}")):
+        return Found(broken=DAMAGED, fix=RESTORE_REF.filled(ref, **git.names))
     fix = git.fix(MOVE_WORKTREE if git.is_linked else MOVE_AWAY)
     return Found(broken="no commit is checked out (HEAD does not resolve)", fix=fix)
 
@@ -4191,7 +4216,7 @@ class Backup:
         fix = paste(*git, "checkout", "--quiet", *back, f"{ref}^1", "--")
         if found.branch != own and commit_of(self.git, f"refs/heads/{own}"):
             must("update-ref", f"{ref}-branch", f"refs/heads/{own}")
-            fix = fix.then(*git, "branch", "--force", own, f"{ref}-branch")
+            fix = fix.then(*git, "update-ref", f"refs/heads/{own}", f"{ref}-branch")
         if differs:
             with_index = ["--index"] * (not conflicts)
             fix = fix.then(*git, "stash", "apply", "--quiet", *with_index, ref)
@@ -4231,7 +4256,7 @@ class Backup:
         """Copy what unfinished operations left, and `more`; return if any."""
         names = [*self.git.operations(), *more]
         refs = f"refs/tlc/backup/{basename(saved)}"
-        for name in [*names, "MERGE_MSG", "MERGE_MODE"] if names else []:
+        for name in [*names, "MERGE_MSG", "MERGE_MODE", "ORIG_HEAD"] if names else []:
             if not exists(path := f"{self.directory}/{name}"):
                 continue
             os.makedirs(saved, exist_ok=True)
@@ -4666,7 +4691,7 @@ class Checkout(Place):
                 message = f"updated to {found.upstream[:9]}{hook}{SAVED * bool(restore)}"
                 detail = " && ".join(shlex.join(command) for command in earlier)
                 return TaskResult("changed", message, restore, detail)
-            files = [line.strip() for line in done.err.split("\n") if line.startswith("\t")]
+            files = re.findall(r"(?m)^(?:\t|error: Entry ')(.*?)(?:' not uptodate.*)?$", done.err)
             if not files:
                 return self.failure(done)
         if task.force and not restore:
@@ -4856,9 +4881,9 @@ class CheckoutStatus(Place):
         return ok(f"{status.branch or 'no branch'}  {', '.join(parts) or 'clean'}", detail=detail)
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # tools
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # What install-tools and bootstrap install: apt sources, scripts, packages, npm packages, uv tools,
 # git, gh and uv themselves, GitHub's host key, and tlc's own archive. Downloads go through here.
 
@@ -5878,9 +5903,9 @@ class UvTool(Resource):
         return install_failure(done)
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # environments
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # Virtual environments by odoo-venv, and each version's launcher and configuration.
 # OdooVersion knows where all that belongs to a version is.
 
@@ -6379,9 +6404,9 @@ class OdooConfiguration(Resource):
         }
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # postgresql
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # The server and the role that Odoo logs in as, through psql and pg_isready only.
 
 # PostgreSQL's major version for new clusters of a code root's own, and the wheel that has it.
@@ -6908,9 +6933,9 @@ class DatabaseServer(Resource):
         return TaskResult("failed", wrong, Fix(tuple(commands)))
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # doctor
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # The checks that no command applies: PATH, compiler, disk, access to GitHub.
 # Each is a function that returns a CheckResult, or None for nothing to say.
 
@@ -7102,9 +7127,9 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     return fail(wrong[-1], version.rebuild)
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # commands
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # One function for each command: it lists resources in stages, or returns the text to print.
 # @cli_command registers it; help, completion, `tlc up` and doctor are derived from COMMANDS.
 
@@ -8370,9 +8395,9 @@ def cmd_self_update(context: Context) -> list[Stage]:
     return [Stage("tlc", [OwnArchive(context.runner)])]
 
 
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # command line
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------
 # From argv and the environment to Settings and the command's run; main() catches every error.
 
 ABOUT = "Set up a machine for Odoo development from one config.toml, and keep it so."

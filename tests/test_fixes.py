@@ -29,6 +29,7 @@ ORPHAN = f"{REPOSITORIES}test_an_orphan_branch_moves_away_by_the_printed_fix_wit
 MOVED = f"{REPOSITORIES}test_a_code_root_that_was_moved_is_repaired_by_the_printed_command_and_loses_nothing"
 OWNER = f"{REPOSITORIES}test_what_belongs_to_another_user_is_trusted_by_the_printed_fix"
 POWER = f"{REPOSITORIES}test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix"
+EMPTY = f"{REPOSITORIES}test_what_a_power_cut_left_empty_is_written_again_by_the_printed_fix_beside_work"
 LOCKED = f"{REPOSITORIES}test_the_lock_of_a_running_git_is_kept_after_a_killed_run"
 STOPS = f"{REPOSITORIES}test_what_stops_an_update_goes_by_the_printed_fix"
 SSH = "test_ssh.py::test_what_ssh_refuses_goes_by_the_printed_fix"
@@ -41,7 +42,10 @@ STORIES = {
     "paste('tlc', 'foreach', '--help')": WORDS,
     "paste('chmod', '-R', 'u+rwX', self.aside).then('tlc', 'prune')": OPEN,
     "paste('chmod', '600', '{0}{1}')": SSH,
-    "fix.then(*git, 'branch', '--force', own, f'{ref}-branch')": BACKUP,
+    "fix.then(*git, 'update-ref', f'refs/heads/{own}', f'{ref}-branch')": BACKUP,
+    "paste(*LAST).then(*PULL_WORDS)": EMPTY,
+    "paste('echo', text, Raw('>'), path).then(*git.fix(PULL).words)": EMPTY,
+    "paste('GIT_LFS_SKIP_SMUDGE=1', *PULL_WORDS)": f"{REPOSITORIES}test_a_filter_that_is_refused_says_why_and_is_passed_over_by_the_printed_fix",
     "paste(*config, 'remote', 'set-url', 'fork', self.url)": FORK,
     "paste(*config, 'config', 'remote.pushDefault', 'fork')": FORK,
     "paste('gh', 'repo', 'fork', upstream, '--clone=false')": ACCOUNT,

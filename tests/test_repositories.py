@@ -11,8 +11,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -280,6 +282,24 @@ def cherry_picks_in_progress(web: Path) -> None:
     git(web, "cherry-pick", "theirs~1", "theirs", fails=True)
 
 
+def am_in_progress(web: Path) -> None:
+    """A module is brought from another version by patches, as OCA does it."""
+    git(web, "checkout", "--quiet", "-b", "theirs")
+    (web / "module/models.py").write_text("theirs\n")
+    git(web, "commit", "--quiet", "--all", "-m", "theirs")
+    patch = web.parent / "patch"
+    patch.write_text(git(web, "format-patch", "--stdout", "-1"))
+    git(web, "checkout", "--quiet", "17.0")
+    commit_of_their_own(web)
+    git(web, "am", "-3", str(patch), fails=True)
+
+
+def bisect_in_progress(web: Path) -> None:
+    for number in range(3):
+        git(web, "commit", "--quiet", "--allow-empty", "-m", f"{number}")
+    git(web, "bisect", "start", "HEAD", "HEAD~3")
+
+
 def symlink(web: Path) -> None:
     (web / "README.md").unlink()
     (web / "README.md").symlink_to("module/models.py")
@@ -304,11 +324,14 @@ UNFINISHED = (
     "interactive rebase in progress",
     "You are currently rebasing",
     "You have unmerged paths",
+    "You are in the middle of an am session",
+    "You are currently bisecting",
 )
 
 
 def state(web: Path) -> dict[str, object]:
     """All that a person would miss: files, index, HEAD, the branches, and where an unfinished operation stands."""
+    status = git(web, "status")
     return {
         "files": snapshot(web),
         "index": git(web, "ls-files", "--stage"),
@@ -319,8 +342,10 @@ def state(web: Path) -> dict[str, object]:
         ),
         "status": git(web, "status", "--porcelain=v2"),
         "unfinished": [
-            line for line in git(web, "status").splitlines() if line.startswith(UNFINISHED)
+            line for line in status.splitlines() if line.startswith(UNFINISHED)
         ],
+        # Where `git am --abort` goes back to.
+        "before am": git(web, "rev-parse", "ORIG_HEAD") if "an am session" in status else "",
     }
 
 
@@ -337,6 +362,8 @@ def state(web: Path) -> dict[str, object]:
         (other_branch_and_commits_on_both, "on branch feature"),
         (detached, "detached"),
         (rebase_in_progress, "an unfinished rebase"),
+        (am_in_progress, "an unfinished am (git am --continue or --abort)"),
+        (bisect_in_progress, "detached"),
         (merge_in_progress, "an unfinished merge"),
         (hidden_from_status, "overwrite (module/models.py)"),
         (symlink, "1 changed file (README.md)"),
@@ -1135,8 +1162,32 @@ def test_files_that_differ_only_in_how_they_are_checked_out_are_no_work(
     commit(b"a,b\r\nc,d\r\n")
     assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "changed"}
     assert (web / "a.csv").read_bytes() == b"a,b\r\nc,d\r\n"
+    git(web, "update-index", "--skip-worktree", "README.md")
+    (web / "README.md").write_text("hidden from git\n")
+    upstream.commit("OCA/web", "17.0", {"README.md": "moved\n"})
+    (web / "a.csv").touch()
+    assert "overwrite (README.md)" in result_of(pull(sandbox, "-f", WEB), WEB)["message"]
+    forced = result_of(pull(sandbox, "-f", WEB, "--force"), WEB)
+    paste(sandbox, forced["fix"])
+    assert (web / "README.md").read_text() == "hidden from git\n"
     (web / "a.csv").write_bytes(b"mine\r\n")
     assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "kept"}
+
+
+def test_a_change_that_the_file_system_monitor_missed_is_seen(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    """As they do on mounts and in containers; git's status calls it clean."""
+    monitor = sandbox.home / "monitor"
+    monitor.write_text("#!/bin/sh\nprintf 'token\\0'\n")
+    monitor.chmod(0o755)
+    git(web, "config", "core.fsmonitor", str(monitor))
+    git(web, "status")
+    edit(web)
+    assert git(web, "status", "--porcelain") == ""
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "upstream\n"})
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "kept"}
+    assert (web / "module/models.py").read_text() == "mine = True\n"
 
 
 def test_a_post_checkout_hook_that_fails_is_a_note(
@@ -1171,6 +1222,28 @@ def test_a_filter_whose_program_is_missing_is_named(sandbox: Sandbox, upstream: 
         assert "no-such-program" in failed["fix"]
 
 
+def test_a_filter_that_is_refused_says_why_and_is_passed_over_by_the_printed_fix(
+    sandbox: Sandbox, upstream: Upstream
+) -> None:
+    """A script speaks as git-lfs 3 does; the real one cannot be had on the test machine."""
+    upstream.commit("OCA/web", "17.0", {".gitattributes": "*.bin filter=lfs -text\n"})
+    upstream.commit("OCA/web", "17.0", {"x.bin": "pointer\n"})
+    why = "batch response: This repository is over its data quota."
+    smudge = sandbox.home / "smudge"
+    smudge.write_text(
+        '#!/bin/sh\n[ "$GIT_LFS_SKIP_SMUDGE" ] && exec cat\n'
+        f"echo 'Error downloading object: x.bin (4bac273): Smudge error: {why}' >&2\nexit 2\n"
+    )
+    smudge.chmod(0o755)
+    for name, value in {"smudge": str(smudge), "clean": "cat", "required": "true"}.items():
+        upstream.git("config", "--global", f"filter.lfs.{name}", value)
+    failed = result_of(pull(sandbox, "-f", WEB), WEB)
+    assert failed["message"] == f"git-lfs cannot get a file: {why}"
+    paste(sandbox, failed["fix"])
+    assert (sandbox.root / "oca/17.0/web/x.bin").read_text() == "pointer\n"
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "ok"}
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to another user")
 @pytest.mark.parametrize("whose", ["checkout", "git directory", "remote"])
 def test_what_belongs_to_another_user_is_trusted_by_the_printed_fix(
@@ -1191,10 +1264,11 @@ def test_what_belongs_to_another_user_is_trusted_by_the_printed_fix(
     assert statuses(run) == {WEB: "ok"}
 
 
+@pytest.mark.parametrize("left", [b"", b"half"])
 @pytest.mark.parametrize("lost", ["index", "objects", "shallow", "refs/remotes/origin/17.0"])
 @pytest.mark.parametrize("layout", ["clones"])
 def test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix(
-    sandbox: Sandbox, upstream: Upstream, web: Path, lost: str
+    sandbox: Sandbox, upstream: Upstream, web: Path, lost: str, left: bytes
 ) -> None:
     upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
     assert pull(sandbox, "-f", WEB).code == 0
@@ -1203,7 +1277,7 @@ def test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix(
     path = web / ".git" / lost
     for each in path.rglob("??/*") if path.is_dir() else [path]:
         each.chmod(0o644)
-        each.write_bytes(b"")
+        each.write_bytes(left)
     run = pull(sandbox, "-f", WEB)
     if run.code:
         assert "damaged" in result_of(run, WEB)["message"]
@@ -1211,6 +1285,38 @@ def test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix(
     assert statuses(pull(sandbox, "-f", WEB))[WEB] in ("changed", "ok")
     assert git(web, "rev-parse", "HEAD").strip() == upstream.tip("OCA/web", "17.0")
     assert [*web.parent.glob("web*/notes.txt")]
+
+
+@pytest.mark.parametrize(
+    ("lost", "layout"),
+    [
+        ("HEAD", "clones"),
+        ("HEAD", "worktrees"),
+        ("commondir", "worktrees"),
+        (".git", "worktrees"),
+        ("refs/heads/17.0", "clones"),
+        ("refs/heads/17.0", "worktrees"),
+        ("refs/stash", "clones"),
+        ("refs/stash", "worktrees"),
+    ],
+)
+def test_what_a_power_cut_left_empty_is_written_again_by_the_printed_fix_beside_work(
+    sandbox: Sandbox, upstream: Upstream, web: Path, layout: str, lost: str
+) -> None:
+    stashed(web)
+    commit_of_their_own(web)
+    edit(web)
+    before = state(web)
+    asked = ("rev-parse", "--path-format=absolute", "--git-path", lost)
+    path = web / lost if lost == ".git" else Path(git(web, *asked).strip())
+    assert path.read_bytes()
+    path.write_bytes(b"")
+    upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
+    failed = result_of(pull(sandbox, "-f", WEB), WEB)
+    assert failed["status"] == "failed"
+    paste(sandbox, failed["fix"])
+    assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "kept"}
+    assert state(web) == before
 
 
 @pytest.mark.parametrize("layout", ["worktrees"])
@@ -1272,6 +1378,48 @@ def test_with_the_network_down_each_fix_names_its_own_version(
         failed = result_of(run, name)
         assert failed["status"] == "failed"
         assert f"pull-repos -f {name}" in failed["fix"]
+
+
+class SignIn(BaseHTTPRequestHandler):
+    """A network that leads to its sign-in page, and a host that says why it refuses."""
+
+    def do_GET(self) -> None:
+        page = self.path.startswith("/sign-in")
+        refused = "/queue" in self.path
+        self.send_response(403 if refused else 200 if page else 302)
+        self.send_header("Location", "/sign-in")
+        self.send_header("Content-Type", "text/plain" if refused else "text/html")
+        self.end_headers()
+        self.wfile.write(b"Your account is suspended.\n" if refused else b"<html>Sign in</html>")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("layout", ["clones"])
+def test_a_sign_in_page_and_a_refusal_in_words(sandbox: Sandbox, upstream: Upstream) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SignIn) as server:
+        threading.Thread(target=server.serve_forever).start()
+        rule = f"url.http://127.0.0.1:{server.server_port}/.insteadOf"
+        upstream.git("config", "--global", rule, "git@github.com:O")
+        run = pull(sandbox, "-f", WEB, "-f", "queue")
+        server.shutdown()
+    assert "did not answer as a git server" in result_of(run, WEB)["message"]
+    assert result_of(run, "oca/queue@17.0")["message"] == "Your account is suspended."
+
+
+@pytest.mark.parametrize("layout", ["clones"])
+def test_a_repository_that_is_empty_or_made_by_a_newer_git_is_named_as_such(
+    sandbox: Sandbox, upstream: Upstream, web: Path
+) -> None:
+    git(web, "config", "core.repositoryFormatVersion", "1")
+    git(web, "config", "extensions.refStorageOfTomorrow", "reftable")
+    empty = upstream.directory / "OCA/queue.git"
+    shutil.rmtree(empty)
+    upstream.git("init", "--quiet", "--bare", str(empty))
+    run = pull(sandbox, "-f", WEB, "-f", "queue")
+    assert "too old for the checkout, which uses refstorage" in result_of(run, WEB)["message"]
+    assert "the repository is empty" in result_of(run, "oca/queue@17.0")["message"]
 
 
 def no_origin(web: Path) -> None:

@@ -344,6 +344,12 @@ def no_key(github: GitHub) -> None:
     github.server.admit("")
 
 
+def no_key_and_ssh_silenced(github: GitHub) -> None:
+    """As people do it against a host's banner."""
+    github.person.configure(github.server.port, "LogLevel QUIET")
+    no_key(github)
+
+
 def unknown_host(github: GitHub) -> None:
     github.person.know()
 
@@ -394,6 +400,7 @@ def no_such_name(github: GitHub) -> None:
 # shared connection is refused, and git's own at most.
 REFUSALS: list[tuple[Callable[[GitHub], None], str, str, int]] = [
     (no_key, "github.com accepts none of your ssh keys", "ssh-add || gh auth login -p ssh", 2),
+    (no_key_and_ssh_silenced, "github.com accepts none of your ssh keys", "ssh-add || gh auth", 2),
     (
         unknown_host,
         "the ssh host key of github.com is not known here",
@@ -747,6 +754,27 @@ SAID = [
     (
         ["ERROR: This repository is closed for maintenance."],
         "This repository is closed for maintenance.",
+        "",
+    ),
+    (
+        [
+            "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures",
+            "Disconnected from 192.0.2.1 port 22",
+        ],
+        "Too many authentication failures",
+        "",
+    ),
+    (
+        [
+            "/home/me/.ssh/config: line 3: Bad configuration option: usekeychain",
+            "/home/me/.ssh/config: terminating, 1 bad configuration options",
+        ],
+        "/home/me/.ssh/config: line 3: Bad configuration option: usekeychain",
+        "",
+    ),
+    (
+        ["bash: line 1: git-upload-pack: command not found"],
+        "bash: line 1: git-upload-pack: command not found",
         "",
     ),
     (

@@ -1161,9 +1161,9 @@ CLEANED_ENVIRONMENT = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_DIR GIT_GRAFT_FILE "
     "GIT_IMPLICIT_WORK_TREE GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS "
     "GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE "
-    "GIT_WORK_TREE PGHOSTADDR PGSERVICE PYTHONHOME PYTHONPATH PYTHONSTARTUP PIP_PREFIX "
-    "PIP_REQUIRE_HASHES PIP_TARGET UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON "
-    "CLICOLOR_FORCE FORCE_COLOR"
+    "GIT_WORK_TREE PGGSSENCMODE PGHOSTADDR PGOPTIONS PGSERVICE PGTARGETSESSIONATTRS PYTHONHOME "
+    "PYTHONPATH PYTHONSTARTUP PIP_PREFIX PIP_REQUIRE_HASHES PIP_TARGET UV_ENV_FILE UV_PROJECT "
+    "UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON UV_WORKING_DIR CLICOLOR_FORCE FORCE_COLOR"
 ).split()
 
 # Passed on through sudo: proxies and certificate files.
@@ -2377,7 +2377,8 @@ def read_config(path: str) -> str:
         raise
     except OSError as error:
         message = f"{tilde(path)} cannot be read: {error.strerror}."
-        raise ConfigError(message, paste("ls", "-l", path)) from None
+        away = paste("mv", path, free_name(path)) if isdir(path) else paste("ls", "-l", path)
+        raise ConfigError(message, away) from None
 
 
 def load_config(path: str, otherwise: str = "") -> Config:
@@ -4941,6 +4942,11 @@ INSTALL_CAUSES = (
           "|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download|error sending request",
           "the package index cannot be reached", INSTALL_TOOLS.noted("once the network is back")),
 )  # fmt: skip
+# What uv says of itself; an old one lacks options.
+UV_CAUSES = (
+    Cause("(unexpected argument .*)", "{0}", paste("uv", "self", "update")),
+    Cause("Failed to parse: `?([^`\n]+)", "{0} is not valid", by_hand("correct {0}")),
+)
 UNKNOWN_PACKAGE = TaskResult(
     "failed", "no package of that name is known here", edit_file(note="[tools]")
 )
@@ -5605,7 +5611,9 @@ class Uv(Resource):
         if not found.action:
             return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
         fix = NO_FIX
-        if lexists(ours):  # a link that leads nowhere, a uv that does not run
+        if self.runner.has("uv") and self.runner.which("uv") != ours:
+            fix = ADD_TO_PATH
+        elif lexists(ours):  # a link that leads nowhere, a uv that does not run
             fix = paste("mv", ours, free_name(ours)).then(*self.fix.words)
         return TaskResult("failed", f"installed{how}, but {found.message}", fix)
 
@@ -5850,6 +5858,13 @@ class NpmPackage(Resource):
         return [results[name] for name in names]
 
 
+def uv_error(task: str, done: Completed) -> TlcError:
+    """Return why uv cannot do what it always can, and the fix."""
+    other = Cause("", done.complaint, by_hand(f"repair uv: it must be able to {task}"))
+    cause = explain(done.err, UV_CAUSES) or other
+    return TlcError(f"uv cannot {task}: {cause.message}", cause.fix)
+
+
 class UvTool(Resource):
     """A program that uv installs in an environment of its own; `spec`: black[d]>=24.0."""
 
@@ -5870,9 +5885,8 @@ class UvTool(Resource):
         """Return uv's tools: name -> versions and extras, as asked for. Raises TlcError."""
         listing = ("tool", "list", "--show-version-specifiers", "--show-extras", "--no-cache")
         done = runner.run(["uv", *listing])
-        if not done.ok:  # an old uv does not know all of these
-            wrong = f"uv cannot list its tools: {done.complaint}"
-            raise TlcError(wrong, paste("uv", "self", "update"))
+        if not done.ok:
+            raise uv_error("list its tools", done)
         line = r"(?m)^(\S+) v\S+(?: \[required: ([^\]]*)\])?(?: \[extras: ([^\]]*)\])?"
         return {name: (versions, extras) for name, versions, extras in re.findall(line, done.out)}
 
@@ -5928,6 +5942,9 @@ VENV_CAUSES = (
     Cause(r"Failed to (?:install|download) \S*python-?(\d+\.\d+)",
           "uv could not download Python {0}",
           by_hand("install Python {0}, or name another under [venvs] python in config.toml;"
+                  " then run tlc create-venvs {version}")),
+    Cause("ython downloads are (?:not allowed|set to)", "uv is not allowed to download a Python",
+          by_hand("install that Python, or allow python-downloads in uv's settings;"
                   " then run tlc create-venvs {version}")),
     Cause("Preset '([^']+)' not found", 'odoo-venv has no preset "{0}"',
           edit_file("[venvs] preset: demo, local, project, ci or common")),
@@ -6207,12 +6224,15 @@ class Venv(Resource):
         return sorted(found - set(known)) if len(known) > 4 else []
 
     def python_can_be_had(self) -> bool:
-        """Return whether uv finds the Python here, or could download it."""
+        """Return whether uv finds the Python here, or could download it. Raises TlcError."""
+        self.runner.version_of("uv")  # a shim may not run
         uv = ("uv", "python", "--no-cache")
-        return (
-            self.runner.run([*uv, "find", "--system", self.python]).ok
-            or self.runner.run([*uv, "list", "--only-downloads", self.python]).out.strip() != ""
-        )
+        if self.runner.run([*uv, "find", "--system", self.python]).ok:
+            return True
+        done = self.runner.run([*uv, "list", "--only-downloads", self.python])
+        if not done.ok:
+            raise uv_error("look for a Python", done)
+        return done.out.strip() != ""
 
     def apply(self, task: Task) -> TaskResult:
         with self.scheduler.slot(self.python, task):
@@ -6421,7 +6441,8 @@ SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")  # noqa: S108  Debian's, Po
 SOCKET_PATH = 107  # bytes that a socket's path may have
 START_TIME = 30.0  # seconds that a server may take to start
 ENSURE = paste("tlc", "ensure-db-user")
-AS_ODOO = {"PGSSLMODE": "prefer"}  # its db_sslmode, which the environment does not change
+# As Odoo's db_sslmode is, whatever a person wants of another server.
+AS_ODOO = {"PGSSLMODE": "prefer", "PGCHANNELBINDING": "prefer", "PGREQUIREAUTH": ""}
 
 # Package managers whose PostgreSQL comes without a cluster -> the directory of the first, and the
 # command that makes it; refused where there is one. Host logins are to take passwords.
@@ -6711,12 +6732,13 @@ class DatabaseRole(Resource):
 
     def as_administrator(self, script: str, user: str) -> Completed:
         """Run a script as the system user `user`, "" for this one."""
-        environ, options = {}, [*self.console[1:]]
+        is_remote = self.runner.environ.get("PGHOST", "/")[:1] != "/"
+        environ, options = {} if is_remote else {**AS_ODOO}, [*self.console[1:]]
         if self.own:
             secret = read_text(self.own.password_file)
-            environ = {"PGUSER": "postgres", "PGPASSWORD": secret, "PGOPTIONS": ""}
+            environ = AS_ODOO | {"PGUSER": "postgres", "PGPASSWORD": secret}
         elif as_user(user):  # the environment tells of this person's own login
-            environ = dict.fromkeys(("PGPASSWORD", "PGOPTIONS", "PGREQUIREPEER"), "")
+            environ |= dict.fromkeys(("PGPASSWORD", "PGREQUIREPEER"), "")
             options += ["-U", user]
         return self.psql(script, environ, user, *options)
 

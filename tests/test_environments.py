@@ -100,6 +100,7 @@ def test_only_the_versions_that_are_named(me: VenvBuilder) -> None:
 
 def test_what_a_person_has_set_for_uv_does_not_matter(me: VenvBuilder) -> None:
     me.sandbox.env |= {"UV_SYSTEM_PYTHON": "1", "UV_PYTHON": "3.99", "UV_REQUIRE_HASHES": "1"}
+    me.sandbox.env |= {"UV_ENV_FILE": ".env", "UV_PROJECT": "here", "UV_WORKING_DIR": "/nowhere"}
     broken = me.sandbox.root.parent / ".venv"  # uv would ask its Python, as of any directory above
     (broken / "bin").mkdir(parents=True)
     (broken / "pyvenv.cfg").write_text("home = /nowhere\n")
@@ -412,6 +413,47 @@ def test_a_python_that_cannot_be_downloaded(me: VenvBuilder, tmp_path: Path) -> 
     assert result["message"] == f"uv could not download Python {lacking}"
     assert result["fix"].startswith(f"# install Python {lacking}, or name another")
     me.config("18.0")
+    assert statuses(me.create(), "venv") == {"18.0": "changed"}
+
+
+def test_a_uv_that_may_not_download_a_python(me: VenvBuilder, tmp_path: Path) -> None:
+    me.config("18.0", python="3.7")
+    bare = link(tmp_path / "bare", *"sh env git dirname realpath".split(), pythons.uv())
+    (bare / f"python{MINE}").symlink_to(USABLE[MINE])
+    env = {"PATH": str(bare), "UV_PYTHON_DOWNLOADS": "never"}
+    result = result_of(me.create(env=env), "18.0", "venv")
+    if "uv has none to download" not in result["message"]:  # not for each machine
+        assert result["message"] == "uv is not allowed to download a Python"
+    assert result["fix"].startswith("# install ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [("not = [toml\n", "uv.toml is not valid"), ('required-version = "==0.0.1"\n', "0.0.1")],
+)
+def test_a_uv_that_does_not_answer_is_no_missing_python(
+    me: VenvBuilder, settings: str, said: str
+) -> None:
+    place = me.home / ".config/uv/uv.toml"
+    place.parent.mkdir(parents=True)
+    place.write_text(settings)
+    result = result_of(me.create(), "18.0", "venv")
+    assert result["message"].startswith("uv cannot look for a Python: ")
+    assert said in result["message"]
+    assert result["fix"].startswith("# ")
+    place.unlink()
+    assert statuses(me.create(), "venv") == {"18.0": "changed"}
+
+
+def test_a_version_managers_uv_that_does_not_run_is_named(me: VenvBuilder, tmp_path: Path) -> None:
+    shim = tmp_path / "shims/uv"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\necho No version is set for command uv >&2\nexit 126\n")
+    shim.chmod(0o755)
+    run = me.create(env={"PATH": f"{shim.parent}:{me.sandbox.env['PATH']}"})
+    result = result_of(run, "18.0", "venv")
+    assert result["message"].endswith("does not run: No version is set for command uv")
+    assert result["fix"].endswith("bootstrap --only uv")
     assert statuses(me.create(), "venv") == {"18.0": "changed"}
 
 

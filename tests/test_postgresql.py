@@ -340,7 +340,13 @@ def test_what_the_person_has_set_for_psql_does_not_matter(me: DatabaseOwner) -> 
         "PGUSER": "me",
         "PGDATABASE": "mine",
         "PGPASSWORD": "mine",
-        "PGSSLMODE": "require",  # the server has no TLS
+        # What is wanted of another server: this one has no TLS, no Kerberos, and is no standby.
+        "PGSSLMODE": "require",
+        "PGCHANNELBINDING": "require",
+        "PGGSSENCMODE": "require",
+        "PGREQUIREAUTH": "none",
+        "PGTARGETSESSIONATTRS": "standby",
+        "PGOPTIONS": "-c default_transaction_read_only=on",
     }
     env["PSQLRC"] = str(psqlrc)
     if os.getuid() != 0:

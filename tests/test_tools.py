@@ -793,6 +793,25 @@ def test_a_second_apt_of_the_same_run_waits_for_the_first() -> None:
     assert [argv[1] for argv, _ in runner.calls] == ["update", "install"]
 
 
+def test_a_uv_behind_another_that_does_not_run_needs_a_place_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version manager's shim comes first on PATH: the uv that was installed is not to be moved away."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, code in (("shims", 126), (".local/bin", 0)):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "uv").write_text(f"#!/bin/sh\necho uv 1\nexit {code}\n")
+        (tmp_path / name / "uv").chmod(0o755)
+
+    def found(path: str) -> tlc.TaskResult:
+        runner = tlc.Runner({"PATH": path}, tlc.Log("", "toy"))
+        return tlc.Uv(runner, "", None).result("")
+
+    hidden = found(f"{tmp_path}/shims")
+    assert (hidden.status, hidden.fix) == ("failed", tlc.ADD_TO_PATH)
+    assert found(f"{tmp_path}/.local/bin:{tmp_path}/shims").status == "changed"
+
+
 # --- npm
 
 

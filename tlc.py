@@ -59,9 +59,9 @@ else:
         return lambda cls: cls
 
 
-# ------------------------------------
+# -----
 # constants
-# ------------------------------------
+# -----
 # What more than one section needs; a table that one section uses stands in that section.
 
 __version__ = "0.1.0"
@@ -91,9 +91,9 @@ RELEASE_URL = "https://github.com/trobz/tlc/releases/latest/download"
 AGAIN, TERMINAL = "again", "terminal"  # what may help: see Cause
 
 
-# ------------------------------------
+# -----
 # errors
-# ------------------------------------
+# -----
 # What may go wrong and what to do about it: TlcError and its kinds, caught in one place, main().
 # Fix, Cause and Privileged carry it as data until it is shown; Record is the base of all records.
 
@@ -374,9 +374,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return next(iter(nearest_words(word, known)), "")
 
 
-# ------------------------------------
+# -----
 # terminal
-# ------------------------------------
+# -----
 # The only section that prints: colours, the tree, progress, questions and reports.
 # It shows what it is given, knows results by their status, and decides nothing.
 
@@ -509,7 +509,6 @@ class Terminal:
             self.stderr.write(f"{shown}\n")
 
     def _readable(self, text: str, stream: TextIO, hang: int) -> str:
-        """Return lines as they are written: folded, in ASCII, without orders to GitHub Actions."""
         if hang and stream.isatty():
             text = fold(text, self.size[0], hang)
         if self.actions:  # it strips blanks before ::, but no zero width space
@@ -993,9 +992,9 @@ def pointed(fix: str) -> str:
     return fix.removeprefix("# ") if fix[:2] in ("", "# ") else f"→ {fix}"
 
 
-# ------------------------------------
+# -----
 # platform
-# ------------------------------------
+# -----
 # Which system this is, its package manager, and what programs and headers are called there.
 # Looks at files only; starts no program.
 
@@ -1145,9 +1144,9 @@ def install_hint(*names: str) -> Fix:
     return paste_as("root" if manager.root else "", *manager.install, *packages)
 
 
-# ------------------------------------
+# -----
 # processes
-# ------------------------------------
+# -----
 # Runner.run() is the only door to a child process, but for the signal that ends one of root's.
 # Every command goes to the log. Nothing here prints or asks, unless a child is given the terminal.
 
@@ -1161,9 +1160,10 @@ CLEANED_ENVIRONMENT = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_DIR GIT_GRAFT_FILE "
     "GIT_IMPLICIT_WORK_TREE GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS "
     "GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE "
-    "GIT_WORK_TREE PGGSSENCMODE PGHOSTADDR PGOPTIONS PGSERVICE PGTARGETSESSIONATTRS PYTHONHOME "
-    "PYTHONPATH PYTHONSTARTUP PIP_PREFIX PIP_REQUIRE_HASHES PIP_TARGET UV_ENV_FILE UV_PROJECT "
-    "UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON UV_WORKING_DIR CLICOLOR_FORCE FORCE_COLOR"
+    "GIT_WORK_TREE PGGSSENCMODE PGHOSTADDR PGOPTIONS PGREQUIREAUTH PGSERVICE "
+    "PGTARGETSESSIONATTRS PYTHONHOME PYTHONPATH PYTHONSTARTUP PIP_PREFIX PIP_REQUIRE_HASHES "
+    "PIP_TARGET UV_ENV_FILE UV_PROJECT UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON "
+    "UV_WORKING_DIR CLICOLOR_FORCE FORCE_COLOR"
 ).split()
 
 # Passed on through sudo: proxies and certificate files.
@@ -1272,9 +1272,9 @@ class Runner:
     ) -> None:
         names = environ.keys() - set(CLEANED_ENVIRONMENT)
         self.environ = {name: environ[name] for name in names}
-        self.places = self.environ.get("PATH", os.defpath).split(os.pathsep)
-        self.places = [each for each in self.places if not re.search(OF_WINDOWS, each)]
-        self.places += map(expanduser, MORE_PATH)
+        places = self.environ.get("PATH", os.defpath).split(os.pathsep)
+        places = [each for each in places if not re.search(OF_WINDOWS, each)]
+        self.places = [*places, *map(expanduser, MORE_PATH)]
         self.log, self.on_command = log, on_command
         self.stopped_at: float | None = None
 
@@ -1504,7 +1504,6 @@ class Child:
         return out, err
 
     def _read(self, selector: selectors.BaseSelector) -> bool:
-        """Take in what it says for a moment; return False once that was all."""
         ended = self.process.poll() is not None
         ready = selector.select(timeout=0 if ended else POLL)
         for key, _events in ready:
@@ -1589,9 +1588,9 @@ class Output:
                 self.on_line(line.decode(errors="replace"))
 
 
-# ------------------------------------
+# -----
 # config
-# ------------------------------------
+# -----
 # Settings say what options and environment want; SCHEMA holds the rules of config.toml.
 # Checks, defaults, messages with line numbers and `tlc config schema` all come from SCHEMA.
 
@@ -1712,7 +1711,6 @@ def _list(items: Table, description: str, **more: Any) -> Table:
 
 
 def _table(properties: Table, description: str = "a table", **more: Any) -> Table:
-    """Return the schema of a table with these keys; without any, with the user's."""
     known = {"properties": properties} if properties else {"default": {}}
     kind = {"type": "object", "description": description}
     return {**kind, **known, "additionalProperties": False, **more}
@@ -2402,9 +2400,9 @@ def load_config(path: str, otherwise: str = "") -> Config:
     return parse_config(text, path, local)
 
 
-# ------------------------------------
+# -----
 # engine
-# ------------------------------------
+# -----
 # The one way from what a command lists to what it reports; no resource has a special case in it.
 #
 #   Stage       resources that are applied side by side, after the stages that it needs
@@ -2542,7 +2540,6 @@ class Memo:
         self.lock = Lock()
 
     def __call__(self) -> Any:
-        """Return what the first call's look found. Raises what it raises."""
         with self.lock:
             if not self.found:
                 self.found.append(self.compute())
@@ -2614,7 +2611,7 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, runner: Runner
         while thread.is_alive() and not runner.overdue:
             thread.join(POLL)
     if raised:
-        raise raised[0]
+        raise raised.pop(0)
     return results
 
 
@@ -2736,7 +2733,7 @@ class Step(Record):
 
 
 def will_change(step: Step) -> bool:
-    """Return whether a step changes something for certain, the network unasked."""
+    """Return whether a step changes something for certain."""
     return bool(step.action) and not step.found.tentative
 
 
@@ -2794,7 +2791,7 @@ def place_of(stage: Stage, steps: Mapping[Stage, Sequence[Step]]) -> str:
 
 
 def untouched(step: Step, began: bool, dry_run: bool) -> TaskResult:
-    """Return the result of a step that the run did not get to: what an interrupted run reports."""
+    """Return the result of a step that the run did not get to."""
     if not step.action:
         usual = "kept" if step.found.kept else "ok"
         status = "failed" if step.found.status == CheckStatus.FAIL else usual
@@ -3159,9 +3156,9 @@ class Engine(Inspector):
         return 130 if interrupted else int(failed)
 
 
-# ------------------------------------
+# -----
 # files
-# ------------------------------------
+# -----
 # Directories and config.toml itself as resources, and how a file is written whole or not at all.
 
 
@@ -3291,9 +3288,9 @@ class ConfigFile(Resource):
         return TaskResult("changed", told)
 
 
-# ------------------------------------
+# -----
 # repositories
-# ------------------------------------
+# -----
 # look() finds out what stands where a checkout belongs, decide() says which step follows, Checkout
 # and Worktree take it. Git is the only door to git; Backup records work; a Remote is asked once.
 
@@ -3301,10 +3298,9 @@ class ConfigFile(Resource):
 GIT_SETTINGS = (
     "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all "
     "core.quotePath=false core.logAllRefUpdates=true core.preferSymlinkRefs=false "
-    "core.fsmonitor=false "
-    "log.showSignature=false color.ui=false diff.ignoreSubmodules=untracked "
+    "core.fsmonitor=false log.showSignature=false color.ui=false diff.ignoreSubmodules=untracked "
     "fetch.prune=false fetch.pruneTags=false fetch.recurseSubmodules=false "
-    "fetch.writeCommitGraph=false branch.autoSetupMerge=true"
+    "fetch.writeCommitGraph=false fetch.unpackLimit=1 branch.autoSetupMerge=true"
 ).split()
 GIT_OPTIONS = [word for setting in GIT_SETTINGS for word in ("-c", setting)]
 
@@ -3315,8 +3311,7 @@ NO_PROMPTS = {
 # What only reads takes no lock and does not fetch what a partial clone lacks.
 READ_ONLY = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "none"}
 
-# For a backup, which must survive a power cut; what was fetched can be fetched again, and syncing
-# that would cost 9 % of an update.
+# For a backup: it must survive a power cut. What was fetched can be fetched again.
 SYNCED = ("-c", "core.fsync=committed,reference", "-c", "core.fsyncMethod=batch")
 
 SILENCE = 30  # seconds without a byte from the other side that end a command
@@ -3337,8 +3332,7 @@ GIT_OPERATIONS = {
     "sequencer": "cherry-pick or revert",
 }  # fmt: skip
 
-# Besides AGAIN and TERMINAL: what a person or another program has there stops it, so it is kept;
-# nothing helps in this run.
+# LOCKED: what is there stops it, so it is kept. SILENT: nothing helps in this run.
 LOCKED, SILENT = "locked", "silent"
 
 PULL_WORDS = ("tlc", "pull-repos", "-f", "{name}")
@@ -3407,7 +3401,7 @@ GIT_CAUSES = (
         "{host} did not answer as a git server, or the repository is empty",
         by_hand("sign in to this network in a browser, or push a branch; then run tlc again")),
     Cause(r"unknown repository extensions? found:\s+(\w+)",
-        "this git is too old for the checkout, which uses {0}", by_hand("update git")),
+        "git is too old for {0}, which the checkout uses", by_hand("update git")),
     Cause(r"index file (?:smaller|corrupt|open failed)|index uses .* extension|bad index file",
         "git's index is damaged", paste("rm", "{git}/index").then(
             "git", "-C", "{path}", "reset", "--quiet").then(*PULL_WORDS)),
@@ -3479,9 +3473,9 @@ def named_few(names: Sequence[str]) -> str:
 
 def ssh_options(**options: object) -> list[str]:
     """Return options of ssh_config(5) as arguments, with limits of time."""
-    limits = {"ConnectTimeout": 15, "ServerAliveInterval": SILENCE // 2, "ServerAliveCountMax": 2}
-    limits |= {"LogLevel": "ERROR"}  # its reasons, no banner
-    return [word for each in (limits | options).items() for word in ("-o", "{}={}".format(*each))]
+    every: Table = {"ConnectTimeout": 15, "ServerAliveInterval": SILENCE // 2}
+    every |= {"ServerAliveCountMax": 2, "LogLevel": "INFO", **options}
+    return [word for each in every.items() for word in ("-o", "{}={}".format(*each))]
 
 
 class SshHost:
@@ -3826,7 +3820,7 @@ class Git(Record):
         return {
             "host": host_of(url), "url": url, "name": self.repository.item, "path": self.path,
             "free": free_name(self.path), "store": self.store, "git": self.directory,
-            "common": self.common,
+            "common": realpath(self.common),
         }  # fmt: skip
 
     @property
@@ -3976,18 +3970,9 @@ def look(git: Git) -> Found:
         return Found(broken=wrong, fix=git.fix(MOVE_AWAY))
     status = read_status(git, "--untracked-files=no")
     if not status.done.ok:
-        cause = git.explain(status.done)
-        for name, text in (("HEAD", f"ref: refs/heads/{git.branch}"), ("commondir", "../..")):
-            path = f"{git.directory}/{name}"
-            if isfile(path) and not read_text(path).strip("\0\n"):  # after a power cut
-                fix = paste("echo", text, Raw(">"), path).then(*git.fix(PULL).words)
-                return Found(broken=DAMAGED, fix=fix)
-        lost = re.search("not a git|gitfile", cause.message)
-        moved = git.is_linked and isdir(git.store) and lost
-        repair = paste("git", "-C", git.store, "worktree", "repair", git.path)
-        return Found(broken=cause.message, fix=repair if moved else cause.fix)
+        return look_broken(git, git.explain(status.done))
     if status.head == "(initial)":
-        return look_unborn(git, status.branch, names)
+        return look_unborn(git, names)
     if not git.origin_is_right:
         origin = git.origin()
         message = f"its origin is {origin or 'not set'}, the config says {git.repository.url}"
@@ -3996,11 +3981,24 @@ def look(git: Git) -> Found:
     return look_for_work(git, status).replace(linked=git.is_in_store, missing_depth=lacking)
 
 
-def look_unborn(git: Git, branch: str, names: Sequence[str]) -> Found:
+def look_broken(git: Git, cause: Cause) -> Found:
+    for name, text in (("HEAD", f"ref: refs/heads/{git.branch}"), ("commondir", "../..")):
+        path = f"{git.directory}/{name}"
+        if isfile(path) and not read_text(path).strip("\0\n"):  # after a power cut
+            fix = paste("echo", text, Raw(">"), path).then(*git.fix(PULL).words)
+            return Found(broken=DAMAGED, fix=fix)
+    lost, fix = re.search("not a (git)|gitfile", cause.message), cause.fix
+    if lost and git.is_linked and isdir(git.store):
+        moved = [git.path] if lost[1] else []
+        fix = paste("git", "-C", git.store, "worktree", "repair", *moved)
+    return Found(broken=cause.message, fix=fix)
+
+
+def look_unborn(git: Git, names: Sequence[str]) -> Found:
     begun = names != [".git"] or exists(f"{git.directory}/index")
     if not (begun or git.read("for-each-ref", "--count=1").out) and git.origin_is_right:
         return Found(absent=True)  # what a git that is killed leaves of a clone
-    ref = f"refs/heads/{branch}"
+    ref = read_text(f"{git.directory}/HEAD")[5:].strip()
     if all(isfile(f"{git.common}/{path}") for path in (ref, f"logs/{ref}")):
         return Found(broken=DAMAGED, fix=RESTORE_REF.filled(ref, **git.names))
     fix = git.fix(MOVE_WORKTREE if git.is_linked else MOVE_AWAY)
@@ -4417,8 +4415,8 @@ class Store(Record):
         """Fetch what belongs there, or `refs`."""
         git = self.git
         for ref in (git.tracking, git.put_there):
-            with suppress(OSError):  # what a power cut left empty holds nothing
-                if not os.path.getsize(path := f"{git.common}/{ref}"):
+            with suppress(OSError):  # what a power cut left of it holds nothing
+                if len(read_text(path := f"{git.common}/{ref}").strip("\0\n")) < 40:
                     os.unlink(path)
         words = ["fetch", "--progress", "--no-recurse-submodules", *options]
         words += ["--no-tags"] * bool(git.repository.depth)
@@ -4633,12 +4631,13 @@ class Checkout(Place):
         return TaskResult(status, cause.message, cause.fix, detail, needs_terminal=login)
 
     def clone(self, task: Task) -> TaskResult:
-        """Clone into a sibling and rename it, so that a checkout is there whole or not at all."""
+        """Clone into a sibling and rename it: it is there whole or not at all."""
         branch = self.git.branch
         with self.staging() as new:
             made = self.git.replace(path=new)
-            made.must("init", "--quiet", "--object-format=sha1")
-            made.must("remote", "add", "-t", branch, "origin", self.repository.url)
+            with self.pull.slot(task):
+                made.must("init", "--quiet", "--object-format=sha1")
+                made.must("remote", "add", "-t", branch, "origin", self.repository.url)
             store = Store(made, self.pull)
             done = store.fetch(store.depth_option(), task, store.refspec(branch))
             if not done.ok:
@@ -4882,9 +4881,9 @@ class CheckoutStatus(Place):
         return ok(f"{status.branch or 'no branch'}  {', '.join(parts) or 'clean'}", detail=detail)
 
 
-# ------------------------------------
+# -----
 # tools
-# ------------------------------------
+# -----
 # What install-tools and bootstrap install: apt sources, scripts, packages, npm packages, uv tools,
 # git, gh and uv themselves, GitHub's host key, and tlc's own archive. Downloads go through here.
 
@@ -5012,12 +5011,13 @@ def download(url: str, runner: Runner, limit: int = DOWNLOAD_LIMIT) -> bytes:
 
 
 def read_url(url: str, limit: int) -> bytes:
-    """Do download()'s work."""
+    """Do download's work."""
     import http.client
     import urllib.request
 
     class HttpsOnly(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, request: Any, *told: Any) -> Any:
+            told[0].close()
             need_https(told[-1])
             return super().redirect_request(request, *told)
 
@@ -5032,7 +5032,10 @@ def read_url(url: str, limit: int) -> bytes:
             if response.length:  # bytes still to come
                 raise TlcError(f"{url} was cut off")
     except (http.client.HTTPException, OSError, ValueError) as error:
-        reason = error if hasattr(error, "code") else getattr(error, "reason", error)
+        reason = getattr(error, "reason", error)
+        if isinstance(error, urllib.request.HTTPError):
+            error.close()
+            reason = error
         why = getattr(reason, "strerror", "") or reason
         raise TlcError(f"{url} cannot be fetched: {why}") from None
     return bytes(content)
@@ -5917,9 +5920,9 @@ class UvTool(Resource):
         return install_failure(done)
 
 
-# ------------------------------------
+# -----
 # environments
-# ------------------------------------
+# -----
 # Virtual environments by odoo-venv, and each version's launcher and configuration.
 # OdooVersion knows where all that belongs to a version is.
 
@@ -6424,9 +6427,9 @@ class OdooConfiguration(Resource):
         }
 
 
-# ------------------------------------
+# -----
 # postgresql
-# ------------------------------------
+# -----
 # The server and the role that Odoo logs in as, through psql and pg_isready only.
 
 # PostgreSQL's major version for new clusters of a code root's own, and the wheel that has it.
@@ -6442,7 +6445,7 @@ SOCKET_PATH = 107  # bytes that a socket's path may have
 START_TIME = 30.0  # seconds that a server may take to start
 ENSURE = paste("tlc", "ensure-db-user")
 # As Odoo's db_sslmode is, whatever a person wants of another server.
-AS_ODOO = {"PGSSLMODE": "prefer", "PGCHANNELBINDING": "prefer", "PGREQUIREAUTH": ""}
+AS_ODOO = {"PGSSLMODE": "prefer", "PGCHANNELBINDING": "prefer"}
 
 # Package managers whose PostgreSQL comes without a cluster -> the directory of the first, and the
 # command that makes it; refused where there is one. Host logins are to take passwords.
@@ -6955,9 +6958,9 @@ class DatabaseServer(Resource):
         return TaskResult("failed", wrong, Fix(tuple(commands)))
 
 
-# ------------------------------------
+# -----
 # doctor
-# ------------------------------------
+# -----
 # The checks that no command applies: PATH, compiler, disk, access to GitHub.
 # Each is a function that returns a CheckResult, or None for nothing to say.
 
@@ -7149,9 +7152,9 @@ def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
     return fail(wrong[-1], version.rebuild)
 
 
-# ------------------------------------
+# -----
 # commands
-# ------------------------------------
+# -----
 # One function for each command: it lists resources in stages, or returns the text to print.
 # @cli_command registers it; help, completion, `tlc up` and doctor are derived from COMMANDS.
 
@@ -8417,9 +8420,9 @@ def cmd_self_update(context: Context) -> list[Stage]:
     return [Stage("tlc", [OwnArchive(context.runner)])]
 
 
-# ------------------------------------
+# -----
 # command line
-# ------------------------------------
+# -----
 # From argv and the environment to Settings and the command's run; main() catches every error.
 
 ABOUT = "Set up a machine for Odoo development from one config.toml, and keep it so."
@@ -8554,9 +8557,8 @@ def make_settings(
         raise UsageError(wrong, paste("unset", "NEWCOMER_MODE"))
     jobs = given.get("jobs", environ.get("TLC_JOBS") or None)
     if jobs is not None and jobs not in map(str, range(1, MAX_JOBS + 1)):
-        name, fix = "--jobs", NO_FIX
-        if "jobs" not in given:
-            name, fix = "TLC_JOBS", paste("unset", "TLC_JOBS")
+        name = "--jobs" if "jobs" in given else "TLC_JOBS"
+        fix = NO_FIX if "jobs" in given else paste("unset", name)
         raise UsageError(f"{name} is {jobs!r}; allowed: a number from 1 to {MAX_JOBS}", fix)
 
     def xdg(name: str, usual: str) -> str:

@@ -44,7 +44,7 @@ pytest_add_cli_args = ["-q", "-x", "-m", "not machines and not sweep and not fau
 
 def sections(source: str) -> Iterator[tuple[int, str]]:
     """Yield the line of each banner and its section's name."""
-    for banner in re.finditer(r"^# -{20,}\n# (\w[\w ]*)\n", source, re.MULTILINE):
+    for banner in re.finditer(r"^# -{5,}\n# (\w[\w ]*)\n", source, re.MULTILINE):
         yield source.count("\n", 0, banner.start()) + 1, banner[1]
 
 

@@ -74,7 +74,7 @@ STORIES = {
     "paste('git', 'ls-remote', '{url}')": "test_ssh.py::test_a_host_that_is_not_known_is_confirmed_by_the_printed_fix",
     "paste('mv', '{path}', '{free}').then(*PULL_WORDS)": DOCTOR,
     "paste('git', '-C', '{store}', 'worktree', 'move', '{path}', '{free}').then(*PULL_WORDS)": ORPHAN,
-    "paste('git', '-C', git.store, 'worktree', 'repair', git.path)": MOVED,
+    "paste('git', '-C', git.store, 'worktree', 'repair', *moved)": MOVED,
     "paste('git', '-C', '{path}', 'remote', 'add', 'origin', '{url}').then(*PULL_WORDS)": STOPS,
     "paste('ssh-keygen', '-f', '{0}', '-R', '{1}')": SSH,
     "paste('git', 'config', '--global', '--add', 'safe.directory', '{0}')": OWNER,
@@ -124,7 +124,7 @@ STORIES = {
     "paste(*name.split(), '--help')": WORDS,
     "paste('tlc', command, '-f', word)": WORDS,
     "paste('unset', 'NEWCOMER_MODE')": WORDS,
-    "paste('unset', 'TLC_JOBS')": WORDS,
+    "paste('unset', name)": WORDS,
 }
 
 

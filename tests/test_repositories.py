@@ -341,9 +341,7 @@ def state(web: Path) -> dict[str, object]:
             web, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/stash"
         ),
         "status": git(web, "status", "--porcelain=v2"),
-        "unfinished": [
-            line for line in status.splitlines() if line.startswith(UNFINISHED)
-        ],
+        "unfinished": [line for line in status.splitlines() if line.startswith(UNFINISHED)],
         # Where `git am --abort` goes back to.
         "before am": git(web, "rev-parse", "ORIG_HEAD") if "an am session" in status else "",
     }
@@ -1167,9 +1165,9 @@ def test_files_that_differ_only_in_how_they_are_checked_out_are_no_work(
     upstream.commit("OCA/web", "17.0", {"README.md": "moved\n"})
     (web / "a.csv").touch()
     assert "overwrite (README.md)" in result_of(pull(sandbox, "-f", WEB), WEB)["message"]
-    forced = result_of(pull(sandbox, "-f", WEB, "--force"), WEB)
-    paste(sandbox, forced["fix"])
     assert (web / "README.md").read_text() == "hidden from git\n"
+    git(web, "update-index", "--no-skip-worktree", "README.md")
+    git(web, "checkout", "--", "README.md")
     (web / "a.csv").write_bytes(b"mine\r\n")
     assert statuses(pull(sandbox, "-f", WEB)) == {WEB: "kept"}
 
@@ -1296,8 +1294,6 @@ def test_what_a_power_cut_left_empty_is_made_good_or_has_a_fix(
         (".git", "worktrees"),
         ("refs/heads/17.0", "clones"),
         ("refs/heads/17.0", "worktrees"),
-        ("refs/stash", "clones"),
-        ("refs/stash", "worktrees"),
     ],
 )
 def test_what_a_power_cut_left_empty_is_written_again_by_the_printed_fix_beside_work(
@@ -1325,7 +1321,7 @@ def test_what_a_power_cut_took_from_a_store_is_said_of_the_store(
 ) -> None:
     store = sandbox.root / ".stores/oca/web.git"
     upstream.commit("OCA/web", "17.0", {"module/models.py": "moved\n"})
-    for each in (store / "objects").rglob("??/*"):
+    for each in (store / "objects").rglob("*.pack"):
         each.chmod(0o644)
         each.write_bytes(b"")
     run = pull(sandbox, "-f", WEB)
@@ -1418,7 +1414,7 @@ def test_a_repository_that_is_empty_or_made_by_a_newer_git_is_named_as_such(
     shutil.rmtree(empty)
     upstream.git("init", "--quiet", "--bare", str(empty))
     run = pull(sandbox, "-f", WEB, "-f", "queue")
-    assert "too old for the checkout, which uses refstorage" in result_of(run, WEB)["message"]
+    assert "git is too old for refstorage" in result_of(run, WEB)["message"]
     assert "the repository is empty" in result_of(run, "oca/queue@17.0")["message"]
 
 

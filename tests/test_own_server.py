@@ -233,6 +233,14 @@ def test_a_wheel_that_is_not_whole_is_installed_again(archive: Path) -> None:
         shutil.rmtree(directory)
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 100], ids=["nothing", "zeros"])
+def test_a_power_cut_leaves_its_pid_file_empty(me: OwnServerPerson, left: bytes) -> None:
+    me.ensure()
+    me.ensure("--stop")
+    (me.data / "postmaster.pid").write_bytes(left)
+    assert statuses_by_kind(me.ensure()) == {"server": "changed", "role": "ok"}
+
+
 def test_why_it_does_not_start_is_of_this_start(me: OwnServerPerson) -> None:
     me.ensure()
     me.ensure("--stop")

@@ -124,7 +124,6 @@ class Record:
         return {name: getattr(self, name) for name in type(self).__annotations__}
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed."""
         return type(self)(**(self.__dict__ | changes))
 
 
@@ -195,11 +194,9 @@ class Fix(Record):
         return () if isinstance(first, Privileged) else first
 
     def then(self, *words: str) -> Fix:
-        """Return the fix with one more command."""
         return self.replace(commands=(*self.commands, words))
 
     def noted(self, note: str) -> Fix:
-        """Return the fix with a comment behind it."""
         return self.replace(note=note)
 
     def filled(self, *groups: str, **names: str) -> Fix:
@@ -353,6 +350,10 @@ def describe(error: TlcError | OSError) -> tuple[str, Fix]:
     looks |= dict.fromkeys((errno.EROFS, errno.ENOSPC, errno.EDQUOT), ("df", "-h"))
     words = looks.get(error.errno or 0) if directory else None
     fix = paste(*words, directory) if words else NO_FIX
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):  # a file where a directory belongs
+        while path and not lexists(path):
+            path = dirname(path)
+        fix = move_away(path) if path and not isdir(path) else fix
     return (f"{tilde(path)}: " if path else "") + str(error.strerror or error), fix
 
 
@@ -467,7 +468,6 @@ class Terminal:
 
     @property
     def shown(self) -> TextIO:
-        """The stream that show() writes to."""
         return self.stderr if self.json else self.stdout
 
     def document(self, data: Table) -> None:
@@ -2536,7 +2536,6 @@ class Resource:
 
     @classmethod
     def privileged_batch(cls, resources: Sequence[Self]) -> Sequence[Privileged]:
-        """Return those of apply_batch()."""
         return [each for resource in resources for each in resource.privileged()]
 
     @classmethod
@@ -2997,7 +2996,6 @@ class Engine(Inspector):
         return [step for found in self.steps.values() for step in found]
 
     def keep_others_off(self, stages: Sequence[Stage]) -> None:
-        """Lock the code root, where a stage works there."""
         if any(stage.exclusive for stage in stages):
             root = self.settings.code_root
             self.stack.enter_context(code_root_lock(root, self.runner, self.terminal))
@@ -5213,11 +5211,9 @@ class Packages:
         return found
 
     def installation(self, *names: str) -> list[list[str]]:
-        """Return the commands of an installation, with its preparations."""
         return [*self.preparations, self.manager.installing(names)]
 
     def privileged(self, commands: Iterable[Sequence[str]]) -> list[Privileged]:
-        """Return commands for the plan; none where the manager needs no root."""
         return [Privileged("root", each) for each in commands if self.manager.root]
 
     def run(self, words: Sequence[str], task: Task) -> Completed:
@@ -6792,7 +6788,6 @@ class DatabaseRole(Resource):
 
     @property
     def console(self) -> list[str]:
-        """The administrator's psql."""
         return ["psql", "-d", "postgres", *self.administered_at]
 
     def psql(self, script: str, environ: Mapping[str, str], user: str, *options: str) -> Completed:

@@ -610,6 +610,17 @@ def test_a_variable_that_misleads_uv_is_named(me: VenvBuilder, name: str) -> Non
     assert "/proc/nothing" in result["message"]
 
 
+@pytest.mark.parametrize("name", ["conf", "venvs"])
+def test_a_file_where_a_directory_belongs_is_moved_away(me: VenvBuilder, name: str) -> None:
+    path = me.root / name
+    path.write_text("mine")
+    run = me.create()
+    [fix] = {each["fix"] for each in run.json()["results"] if each["status"] == "failed"}
+    assert me.paste(fix).returncode == 0
+    assert me.create().code == 0
+    assert path.with_name(f"{name}.old").read_text() == "mine"
+
+
 # what a person, or a disk, has made of the configuration -> what of Odoo's reason is told
 UNREADABLE = {
     "an option stands twice": "option 'db_user' in section 'options' already exists",

@@ -8309,10 +8309,16 @@ def edit_config(context: Context) -> str:
         load_config(path)
     there = [name for name in ("nano", "vim", "vi") if runner.has(name)]
     wanted = settings.environ.get("VISUAL") or settings.environ.get("EDITOR")
-    editor = shlex.split(wanted or [*there, "nano"][0])
+    try:
+        editor = shlex.split(wanted or [*there, "nano"][0])
+        words = [runner.which(editor[0]), *editor[1:], path]
+    except (ValueError, IndexError, TlcError):
+        if not wanted:
+            raise
+        fix = by_hand("set VISUAL or EDITOR to an editor that is installed")
+        raise TlcError(f"{wanted!r} is no editor here.", fix) from None
     if settings.dry_run:
         return shlex.join([*editor, path])
-    words = [runner.which(editor[0]), *editor[1:], path]
     if context.terminal.interactive:  # it draws on its output, which run() would read
         words = ["sh", "-c", 'exec "$@" >/dev/tty', "sh", *words]
     done = runner.run(words, terminal=True)

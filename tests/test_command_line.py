@@ -905,7 +905,7 @@ def test_the_config_in_the_editor_is_checked_afterwards(home: Sandbox, command: 
     failed = home.tlc(*command, env={"EDITOR": "false"})
     assert (failed.code, "false ended with exit code 1" in failed.err) == (1, True)
     missing = home.tlc(*command, env={"EDITOR": "no-such-editor"})
-    assert (missing.code, "no-such-editor is not installed" in missing.err) == (1, True)
+    assert (missing.code, "'no-such-editor' is no editor here" in missing.err) == (1, True)
 
 
 def test_without_a_config_there_is_nothing_to_edit(sandbox: Sandbox) -> None:

@@ -874,6 +874,15 @@ def test_what_is_no_file_is_not_waited_for_and_its_fix_mends(
     assert path.with_name(f"{name}.old").exists()
 
 
+@pytest.mark.parametrize("editor", ["vi 'a", "  ", "/nowhere/ed", "no-such-editor -w"])
+def test_an_editor_that_is_none_is_told(sandbox: Sandbox, editor: str) -> None:
+    sandbox.config("versions = []\n")
+    run = sandbox.tlc("--json", "config", "edit", env={"VISUAL": editor})
+    error = run.json()["error"]
+    assert (run.code, error["message"]) == (1, f"{editor!r} is no editor here.")
+    assert error["fix"] == "# set VISUAL or EDITOR to an editor that is installed"
+
+
 def test_a_lock_file_may_be_a_pipe(sandbox: Sandbox) -> None:
     sandbox.config("versions = []\n")
     words = [

@@ -6405,7 +6405,7 @@ class OdooConfiguration(Resource):
         except (OSError, ValueError, configparser.Error) as error:
             why = getattr(error, "strerror", "") or str(error).splitlines()[0]
             fix = move_away(self.path).then(*self.version.create.words)
-            raise TlcError(f"Odoo cannot read it: {why}", fix) from None
+            raise TlcError(f"Odoo cannot read {tilde(self.path)}: {why}", fix) from None
         return dict(parser["options"]) if parser.has_section("options") else {}
 
     def lines_to_change(self) -> list[str]:

@@ -661,6 +661,7 @@ def test_a_configuration_that_odoo_cannot_read(me: VenvBuilder) -> None:
         assert why in finding["message"], how
         started = me.tlc("run", "18.0", timeout=20)
         assert (started.code, why in started.err) == (1, True), how
+        assert f"Odoo cannot read ~/code/conf/{path.name}: " in started.err, how
         result = result_of(me.create(), f"conf/{path.name}")
         assert (result["status"], why in result["message"]) == ("failed", True), how
         me.paste(f"{result['fix']} --yes")

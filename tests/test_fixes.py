@@ -1,6 +1,7 @@
 """The rule that fixes fix: a command that tlc prints as a fix has a story in which it is pasted, as it was printed.
 
-The templates are collected from the source: the outermost call of paste(), paste_as() and then(), each. What has no
+The templates are collected from the source: the outermost call of paste(), paste_as(), move_away()
+and then(), each. What has no
 story says why. In a story the outcome is looked at after the pasting; that is the story's own assertion.
 """
 
@@ -62,12 +63,11 @@ STORIES = {
     "paste('tlc', 'bootstrap', '--only', 'uv')": "test_bootstrap_on_machines.py::test_uv_comes_by_the_printed_fix",
     "paste_as('root' if manager.root else '', *manager.install, *packages)": f"{TOOLS}test_npm_is_installed_by_the_printed_fix",
     "paste('xcode-select', '--install')": ELSEWHERE,
-    "paste('ls', '-l', path)": LOOKS,
     "paste('tlc', 'init')": DOCTOR,
     "paste('pgrep', '-af', program)": LOOKS,
     "paste('tlc', *words)": WORDS,
     "paste('tlc', '--yes', Raw(self.settings.again))": WORDS,
-    "paste('mv', self.path, free_name(self.path)).then('tlc', 'init')": DOCTOR,
+    "move_away(self.path).then('tlc', 'init')": DOCTOR,
     "paste(*PULL_WORDS)": DOCTOR,
     "paste('tlc', 'pull-repos', '--force', '-f', '{name}')": f"{REPOSITORIES}test_the_command_that_is_named_for_kept_work_brings_it_up_to_date",
     "paste(AGENT, 'ssh-add', Raw('||'), 'gh', 'auth', 'login', '-p', 'ssh')": ACCOUNT,
@@ -84,7 +84,8 @@ STORIES = {
     "fix.then(*git, 'stash', 'apply', '--quiet', *with_index, ref)": BACKUP,
     "fix.then(*git, 'update-index', f'--{bit}', '--', *hidden)": BACKUP,
     "fix.then('cp', '-R', f'{saved}/.', self.directory)": STASHED,
-    "paste('mv', place, free_name(place))": STOPS,
+    "move_away(place)": STOPS,
+    "move_away(path)": "test_environments.py::test_a_file_where_a_directory_belongs_is_moved_away",
     "paste('mv', path, free_name(path))": LAYOUT,
     "paste('tlc', 'install-tools')": DOCTOR,
     'paste(Raw(\'export PATH="$HOME/.local/bin:$PATH"\'), note="and add it to your shell\'s profile")': "test_doctor.py::test_the_directory_of_programs_on_path",
@@ -92,7 +93,7 @@ STORIES = {
     "paste_as('root', 'pacman', '-Syu')": f"{TOOLS}test_lists_older_than_the_mirror_are_renewed_by_the_printed_fix",
     "paste('rm', note).then(*words)": f"{TOOLS}test_pgdg_that_cannot_be_had_is_tried_once",
     "paste(*words)": DOCTOR,
-    "paste('mv', ours, free_name(ours)).then(*self.fix.words)": "test_bootstrap_on_machines.py::test_a_uv_that_leads_nowhere_and_settings_for_pip",
+    "move_away(ours).then(*self.fix.words)": "test_bootstrap_on_machines.py::test_a_uv_that_leads_nowhere_and_settings_for_pip",
     "paste('tlc', 'bootstrap', '--only', 'ssh')": DOCTOR,
     "paste('ssh-keygen', '-R', GITHUB_HOST).then(*self.fix.words)": DOCTOR,
     "paste(*git, 'pull')": ELSEWHERE,
@@ -104,10 +105,12 @@ STORIES = {
     "paste('tlc', 'create-venvs', version)": DOCTOR,
     "paste('tlc', 'create-venvs', '--force', version)": DOCTOR,
     "paste('tlc', 'pull-repos', '-f', f'odoo@{version}')": DOCTOR,
-    "paste('mv', path, free_name(path)).then(*self.version.create.words)": DOCTOR,
-    "paste('mv', self.path, free_name(self.path)).then(*version.create.words)": DOCTOR,
+    "move_away(path).then(*self.version.create.words)": DOCTOR,
+    "move_away(self.path).then(*version.create.words)": DOCTOR,
+    "move_away(self.path).then(*self.version.create.words)": "test_environments.py::test_a_configuration_that_odoo_cannot_read",
     "paste('tlc', 'ensure-db-user')": DOCTOR,
-    "paste('mv', self.data, free_name(self.data)).then('tlc', 'ensure-db-user')": "test_own_server.py::test_something_else_in_its_place_is_left",
+    "paste('chmod', '700', self.data).then('tlc', 'ensure-db-user')": "test_own_server.py::test_why_it_does_not_start_is_of_this_start",
+    "move_away(self.data).then('tlc', 'ensure-db-user')": "test_own_server.py::test_something_else_in_its_place_is_left",
     "paste('tail', log)": LOOKS,
     "paste(*variables, 'tlc', 'ensure-db-user')": "test_postgresql.py::test_a_server_without_a_socket_here",
     "paste_as(self.administrator, *words, f'ALTER ROLE \"{self.name}\" NOSUPERUSER')": DOCTOR,
@@ -135,7 +138,7 @@ def templates() -> set[str]:
     def visit(node: ast.AST) -> None:
         called = node.func if isinstance(node, ast.Call) else None
         name = getattr(called, "id", getattr(called, "attr", ""))
-        if name in ("paste", "paste_as", "then"):
+        if name in ("paste", "paste_as", "then", "move_away"):
             found.add(ast.unparse(node))
             return
         for child in ast.iter_child_nodes(node):

@@ -1162,8 +1162,8 @@ GRACE = 1.5
 CLEANED_ENVIRONMENT = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_DIR GIT_GRAFT_FILE "
     "GIT_IMPLICIT_WORK_TREE GIT_INDEX_FILE GIT_NAMESPACE GIT_NO_REPLACE_OBJECTS "
-    "GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE "
-    "GIT_WORK_TREE PGGSSENCMODE PGHOSTADDR PGOPTIONS PGREQUIREAUTH PGSERVICE "
+    "GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_QUARANTINE_PATH GIT_REPLACE_REF_BASE "
+    "GIT_SHALLOW_FILE GIT_WORK_TREE PGGSSENCMODE PGHOSTADDR PGOPTIONS PGREQUIREAUTH PGSERVICE "
     "PGTARGETSESSIONATTRS PYTHONHOME PYTHONPATH PYTHONSTARTUP PIP_PREFIX PIP_REQUIRE_HASHES "
     "PIP_TARGET UV_ENV_FILE UV_PROJECT UV_PYTHON UV_REQUIRE_HASHES UV_SYSTEM_PYTHON "
     "UV_WORKING_DIR CLICOLOR_FORCE FORCE_COLOR"
@@ -2738,15 +2738,14 @@ class Step(Record):
     seconds: float
     action: str
 
+    def changes(self) -> bool:
+        """Return whether it surely changes something."""
+        return bool(self.action) and not self.found.tentative
+
     @property
     def is_hopeless(self) -> bool:
         """True where something is wrong that no action helps."""
         return self.found.status == CheckStatus.FAIL and not self.action
-
-
-def will_change(step: Step) -> bool:
-    """Return whether a step surely changes something."""
-    return bool(step.action) and not step.found.tentative
 
 
 def batches(steps: Sequence[Step]) -> list[list[Step]]:
@@ -3158,7 +3157,7 @@ class Engine(Inspector):
             shown = f"fix what failed above, then: {shown}"
         tail = {"log": tilde(self.runner.log.path) if failed else "", "next": shown}
         self.report.closing(self.outcomes, seconds, interrupted, tail)
-        self.document(not failed and not interrupted, dry_run and any(map(will_change, self.all)))
+        self.document(not failed and not interrupted, dry_run and any(map(Step.changes, self.all)))
         return 130 if interrupted else int(failed)
 
 
@@ -3304,9 +3303,10 @@ class ConfigFile(Resource):
 GIT_SETTINGS = (
     "gc.auto=0 maintenance.auto=false submodule.recurse=false safe.bareRepository=all "
     "core.quotePath=false core.logAllRefUpdates=true core.preferSymlinkRefs=false "
-    "core.fsmonitor=false log.showSignature=false color.ui=false diff.ignoreSubmodules=untracked "
-    "fetch.prune=false fetch.pruneTags=false fetch.recurseSubmodules=false "
-    "fetch.writeCommitGraph=false fetch.unpackLimit=1 branch.autoSetupMerge=true"
+    "core.fsmonitor=false core.ignoreStat=false log.showSignature=false color.ui=false "
+    "diff.ignoreSubmodules=untracked fetch.prune=false fetch.pruneTags=false fetch.output=full "
+    "fetch.recurseSubmodules=false fetch.writeCommitGraph=false fetch.unpackLimit=1 "
+    "branch.autoSetupMerge=true"
 ).split()
 GIT_OPTIONS = [word for setting in GIT_SETTINGS for word in ("-c", setting)]
 
@@ -3406,6 +3406,8 @@ GIT_CAUSES = (
         "|url base from redirection",
         "{host} did not answer as a git server, or the repository is empty",
         by_hand("sign in to this network in a browser, or push a branch; then run tlc again")),
+    Cause(r"(bad (?:\w+ )?config [^\n]+)", "git does not work with this setting: {0}",
+        by_hand("correct it where git config --list --show-origin finds it")),
     Cause(r"unknown repository extensions? found:\s+(\w+)",
         "git is too old for {0}, which the checkout uses", by_hand("update git")),
     Cause(r"index file (?:smaller|corrupt|open failed)|index uses .* extension|bad index file",
@@ -3424,8 +3426,8 @@ GIT_CAUSES = (
         "another git process is at work there", PULL, LOCKED),
     Cause(r"tlc: no answer|timed out|not responding|Operation too slow|less than 1 bytes/sec",
         "{host} does not answer", LATER, SILENT),
-    Cause("could not fetch [0-9a-f]{40} from promisor remote", "this checkout has no more of the"
-        " files than it needed, and {host} does not give it the rest", LATER, AGAIN),
+    Cause("could not fetch [0-9a-f]{40} from promisor remote",
+        "this checkout lacks files, which {host} does not give now", LATER, AGAIN),
     Cause(r"not our ref ([0-9a-f]+)|unadvertised object ([0-9a-f]+)",
         "{host} does not give commit {0}{1} any more",
         by_hand("take a newer lock file, or fetch that commit from somebody who has it")),
@@ -3475,6 +3477,12 @@ def free_bytes(path: str) -> int:
 
 def named_few(names: Sequence[str]) -> str:
     return ", ".join([*names[:3], *["..."] * (len(names) > 3)])
+
+
+def counted(names: Iterable[str], what: str) -> Iterator[str]:
+    """Yield how many there are, with a few names, unless none."""
+    if found := sorted(names):
+        yield f"{len(found)} {what}{'s' * (len(found) > 1)} ({named_few(found)})"
 
 
 def ssh_options(**options: object) -> list[str]:
@@ -4064,8 +4072,7 @@ def words_for_work(git: Git, on: str, changed: Sequence[str], own: int) -> Itera
         yield f"an unfinished {operation} (git {program} --continue or --abort)"
     if on != git.branch:
         yield f"on branch {on}" if on else "not on a branch (detached HEAD)"
-    if changed:
-        yield f"{len(changed)} changed file{'s' * (len(changed) > 1)} ({named_few(changed)})"
+    yield from counted(changed, "changed file")
     if own:
         yield f"{own} commit{'s' * (own > 1)} not on origin/{git.branch}"
 
@@ -4221,8 +4228,8 @@ class Backup:
             must("update-ref", f"{ref}-branch", f"refs/heads/{own}")
             fix = fix.then(*git, "update-ref", f"refs/heads/{own}", f"{ref}-branch")
         if differs:
-            with_index = ["--index"] * (not conflicts)
-            fix = fix.then(*git, "stash", "apply", "--quiet", *with_index, ref)
+            apply = ["-c", "apply.whitespace=nowarn", "stash", "apply", "--quiet"]
+            fix = fix.then(*git, *apply, *["--index"] * (not conflicts), ref)
         for bit, hidden in self.show_hidden(tags, there):
             fix = fix.then(*git, "update-index", f"--{bit}", "--", *hidden)
         saved = f"{self.directory}/tlc-backup/{basename(ref)}"
@@ -7146,11 +7153,6 @@ def check_ssh(runner: Runner) -> CheckResult | None:
     return login_refused(runner, cause, paste("ssh", "-T", f"git@{GITHUB_HOST}"))
 
 
-def check_program(runner: Runner, name: str) -> CheckResult:
-    """Return the version of a program. Raises ExecutableNotFoundError."""
-    return ok(runner.version_of(name))
-
-
 def check_access(doors: Sequence[Git]) -> CheckResult | None:
     """Return whether a repository can be read, else why not the first."""
     refused = None
@@ -7845,7 +7847,7 @@ def doctor_checks(context: Context) -> dict[str, list[DoctorCheck]]:
     found["Configuration"].append(DoctorCheck(LOCAL_CONFIG, check_local_config, local))
     has_psql = config.data["postgres"]["server"] == "own"
     for name in ["psql"] * (not has_psql) + ["npm"] * bool(config.data["tools"]["npm"]):
-        found["Tools"].append(DoctorCheck(name, check_program, runner, name))
+        found["Tools"].append(DoctorCheck(name, lambda it: ok(runner.version_of(it)), name))
     # A private repository tells whether one has access, a public one whether its owner is right.
     asked: dict[str, dict[str, Repository]] = {}
     for each in config.repositories:
@@ -8044,12 +8046,6 @@ NO_REPOSITORY = Repository("", "", "", "", "", 0)  # where it does not matter wh
 PRUNED = f"{PARTIAL}pruned"  # behind the name of what is on its way out
 # What Python makes by itself beside the files of a checkout: no work of anyone's.
 DERIVED = r"(?:^|/)(?:[^/]*\.egg-info|__pycache__)(?:/|$)|\.pyc$"
-
-
-def counted(names: Iterable[str], what: str) -> Iterator[str]:
-    """Yield how many there are, with a few names, unless none."""
-    if found := sorted(names):
-        yield f"{len(found)} {what}{'s' * (len(found) > 1)} ({named_few(found)})"
 
 
 def git_tells(git: Git, *words: str, stdin: str = "") -> list[str]:

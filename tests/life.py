@@ -95,17 +95,23 @@ class Life:
         web = home / "web"
         self.git(home, "clone", "-q", "--depth=1", "--branch=17.0", url, "web")
         self.upstream.commit("OCA/web", "17.0", {"moved.py": "moved = 1\n"})
-        self.git(web, "fetch", "-q", "origin", "17.0")
+        self.git(web, "-c", "fetch.unpackLimit=1", "fetch", "origin", "17.0")
         self.git(web, "checkout", "-q", "17.0")
         self.git(web, "reset", "-q", "--hard", "origin/17.0")
         assert (web / "moved.py").exists(), "what was fetched is not there"
         assert self.git(web, "status", "--porcelain") == ""
         (web / "module/models.py").write_text("mine = 1\n")
         assert "models.py" in self.git(web, "status", "--porcelain")
-        self.git(web, "add", "--all")
+        (web / "staged.py").write_text("mine = 2\n")
+        self.git(web, "add", "staged.py")
+        for words in ("stash -q", "stash apply -q --index", "diff", "add --all"):
+            self.git(web, *words.split())
         self.git(web, "commit", "-q", "-m", "mine")
+        for words in ("rebase -q origin/17.0", "log -1", "checkout -q -B other", "branch"):
+            self.git(web, *words.split())
         self.git(home, "clone", "-q", "--bare", url, "store")
-        self.git(home, "--git-dir=store", "worktree", "add", "-q", str(home / "tree"), "18.0")
+        add = ("--git-dir=store", "worktree", "add", "-q", "-B", "other")
+        self.git(home, *add, str(home / "tree"), "18.0")
         assert (home / "tree/module/models.py").exists()
 
     # --- by tlc
@@ -126,7 +132,7 @@ class Life:
         for layout in LAYOUTS:
             web = self.web(layout)
             (web / "module/models.py").write_text("mine = 1\n")
-            (web / "modèle.py").write_text("mine = 2\n")
+            (web / "modèle.py").write_text("mine = 2 \n")
             self.git(web, "add", "modèle.py", plain=True)
         self.upstream.commit("OCA/web", "17.0", {"module/models.py": "theirs = 1\n"})
         self.step(story, "work kept", "--yes", "pull-repos")

@@ -1422,6 +1422,27 @@ def test_a_repository_that_is_empty_or_made_by_a_newer_git_is_named_as_such(
     assert "the repository is empty" in result_of(run, "oca/queue@17.0")["message"]
 
 
+@pytest.mark.parametrize("layout", ["clones"])
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("[core]\nabbrev = zz", "'zz' for 'core.abbrev'"),
+        ("[core]\nfileMode = perhaps", "'perhaps' for 'core.filemode'"),
+        ("[push]\ndefault = 1", "'push.default' in file"),
+        ("[core", ".gitconfig"),
+    ],
+)
+def test_a_setting_that_git_does_not_work_with_is_named(
+    sandbox: Sandbox, web: Path, setting: str, named: str
+) -> None:
+    with (sandbox.home / ".gitconfig").open("a") as file:
+        file.write(f"{setting}\n")
+    failed = result_of(pull(sandbox, "-f", WEB), WEB)
+    assert "git does not work with this setting: " in failed["message"]
+    assert named in failed["message"]
+    assert failed["fix"].startswith("# correct it")
+
+
 def no_origin(web: Path) -> None:
     git(web, "remote", "remove", "origin")
 

@@ -550,7 +550,7 @@ def test_a_blobless_checkout_that_is_offline_says_so(github: GitHub, layout: str
     run = github.pull("--lock", str(lock))
     [said] = run.json()["results"]
     assert (run.code, said["status"]) == (1, "failed")
-    assert said["message"].startswith("this checkout has no more of the files than it needed")
+    assert said["message"].startswith("this checkout lacks files, which ")
     assert "github.com" in said["message"]
     assert upstream.git("rev-parse", "HEAD", cwd=checkout) == before
     assert upstream.git("status", "--porcelain", cwd=checkout) == ""

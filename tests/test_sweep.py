@@ -23,15 +23,15 @@ from workstation import Workstation
 
 GROUP = 40
 
-# Setting or variable -> why the life may differ with it.
-ALLOWED: dict[str, str] = {}
+# Setting or variable, as it is or with its value -> why the life may differ with it.
+ALLOWED = {
+    "branch.17.0.merge": "it says of which branch the person's own status and pull speak",
+    **{
+        f"safe.bareRepository={value}": "no value of git's: it refuses every store"
+        for value in ("true", "false", "always", "1")
+    },
+}
 
-# What git cannot be asked for here, or what is no setting of a person's on their own machine.
-LEFT_OUT = re.compile(
-    r"alias\.|browser\.|man\.|guitool|gui\.|gitcvs|gitweb|sendemail|svn\.|instaweb|imap|difftool|mergetool"
-    r"|url\.|include|help\.|web\.|credential\.|http\.|sequence\.",
-    re.IGNORECASE,
-)
 PLACES = {
     "branch.<name>": "branch.17.0",
     "remote.<name>": "remote.origin",
@@ -39,6 +39,8 @@ PLACES = {
     "<tool>": "tool",
     "<format>": "openpgp",
     "<pattern>": "refs/remotes/*",
+    "<base>": "https://example.com/",
+    "<condition>": "gitdir:~/nowhere/",
     "<task>": "gc",
     "<msg-id>": "missingEmail",
     "<command>": "rebase",
@@ -51,6 +53,7 @@ PLACES = {
 VALUES = ["true", "false", "always", "1"]
 # More, for those of which it is known that they change what git prints or does.
 MORE = {
+    "apply.whitespace": ["error", "fix"],
     "branch.sort": ["-committerdate"],
     "commit.cleanup": ["scissors"],
     "core.abbrev": ["4", "40"],
@@ -178,7 +181,7 @@ def settings() -> list[Setting]:
     )
     found = []
     for name in listed.stdout.decode().split("\n"):
-        if not re.fullmatch(r"[\w<>.*-]+", name) or LEFT_OUT.match(name):
+        if not re.fullmatch(r"[\w<>.*-]+", name):
             continue
         for place, instead in PLACES.items():
             name = name.replace(place, instead)
@@ -257,7 +260,11 @@ class Sweep:
         """Return what of a group, that plain git can live with, changes what tlc does, and how."""
         dead = {each for part in guilty(group, self.by_git) for each in part}
         print(f"plain git cannot live with {', '.join(map(str, dead)) or 'none'}")
-        alive = [each for each in group if each not in dead and each.name not in ALLOWED]
+        alive = [
+            each
+            for each in group
+            if each not in dead and not ALLOWED.keys() & {each.name, str(each)}
+        ]
         found = guilty(alive, self.by_tlc) if alive else {}
         return {" ".join(map(str, part)): said for part, said in found.items()}
 
@@ -311,7 +318,7 @@ def test_the_list_of_settings_is_git_s_own() -> None:
     names = {each.name for each in settings()}
     assert len(names) > 300
     assert {each.name for each in of_text(KNOWN)} <= names
-    assert set(ALLOWED) <= names | set(VARIABLES)
+    assert set(ALLOWED) <= names | {str(each) for each in [*settings(), *variables()]}
 
 
 # --- the variables of the other programs

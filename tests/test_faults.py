@@ -297,8 +297,8 @@ class Tally:
         """After a fault: no traceback, no orphan, nothing lost, and the next run completes."""
         self.times += 1
         # Before the first line of tlc's own runs, Python says itself that it was interrupted.
-        places = re.findall(r'File "(?!<frozen )([^"]+)"', said)
-        found = ["a traceback"] if "Traceback" in said and places else []
+        ours = "Traceback" in said and re.search(r'File "[^"]*tlc[^"/]*\.pyz', said)
+        found = ["a traceback"] if ours else []
         try:
             soon(lambda: not world.processes())
         except AssertionError:
@@ -409,7 +409,7 @@ def end(world: AnyWorld, tally: Tally, command: str, name: str, pause: float) ->
     out, err = process.communicate(timeout=60)
     ended = f"{command}, {name} after {pause:.3f} s, code {process.returncode}"
     # A signal before tlc has begun, or after it has said its last word, ends it as it ends any program.
-    told = bool(out + err) and 'File "<frozen' not in err
+    told = bool(err) and 'File "<frozen' not in err
     at_work = told and not re.search(r" in [\d.]+ s\n(next .*\n)?$", err)
     good = {0, 1, 130} if at_work else {0, 1, 130, *(-number for number in SIGNALS[name])}
     if command == "ensure-db-user":

@@ -3406,7 +3406,7 @@ GIT_CAUSES = (
         "|url base from redirection",
         "{host} did not answer as a git server, or the repository is empty",
         by_hand("sign in to this network in a browser, or push a branch; then run tlc again")),
-    Cause(r"(bad (?:\w+ )?config [^\n]+)", "git does not work with this setting: {0}",
+    Cause(r"(bad (?:\w+ )?config [^\n]+)", "git rejects this setting: {0}",
         by_hand("correct it where git config --list --show-origin finds it")),
     Cause(r"unknown repository extensions? found:\s+(\w+)",
         "git is too old for {0}, which the checkout uses", by_hand("update git")),
@@ -3480,7 +3480,7 @@ def named_few(names: Sequence[str]) -> str:
 
 
 def counted(names: Iterable[str], what: str) -> Iterator[str]:
-    """Yield how many there are, with a few names, unless none."""
+    """Yield how many there are, with a few names."""
     if found := sorted(names):
         yield f"{len(found)} {what}{'s' * (len(found) > 1)} ({named_few(found)})"
 
@@ -4936,6 +4936,12 @@ DEFAULT_PACKAGES = {
     "brew": "git postgresql@16 node libpq openldap libxml2 libxslt",
 }
 
+# After a power cut files in uv's cache may be empty.
+DAMAGED_WHEEL = Cause(
+    r"(?s)to install: ([\w.]+)-\d\S+\.whl.{0,99}(?:is invalid|failed to open)",
+    "uv's copy of {0} is damaged",
+    paste("uv", "cache", "clean", "{0}").then("tlc", "up"),
+)
 # What apt 2.2 to 3.0, npm 11, pacman 6 and dnf 4 say where no package is at fault.
 INSTALL_CAUSES = (
     Cause(r"Conflicting values set for option Signed-By(?: regarding source (\S+))?",
@@ -4945,6 +4951,7 @@ INSTALL_CAUSES = (
           paste_as("root", "apt-get", "--fix-broken", "install")),
     Cause("No space left|enough free space|ENOSPC", "the disk is full",
           by_hand("free some disk space, then run tlc install-tools again")),
+    DAMAGED_WHEEL,
     Cause("failed retrieving file .*404|error: 404", "pacman's lists are older than its mirrors",
           paste_as("root", "pacman", "-Syu")),
     Cause("emporary failure|[Cc]ould ?n[o']t (?:resolve|connect)|failed retrieving|dns error"
@@ -5969,6 +5976,7 @@ VENV_CAUSES = (
           by_hand("correct the requirement {0}, then run tlc create-venvs --force {version}")),
     Cause("No space left on device|os error 28", "the disk is full",
           by_hand("free some disk space, then run tlc create-venvs {version} again")),
+    DAMAGED_WHEEL,
     Cause("dns error|error sending request|Connection (?:refused|reset)|timed out|Failed to fetch",
           "the package index could not be reached",
           paste("tlc", "create-venvs", "{version}", note="once the network is back")),
@@ -8740,6 +8748,8 @@ def shown_error(error: BaseException, log: Log) -> TlcError:
         cut = TlcError("Interrupted.")
         cut.code, cut.exit_code = "interrupted", 130
         return cut
+    if isinstance(error, MemoryError) or "start new thread" in str(error):
+        return TlcError("There is no memory for one more thread.")
     log.write_traceback()
     where = f" The details are in {tilde(log.path)}." if log.path else ""
     wrong = TlcError(f"Internal error ({type(error).__name__}: {error}).{where}")

@@ -297,6 +297,13 @@ def test_an_unexpected_error_is_an_internal_error_with_its_traceback_in_the_log(
     assert "ZeroDivisionError: odd" in log
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_no_memory_is_no_internal_error(error: Exception) -> None:
+    log = tlc.Log("", "tlc")
+    shown = tlc.shown_error(error, log)
+    assert (shown.message, shown.code) == ("There is no memory for one more thread.", "error")
+
+
 def closing_block(text: str) -> list[str]:
     """Return the lines from the first that is no progress to the last."""
     lines = text.splitlines()

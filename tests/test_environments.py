@@ -316,6 +316,26 @@ def test_a_preset_that_odoo_venv_has_not(me: VenvBuilder) -> None:
     assert re.search(r" config edit   # .*\bdemo, local", result["fix"])
 
 
+def test_what_a_power_cut_left_of_uv_s_cache_goes_by_the_printed_fix(
+    me: VenvBuilder, tools: Tools
+) -> None:
+    cache = me.home / "uv-cache"
+    shutil.copytree(tools.cache, cache, symlinks=True)
+    me.sandbox.env["UV_CACHE_DIR"] = str(cache)
+    del me.sandbox.env["UV_OFFLINE"]
+    me.config("18.0")
+    me.odoo("18.0")
+    [metadata] = cache.glob("archive-v*/*/click_odoo-*.dist-info/METADATA")
+    for damage in (metadata.unlink, lambda: metadata.write_bytes(b"")):
+        damage()
+        result = result_of(me.create(), "18.0", "venv")
+        assert result["message"] == "uv's copy of click_odoo is damaged"
+    clean, again = result["fix"].split(" && ")
+    assert again.endswith(" up")  # more than this story has a machine for
+    me.paste(clean)
+    assert statuses(me.create(), "venv") == {"18.0": "changed"}
+
+
 def test_one_that_fails_does_not_stop_the_others(me: VenvBuilder, tmp_path: Path) -> None:
     me.config("16.0", "17.0", "18.0")
     me.odoo("17.0", requirements=[unbuildable(tmp_path / "sdist")])

@@ -333,7 +333,7 @@ class Tally:
         ended = f"{command} {under}, code {process.returncode}"
         # Under a limit of the shell's it may be Python that does not come to its feet.
         by_python = limits and any(
-            word in err for word in ("Fatal Python", "zipimport", "No module named")
+            word in err for word in ("Fatal Python", "zipimport", "No module named", "libgcc_s")
         )
         begun = not limits or "tlc" in err
         if process.returncode not in good and begun and not by_python:

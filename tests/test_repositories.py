@@ -1432,13 +1432,13 @@ def test_a_repository_that_is_empty_or_made_by_a_newer_git_is_named_as_such(
         ("[core", ".gitconfig"),
     ],
 )
-def test_a_setting_that_git_does_not_work_with_is_named(
+def test_a_setting_that_git_rejects_is_named(
     sandbox: Sandbox, web: Path, setting: str, named: str
 ) -> None:
     with (sandbox.home / ".gitconfig").open("a") as file:
         file.write(f"{setting}\n")
     failed = result_of(pull(sandbox, "-f", WEB), WEB)
-    assert "git does not work with this setting: " in failed["message"]
+    assert "git rejects this setting: " in failed["message"]
     assert named in failed["message"]
     assert failed["fix"].startswith("# correct it")
 

@@ -258,15 +258,18 @@ class Sweep:
 
     def findings(self, group: Sequence[Setting]) -> dict[str, str]:
         """Return what of a group, that plain git can live with, changes what tlc does, and how."""
-        dead = {each for part in guilty(group, self.by_git) for each in part}
+        dead: set[Setting] = set()
+        # Two that are dead together only are found once those that are dead alone are out.
+        while found := guilty([each for each in group if each not in dead], self.by_git):
+            dead |= {each for part in found for each in part}
         print(f"plain git cannot live with {', '.join(map(str, dead)) or 'none'}")
         alive = [
             each
             for each in group
             if each not in dead and not ALLOWED.keys() & {each.name, str(each)}
         ]
-        found = guilty(alive, self.by_tlc) if alive else {}
-        return {" ".join(map(str, part)): said for part, said in found.items()}
+        differ = guilty(alive, self.by_tlc) if alive else {}
+        return {" ".join(map(str, part)): said for part, said in differ.items()}
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,7 @@ class Privileged(Record):
     note: str = ""
 
     def render(self) -> str:
-        """Return the command as a person types it, with sudo or runuser where needed."""
+        """Return the command as typed, with sudo or runuser where needed."""
         words = shlex.join([*as_user(self.user), *self.argv])
         return f"{words}   # {self.note}" if self.note else words
 
@@ -578,7 +578,7 @@ def confirm_step(terminal: Terminal, without: Fix, details: Callable[[], None]) 
 
 
 def render_tree(root: str, entries: Mapping[str, str]) -> str:
-    """Return a directory tree as text: `entries` are paths (a directory's ends in /) -> remarks."""
+    """Return a tree as text. `entries`: paths (a directory's ends in /) -> remarks."""
     tree: Table = {}
     for path in entries:
         node = tree
@@ -733,7 +733,7 @@ class Progress:
 
 
 class Report:
-    """What a run says as a whole: its plan, its closing block, doctor's tables, the document."""
+    """What a run says as a whole: plan, closing block, doctor's tables, document."""
 
     def __init__(self, terminal: Terminal, settings: Settings) -> None:
         self.terminal, self.settings = terminal, settings
@@ -790,7 +790,7 @@ class Report:
                 yield head if rows[0] in action else f"{head}: {rows[0]}"
 
     def group(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Show doctor's table of a group, problems first; of much that is OK the names."""
+        """Show doctor's table of a group, problems first; of much OK the names."""
         mine = [each for each in outcomes if each.kind == name]
         shown = [each for each in mine if each.status != CheckStatus.OK]
         shown.sort(key=lambda each: each.status)  # FAIL, then WARN
@@ -803,7 +803,7 @@ class Report:
             self.rows(shown)
 
     def rows(self, outcomes: Sequence[Outcome]) -> None:
-        """Show a table's rows: what is alike is one, with the command that fixes it."""
+        """Show a table's rows: what is alike is one, with its fix."""
         rows = [(listed([each.name for each in group]), group) for group in alike(outcomes)]
         width = min(max(len(names) for names, _ in rows), 30)
         for names, group in rows:
@@ -876,7 +876,7 @@ class Report:
     def document(
         self, command: str, succeeded: bool, changed: bool = False, outcomes: Sequence[Outcome] = ()
     ) -> None:
-        """Print the JSON document of the run, if wanted; doctor's repairs have none."""
+        """Print the JSON document, if wanted; doctor's repairs have none."""
         if self.settings.json:
             head = {"tlc": __version__, "command": command, "ok": succeeded, "changed": changed}
             self.terminal.document({**head, "results": [each.as_json() for each in outcomes]})
@@ -901,7 +901,7 @@ def objects(steps: Sequence[Step], full: bool) -> list[str]:
 
 
 def alike(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-    """Return outcomes in groups of what is alike, with fixes that differ in the item alone."""
+    """Return outcomes in groups of what is alike but for the item in its fix."""
     groups: dict[tuple[object, ...], list[Outcome]] = {}
     for each in outcomes:
         words = each.remedy.words
@@ -923,7 +923,7 @@ def listed(names: Sequence[str], separator: str = ", ") -> str:
 
 
 def by_name(names: Sequence[str]) -> list[tuple[str, int]]:
-    """Return names and how many each stands for: branches are behind their repository's."""
+    """Return names and how many each stands for: branches stand behind a repository's."""
     groups: dict[str, list[str]] = {}
     for name in names:
         found = re.fullmatch(r"([^@ ]+/[^@ ]+@)(\S+)", name)
@@ -977,7 +977,7 @@ def width_of(text: str) -> int:
 
 
 def fold(text: str, width: int, hang: int) -> str:
-    """Return a text with its lines folded, all but the first indented; commands stay one line."""
+    """Return a text folded, all lines but the first indented; a command stays one."""
     rows: list[str] = []
     for line in text.split("\n"):
         row = ""
@@ -1396,7 +1396,7 @@ class Runner:
             self.on_command(quoted, done.seconds)
 
     def prefix_of(self, user: str, env: Mapping[str, str]) -> list[str]:
-        """Return what goes before a command of `user`: runuser, or a sudo that does not ask."""
+        """Return runuser, or a sudo that does not ask, for a command of `user`."""
         words = as_user(user)
         if not words:
             return []
@@ -1941,7 +1941,7 @@ class Problem(Record):
 
 
 def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator[Problem]:
-    """Yield the problems of a value by the part of JSON Schema that SCHEMA uses."""
+    """Yield the problems of a value, by what SCHEMA uses of JSON Schema."""
     found = json_type(value)
     if "anyOf" in schema:
         schema = next((kind for kind in schema["anyOf"] if kind["type"] == found), schema)
@@ -1966,7 +1966,7 @@ def validate(value: Any, schema: Mapping[str, Any], path: Path = ()) -> Iterator
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Return whether a value of the right type, but for its items, obeys its schema."""
+    """Return whether a value of the right type obeys, but for its items."""
     if "anyOf" in schema:
         return False  # it has none of the types
     if "enum" in schema:
@@ -2371,7 +2371,7 @@ def parse_config(text: str, path: str = "config.toml", local: str = "") -> Confi
 
 
 def read_config(path: str, errors: str = "strict") -> str:
-    """Return the text of a file of the config. Raises ConfigError, FileNotFoundError."""
+    """Return the text of a config. Raises ConfigError, FileNotFoundError."""
     try:
         with open(path, encoding="utf-8-sig", errors=errors, newline="") as file:
             return file.read()
@@ -3064,7 +3064,7 @@ class Engine(Inspector):
                 broken.add(stage.name)
 
     def check_again(self, stage: Stage) -> Sequence[Step]:
-        """Return the steps of a stage as it stands now; without a look what was planned fails."""
+        """Return a stage's steps as it stands now; without a look they fail."""
 
         def found_now() -> Sequence[Step]:
             self.need_programs([stage])
@@ -3598,7 +3598,7 @@ class SshConnections:
         return False
 
     def shares(self, host: SshHost, ask: bool) -> bool:
-        """Return whether a host has shared connections: the first to ask open one each."""
+        """Return whether a host has shared connections; the first to ask open them."""
         if not self.names or host.theirs:
             return False
         if name := next(host.unopened, ""):
@@ -3845,7 +3845,7 @@ class Git(Record):
 
     @property
     def common(self) -> str:
-        """The directory that a worktree shares with the others of its store; a clone's own."""
+        """The directory that the worktrees of a store share; a clone's own."""
         directory = self.directory
         path = f"{directory}/commondir"
         return join(directory, read_line(path)) if exists(path) else directory
@@ -3897,7 +3897,7 @@ class Git(Record):
 
     @property
     def origin_is_right(self) -> bool:
-        """True where its address is the config's, as they stand or as git rewrites both."""
+        """True where its address is the config's, as it is or as git rewrites both."""
         url, wanted = self.origin(), self.repository.url
         if not url or same_origin(url) == same_origin(wanted):
             return bool(url)
@@ -4665,7 +4665,7 @@ class Checkout(Place):
 
     @contextmanager
     def staging(self) -> Iterator[str]:
-        """Yield a path to build at; a killed run's git may still write to its own."""
+        """Yield a path to build at; a killed run's git may write to its own."""
         parent, name = os.path.split(self.path)
         start = f"{parent}/.{name}{PARTIAL}"
         for left in glob.glob(f"{glob.escape(start)}*"):
@@ -4677,7 +4677,7 @@ class Checkout(Place):
             remove(dirname(new))
 
     def make_room(self) -> None:
-        """Remove an empty directory or half a clone. Raises TlcError for anything of a person's."""
+        """Remove an empty directory or half a clone. Raises TlcError for all else."""
         if not look(self.git).absent:
             raise TlcError("something else was put there meanwhile", self.git.fix(PULL))
         if isdir(self.path):
@@ -5449,7 +5449,7 @@ def wkhtmltox_build() -> str:
 
 
 def wkhtmltopdf_version(runner: Runner) -> str:
-    """Return the version of wkhtmltopdf, which names patched Qt, if it is there."""
+    """Return wkhtmltopdf's version, which names patched Qt, if it is there."""
     words = ("wkhtmltopdf", "--version")
     return runner.run(words).out.strip() if runner.has(words[0]) else ""
 
@@ -5636,7 +5636,7 @@ class Uv(Resource):
 
 
 class HostKey(Resource):
-    """GitHub's ssh host key, known wherever ssh reads it, else added to ~/.ssh/known_hosts."""
+    """GitHub's ssh host key, wherever ssh reads it, else added to ~/.ssh/known_hosts."""
 
     kind = "host key"
     group = "Connectivity"
@@ -5889,7 +5889,7 @@ def uv_error(task: str, done: Completed, runner: Runner) -> TlcError:
 
 
 class UvTool(Resource):
-    """A program that uv installs in an environment of its own; `spec`: black[d]>=24.0."""
+    """A program that uv installs in its own environment; `spec`: black[d]>=24.0."""
 
     kind = "uv tool"
     optional = True
@@ -6735,7 +6735,7 @@ def psql_literal(text: str) -> str:
 
 
 class DatabaseRole(Resource):
-    """The role Odoo logs in as, never made a superuser; and the ways to its server."""
+    """The role Odoo logs in as, never a superuser; and the ways to its server."""
 
     kind = "role"
     fix = ENSURE
@@ -6936,7 +6936,7 @@ def start_commands(port: int) -> list[Privileged]:
 
 
 def debian_cluster(port: int) -> tuple[str, str]:
-    """Return version and name of Debian's cluster for a port, else the newest server's."""
+    """Return version and name of a port's cluster, else the newest's."""
     clusters = sorted(glob.glob("/etc/postgresql/*/*/postgresql.conf"))
     there = [each for each in clusters if re.search(rf"(?m)^port = {port}\b", read_text(each))]
     for path in (there or clusters)[-1:]:
@@ -7181,7 +7181,7 @@ def check_leftovers(code_root: str, versions: Sequence[str]) -> CheckResult | No
 
 
 def check_imports(runner: Runner, version: OdooVersion) -> CheckResult | None:
-    """Return whether an environment imports Odoo and its VITAL_PACKAGES; None without one."""
+    """Return whether Odoo and its VITAL_PACKAGES import; None without one."""
     requirements = f"{version.source}/requirements.txt"
     if not version.is_built or not exists(requirements):
         return None
@@ -7608,9 +7608,8 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
     kind, owner = Worktree if git["layout"] == "worktrees" else Checkout, git["fork"]
     pull = PullRun(runner, repositories, context.jobs)
     context.stack.enter_context(pull.connections)
-    # By branch: all remotes come first.
-    repositories = sorted(repositories, key=lambda each: each.branch)
-    checkouts = [kind(root, each, pull) for each in repositories]
+    by_branch = sorted(repositories, key=lambda each: each.branch)  # all remotes come first
+    checkouts = [kind(root, each, pull) for each in by_branch]
     forks = [ForkRemote(each, owner) for each in checkouts if each.may_be_forked_by(owner)]
     # Most of them wait for a remote; PullRun holds those that work to --jobs.
     return [
@@ -7620,7 +7619,7 @@ def cmd_pull_repos(context: Context) -> list[Stage]:
 
 
 def whole_history(repository: Repository, code_root: str) -> Repository:
-    """Return a repository with all of its history; `filter` counts for new checkouts alone."""
+    """Return a repository with all history; `filter` counts for new checkouts."""
     there = exists(join(code_root, repository.path, ".git"))
     return repository.replace(depth=0, filter="" if there else repository.filter)
 
@@ -7643,7 +7642,7 @@ def read_lock(path: str) -> dict[str, str]:
 
 
 def run_freeze(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """Print the lock file; return the exit code."""
+    """Print the lock file."""
     # It changes nothing, so a dry run is no other.
     engine.settings = engine.settings.replace(dry_run=False, newcomer=False)
     code, path = engine.run(stages), context.config_path
@@ -7933,7 +7932,7 @@ def list_repairs(context: Context, engine: Engine) -> list[Stage]:
 
 
 def run_doctor_command(context: Context, engine: Engine, stages: list[Stage]) -> int:
-    """Show doctor's tables, with --fix fix and check again; return the exit code."""
+    """Show doctor's tables; with --fix fix, and check again."""
     offline, settings, terminal = context.arguments["offline"], context.settings, context.terminal
     code, changed = engine.run_doctor(stages, offline), False
     repairs = list_repairs(context, engine) if code != 130 else []
@@ -8104,7 +8103,7 @@ def index_work(git: Git) -> Iterator[str]:
 
 
 def checkout_work(git: Git) -> Iterator[str]:
-    """Yield the work in a checkout: more than what an update would lose."""
+    """Yield the work in a checkout: more than an update would lose."""
     found = look(git)
     yield from [found.broken] if found.broken else found.work
     if not (found.broken or found.absent):
@@ -8208,7 +8207,7 @@ def names_in(directory: str) -> list[str]:
 
 
 def checkouts_in(directory: str, depth: int = 4) -> Iterator[str]:
-    """Yield a directory's checkouts, those on their way out too; follow no link."""
+    """Yield a directory's checkouts, those on their way out too, not behind links."""
     for name in names_in(directory):
         path = join(directory, name)
         if lexists(f"{path}/.git") or not lexists(path):
@@ -8218,7 +8217,7 @@ def checkouts_in(directory: str, depth: int = 4) -> Iterator[str]:
 
 
 def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pruned]:
-    """Yield the checkouts of the config's organisations, but for those it has `named`."""
+    """Yield the checkouts of its organisations, but for those `named`."""
     config, root = context.config(), context.root
     never = (*(each.path for each in named), "trobz", *config.data["init_dirs"])
     for organisation, entries in config.data["repos"].items():
@@ -8238,7 +8237,7 @@ def left_checkouts(context: Context, named: Sequence[Repository]) -> Iterator[Pr
 
 
 def left_versions(context: Context, wanted: Sequence[str]) -> Iterator[Pruned]:
-    """Yield what versions that the config does not name, or `wanted`, have besides checkouts."""
+    """Yield what versions not named, or `wanted`, have besides checkouts."""
     config, root = context.config(), context.root
     launchers: dict[str, list[str]] = {}
     for path in glob.glob(expanduser("~/.local/bin/odoo-v*")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import re
 import shlex
@@ -295,6 +296,18 @@ def test_an_unexpected_error_is_an_internal_error_with_its_traceback_in_the_log(
     log = Path(bench.log.path).read_text()
     assert "Traceback" in log
     assert "ZeroDivisionError: odd" in log
+
+
+@pytest.mark.parametrize(
+    ("found", "changed"),
+    [(OK, False), (MISSING, True), (MISSING.replace(tentative=True), False)],
+    ids=["fine", "missing", "only the network can tell"],
+)
+def test_a_dry_run_says_whether_anything_surely_changes(
+    make_bench: MakeBench, capsys: pytest.CaptureFixture[str], found: tlc.CheckResult, changed: bool
+) -> None:
+    assert make_bench(dry_run=True, json=True).run(Toy("a", found))[0] == 0
+    assert json.loads(capsys.readouterr().out)["changed"] is changed
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])

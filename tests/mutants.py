@@ -84,10 +84,14 @@ def results() -> dict[str, str]:
 
 
 def sample(names: Sequence[str]) -> list[str]:
-    """Return a few of each function's, the same ones at each run."""
+    """Return a few of each function's, the same ones at each run.
+
+    Not of those that write the schema: they ran when tlc was imported, before a change comes into force.
+    """
     functions: dict[str, list[str]] = {}
     for name in names:
-        functions.setdefault(name.partition("__mutmut_")[0], []).append(name)
+        if not name.startswith("tlc.x__"):
+            functions.setdefault(name.partition("__mutmut_")[0], []).append(name)
     return [
         each
         for function, own in functions.items()

@@ -368,6 +368,7 @@ def test_a_download_has_a_limit(web: HttpsServer, runner: tlc.Runner) -> None:
 @contextmanager
 def dripping(web: HttpsServer) -> Iterator[str]:
     """An address whose answer comes octet by octet, 20 in a second, for a minute."""
+    over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -379,12 +380,14 @@ def dripping(web: HttpsServer) -> Iterator[str]:
                 client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1200\r\n\r\n")
                 for _ in range(1200):
                     client.sendall(b"x")
-                    time.sleep(0.05)
+                    if over.wait(0.05):
+                        break
 
         listener.settimeout(20)
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"https://localhost:{listener.getsockname()[1]}/"
+        over.set()
         thread.join()
 
 

@@ -329,13 +329,8 @@ def test_stages_with_something_to_do_are_counted(
     for each in wrong:
         each.found = MISSING
     assert bench.run(*stages)[0] == 0
-    said = capsys.readouterr().err
-    assert [count in said for count in ("0 of 3", "1 of 3", "2 of 3", "3 of 3")] == [
-        False,
-        True,
-        True,
-        True,
-    ]
+    counts = re.findall(r"\d+ of \d+", capsys.readouterr().err)
+    assert {*counts} == {"1 of 3", "2 of 3", "3 of 3"}
 
 
 def test_a_login_is_nowhere_in_what_a_check_found(make_bench: MakeBench) -> None:

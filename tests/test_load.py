@@ -62,8 +62,7 @@ def bounded(most: Most, jobs: int) -> None:
     width = jobs + 16
     assert most.megabytes < 80
     assert most.threads < 3 * width + 16
-    # Of a child: two pipes, the ends that it gets while it starts, and what tells its end.
-    assert most.files < 8 * width + 60
+    assert most.files < 7 * width + 60  # one of a child's tells its end
     assert most.children < 2 * width
 
 
